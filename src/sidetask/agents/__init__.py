@@ -1,0 +1,1 @@
+"""Agents, their tools, and the loop that drives a turn."""

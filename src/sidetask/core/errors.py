@@ -1,0 +1,255 @@
+"""Every error a caller may catch, under one root: one class for each reaction."""
+
+from collections.abc import Iterable
+
+
+class SidetaskError(Exception):
+    """Root of all errors that this package raises on purpose."""
+
+
+# -- what the caller wrote is wrong: change the code or the configuration ------------------
+
+
+class ConfigurationError(SidetaskError, ValueError):
+    """A tool, agent, runtime or policy is described in a way that cannot work."""
+
+
+class MissingExtraError(ConfigurationError):
+    """An optional part of the package is needed and not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(feature, extra)
+        self.feature = feature
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.feature} needs an extra: pip install 'sidetask[{self.extra}]'"
+
+
+class InvalidInputError(SidetaskError, ValueError):
+    """A message, id or argument from the caller was refused; nothing was changed."""
+
+
+class IllegalTransitionError(SidetaskError):
+    """A bug: an event arrived in a status that does not accept it."""
+
+
+# -- the thing asked for is not there, or is there already ------------------------------
+
+
+class NotFoundError(SidetaskError, LookupError):
+    """Nothing has this id or name."""
+
+    kind = "thing"
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        super().__init__(name)
+        self.name = name
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        known = f"; there are: {', '.join(self.known)}" if self.known else ""
+        return f"no {self.kind} {self.name!r}{known}"
+
+
+class TaskNotFoundError(NotFoundError):
+    """No task with this id is known: never started, or finished and evicted."""
+
+    kind = "task"
+
+
+class ApprovalNotFoundError(NotFoundError):
+    """No approval with this id is known."""
+
+    kind = "approval"
+
+
+class UnknownToolError(NotFoundError):
+    """No tool of this name is registered."""
+
+    kind = "tool"
+
+
+class UnknownModelError(NotFoundError):
+    """No model of this name can be opened."""
+
+    kind = "model"
+
+
+class DuplicateTaskError(SidetaskError):
+    """A living task has this id already, or does this very work already."""
+
+    def __init__(self, task_id: str, why: str) -> None:
+        super().__init__(task_id, why)
+        self.task_id = task_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.task_id} is alive already: {self.why}"
+
+
+class AlreadyDecidedError(SidetaskError):
+    """The approval was decided before; that decision stands."""
+
+    def __init__(self, approval_id: str, decision: str, by: str | None, at: float | None) -> None:
+        super().__init__(approval_id, decision, by, at)
+        self.approval_id = approval_id
+        self.decision = decision
+        self.by = by
+        self.at = at
+        """Seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return f"approval {self.approval_id} is already {self.decision} by {self.by} at {self.at}"
+
+
+# -- not now -------------------------------------------------------------------------
+
+
+class ManagerClosedError(SidetaskError):
+    """The task manager is closed and takes no new work."""
+
+    def __str__(self) -> str:
+        return "the task manager is closed: open a new one to start tasks"
+
+
+class AgentNotStartedError(SidetaskError):
+    """The live agent is shut down, or was never opened."""
+
+    def __str__(self) -> str:
+        return "this agent is not running: open it with sidetask.open(...) and use it inside"
+
+
+class ConversationBusyError(SidetaskError):
+    """A turn is running and the caller asked not to queue behind it."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(conversation_id)
+        self.conversation_id = conversation_id
+
+    def __str__(self) -> str:
+        return f"conversation {self.conversation_id} is busy: wait, or use on_busy='queue'"
+
+
+class TooManyTasksError(SidetaskError):
+    """A bounded queue is full: of tasks to start, or of results that nobody took."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(what, limit)
+        self.what = what
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.what}: the limit is {self.limit}; wait for some to end, or take results"
+
+
+# -- a task ended otherwise than well -----------------------------------------------------
+
+
+class TaskFailedError(SidetaskError):
+    """A task that was awaited failed, was cancelled, denied, or timed out."""
+
+    def __init__(self, task_id: str, status: str, error: str) -> None:
+        super().__init__(task_id, status, error)
+        self.task_id = task_id
+        self.status = status
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"{self.task_id} {self.status}: {self.error}"
+
+
+class TaskFencedError(SidetaskError):
+    """The attempt that asks is over: cancelled, timed out or replaced. It may not write."""
+
+    def __init__(self, task_id: str, attempt: int) -> None:
+        super().__init__(task_id, attempt)
+        self.task_id = task_id
+        self.attempt = attempt
+
+    def __str__(self) -> str:
+        return f"{self.task_id}, attempt {self.attempt}, is over: it may write nothing"
+
+
+class ApprovalDeniedError(SidetaskError):
+    """Raised inside a task's body when the approval it waits for is denied."""
+
+    def __init__(self, approval_id: str, note: str | None) -> None:
+        super().__init__(approval_id, note)
+        self.approval_id = approval_id
+        self.note = note
+
+    def __str__(self) -> str:
+        return f"approval {self.approval_id} was denied" + (f": {self.note}" if self.note else "")
+
+
+class ToolError(SidetaskError):
+    """For tool authors: raise it to tell the model what went wrong, in your own words."""
+
+
+# -- a turn ended otherwise than well -------------------------------------------------------
+
+
+class TurnError(SidetaskError):
+    """A turn did not reach its end. Its history is valid and the next turn may start."""
+
+
+class TurnCancelledError(TurnError):
+    """The turn was interrupted or cancelled."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the turn was cancelled: {self.reason}"
+
+
+class StepLimitError(TurnError):
+    """The turn asked the model more often than `max_steps` allows."""
+
+    def __init__(self, max_steps: int) -> None:
+        super().__init__(max_steps)
+        self.max_steps = max_steps
+
+    def __str__(self) -> str:
+        return f"the turn used its {self.max_steps} model calls: raise max_steps, or split the work"
+
+
+class OutputError(TurnError):
+    """The model did not produce the structured output that `output_type` asks for."""
+
+
+class ModelError(TurnError):
+    """The model could not answer. Subclasses say whether trying again makes sense."""
+
+
+class ModelStalledError(ModelError):
+    """Nothing came from the model within the timeout. A retry may help."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"nothing came from the model for {self.seconds:g} s: try again, or raise model_timeout"
+
+
+class IncompleteResponseError(ModelError):
+    """The model's stream ended in the middle. Half a tool call is never run."""
+
+
+class SafetyError(ModelError):
+    """The provider refused to answer for safety reasons."""
+
+
+class StateValueError(SidetaskError, ValueError):
+    """A value cannot be kept in the shared state."""
+
+
+class StateConflictError(SidetaskError):
+    """The key changed since it was read."""
+
+
+class CodecError(SidetaskError, ValueError):
+    """Stored bytes cannot be read: corrupt, of a newer version, or of an unknown type."""

@@ -1,0 +1,193 @@
+"""What a conversation is made of: messages of parts, as small frozen values.
+
+A history is append-only and valid at every turn's end: each tool call of an
+`AssistantMessage` is answered by exactly one `ToolResult`, in the next `ToolMessage`.
+The late result of a background call is no second answer: it is a `Notification`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TypeAlias
+
+from sidetask.core.errors import InvalidInputError
+from sidetask.core.ids import CallId, TaskId
+from sidetask.core.jsons import Json, JsonObject, digest
+
+_call_ids = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a model thought aloud. Providers that sign it want the signature back."""
+
+    text: str
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture: its bytes, or where to fetch it."""
+
+    media_type: str = "image/png"
+    data: bytes | None = None
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_source(self.data, self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A document: its bytes, or where to fetch it."""
+
+    media_type: str
+    data: bytes | None = None
+    url: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_source(self.data, self.url)
+
+
+def _one_source(data: bytes | None, url: str | None) -> None:
+    if (data is None) == (url is None):
+        raise InvalidInputError("give either data= (bytes) or url=, and not both")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a model asked for: a tool's name, and its arguments as the JSON text it wrote."""
+
+    id: CallId
+    name: str
+    arguments: str = "{}"
+
+    @classmethod
+    def make(cls, name: str, arguments: JsonObject | None = None, *, id: str = "") -> "ToolCall":
+        """A call that a host makes, from arguments as a mapping."""
+        text = json.dumps(arguments or {}, allow_nan=False, ensure_ascii=False)
+        return cls(CallId(id or f"host-{next(_call_ids)}"), name, text)
+
+    def parsed(self) -> dict[str, Json]:
+        """The arguments as a dict.
+
+        Raises:
+            InvalidInputError: The text is not a JSON object.
+        """
+        try:
+            value = json.loads(self.arguments or "{}")
+        except ValueError as error:
+            raise InvalidInputError(f"the arguments are not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise InvalidInputError("the arguments are not a JSON object")
+        return value  # pyright: ignore[reportUnknownVariableType] - json.loads gives str keys
+
+    def digest(self) -> str:
+        """The SHA-256 of name and canonical arguments; key order does not matter.
+
+        Raises:
+            InvalidInputError: The arguments are not a JSON object.
+        """
+        return digest(self.name, self.parsed())
+
+
+Attachment: TypeAlias = Image | File
+UserPart: TypeAlias = Text | Image | File
+AssistantPart: TypeAlias = Text | Thinking | ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The one answer to one tool call."""
+
+    call_id: CallId
+    name: str
+    content: str
+    is_error: bool = False
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """The end of a task that was in the background, told to the model."""
+
+    task_id: TaskId
+    call_ids: tuple[CallId, ...]
+    name: str
+    status: str
+    content: str
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage:
+    parts: tuple[UserPart, ...]
+
+    @property
+    def text(self) -> str:
+        return _text(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    parts: tuple[AssistantPart, ...]
+    partial: bool = False
+    """The reply was cut: by a Stop, an interrupting result, or an error."""
+
+    @property
+    def text(self) -> str:
+        return _text(self.parts)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        return tuple([part for part in self.parts if isinstance(part, ToolCall)])
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMessage:
+    """The answers to the calls of the message before, in the order of the calls."""
+
+    results: tuple[ToolResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationMessage:
+    """Results that became ready together: one message, one turn."""
+
+    items: tuple[Notification, ...]
+
+
+Message: TypeAlias = UserMessage | AssistantMessage | ToolMessage | NotificationMessage
+Content: TypeAlias = str | Sequence[str | UserPart]
+
+
+def user_message(content: Content) -> UserMessage:
+    """Make a user's message of a text or a list of parts.
+
+    Raises:
+        InvalidInputError: It is empty or blank, or holds something that is no part.
+    """
+    given = (content,) if isinstance(content, str) else tuple(content)
+    parts: list[UserPart] = []
+    for part in given:
+        match part:
+            case str():
+                parts.append(Text(part))
+            case Text() | Image() | File():
+                parts.append(part)
+            case _:  # pyright: ignore[reportUnnecessaryComparison] - callers may not be typed
+                raise InvalidInputError(f"a message is made of texts, images and files, not {part!r}")
+    if all(isinstance(part, Text) and not part.text.strip() for part in parts):
+        raise InvalidInputError("the message is empty: give it some text, an image or a file")
+    return UserMessage(tuple(parts))
+
+
+def _text(parts: Sequence[UserPart | AssistantPart]) -> str:
+    return "".join([part.text for part in parts if isinstance(part, Text)])

@@ -1,0 +1,1 @@
+"""What makes tasks durable: a family behind one narrow seam."""

@@ -1,0 +1,1 @@
+"""Language models: a family behind one streamed call."""

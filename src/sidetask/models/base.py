@@ -1,0 +1,115 @@
+"""The seam between an agent and the model that it thinks with.
+
+Adapters translate; they decide nothing. What every model promises:
+
+* `stream` opens the call; leaving the block closes the connection, whatever happens inside.
+* Chunks come in the order in which the provider sent them. A tool call begins with a
+  `CallStarted`, goes on with `CallArguments` of the same `index`, and is whole when
+  `Finished` has come.
+* The last chunk is `Finished`. A stream that ends without it was cut: the caller raises
+  `IncompleteResponseError` and runs no call of it.
+* A vendor's errors are mapped to `ModelError` and its kin at the adapter's edge.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from sidetask.core.jsons import JsonObject
+from sidetask.core.messages import Message
+from sidetask.core.usage import Price, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSchema:
+    """A tool as the model is told of it."""
+
+    name: str
+    description: str
+    parameters: JsonObject
+    """A JSON schema of type `object`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One call of a model."""
+
+    instructions: str
+    messages: Sequence[Message]
+    """The live history: read it, don't keep it, don't change it."""
+    tools: tuple[ToolSchema, ...] = ()
+    settings: JsonObject = field(default_factory=dict)
+    """Passed on as they are: temperature and the like."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingChunk:
+    text: str
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """The model begins to write its `index`-th tool call."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """A piece of the JSON text of a call's arguments."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The reply is complete."""
+
+    reason: str = "stop"
+    """In the provider's words; the loop is driven by the calls present, not by this."""
+    usage: Usage = field(default_factory=lambda: Usage(requests=1))
+
+
+Chunk: TypeAlias = TextChunk | ThinkingChunk | CallStarted | CallArguments | Finished
+
+
+class Model(Protocol):
+    """A language model."""
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it: `openai:gpt-5.2`, `scripted`."""
+        ...
+
+    @property
+    def quota_key(self) -> str:
+        """What shares a rate limit shares this; a digest, never the API key itself."""
+        ...
+
+    @property
+    def context_window(self) -> int | None:
+        """In tokens; None: unknown."""
+        ...
+
+    @property
+    def price(self) -> Price | None:
+        """None: unknown, or nothing."""
+        ...
+
+    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
+        """Open a streamed reply.
+
+        Raises:
+            ModelError: The provider refused, failed, or could not be reached.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The one place that wires models, tasks, state and store together."""

@@ -1,0 +1,1 @@
+"""What agents share: a blackboard of JSON values."""

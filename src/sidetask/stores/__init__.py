@@ -1,0 +1,1 @@
+"""Where conversations and their events are kept: a family behind one contract."""

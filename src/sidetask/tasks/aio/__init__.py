@@ -1,0 +1,1 @@
+"""What the task manager stands on: time, tokens, threads and streams."""

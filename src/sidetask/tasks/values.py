@@ -1,0 +1,261 @@
+"""What goes in and out of the task manager, as frozen values.
+
+In: `TaskLaunch`. Out: `TaskSnapshot`, `Approval`, and how calls ended. An executor, found by
+its registered name, turns a call into a `ToolOutcome`; nothing here is a closure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeAlias
+
+from sidetask.core.ids import ApprovalId, CallId, ConversationId, RunId, TaskId, TurnId
+from sidetask.core.jsons import Json
+from sidetask.core.lifecycle import TaskStatus
+from sidetask.core.messages import Attachment, ToolCall
+from sidetask.core.routing import (
+    DEFAULT_POLICY,
+    OnComplete,
+    Route,
+    TaskKind,
+    TaskPolicy,
+    foreground,
+)
+
+_NOTHING: Mapping[str, Json] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLaunch:
+    """What is started: a registered name with JSON arguments, never a closure."""
+
+    call: ToolCall
+    conversation_id: ConversationId
+    turn_id: TurnId | None = None
+    """The turn that waits. Without one, a foreground result is had from the handle only."""
+    run_id: RunId | None = None
+    route: Route = foreground()
+    policy: TaskPolicy = DEFAULT_POLICY
+    parent_id: TaskId | None = None
+    """The task that awaits this one. It runs on that task's permits, and ends with it."""
+    task_id: TaskId | None = None
+    """None: the manager makes one."""
+    metadata: Mapping[str, Json] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a task is."""
+
+    fraction: float | None
+    """Between 0 and 1; None: unknown."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSnapshot:
+    """A task as it was when the snapshot was asked for. Times are seconds since the epoch."""
+
+    id: TaskId
+    conversation_id: ConversationId
+    turn_id: TurnId | None
+    call_ids: tuple[CallId, ...]
+    parent_id: TaskId | None
+    name: str
+    arguments: str
+    """The call's arguments as JSON text."""
+    kind: TaskKind
+    detached: bool
+    status: TaskStatus
+    attempt: int
+    policy: TaskPolicy
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    progress: Progress | None
+    error: str | None
+    metadata: Mapping[str, Json]
+
+
+class Decision(StrEnum):
+    OPEN = "open"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    """No longer needed: the task ended, or its arguments were changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A question to a person, bound to one tool name with one set of arguments."""
+
+    id: ApprovalId
+    task_id: TaskId
+    conversation_id: ConversationId
+    call: ToolCall
+    kind: str
+    reason: str
+    summary: str
+    metadata: Mapping[str, Json]
+    digest: str
+    """SHA-256 of the tool's name and canonical arguments: approving this approves no other."""
+    created_at: float
+    expires_at: float | None = None
+    decision: Decision = Decision.OPEN
+    decided_by: str | None = None
+    decided_at: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The call ended well."""
+
+    value: Json
+    """The result as a JSON value."""
+    content: str
+    """The result as the text that the model reads."""
+    attachments: tuple[Attachment, ...] = ()
+    duration: float | None = None
+    """Seconds; None: the manager measures it."""
+    metadata: Mapping[str, Json] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Errored:
+    """The call ended with an error that the model is told of."""
+
+    error: str
+    error_type: str = "ToolError"
+    duration: float | None = None
+    metadata: Mapping[str, Json] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequest:
+    """What a person is asked before a call may run, or go on."""
+
+    kind: str = "tool"
+    """Who asks: two kinds on one call are two approvals, and both are needed."""
+    reason: str = ""
+    summary: str = ""
+    metadata: Mapping[str, Json] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalNeeded:
+    """Nothing has been done; these approvals are missing."""
+
+    requests: tuple[ApprovalRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A policy denied the call; nothing has been done."""
+
+    reason: str
+
+
+ToolOutcome: TypeAlias = Completed | Errored | ApprovalNeeded | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """How a call ended, as the loop and the host get it. It answers each of `call_ids`."""
+
+    task_id: TaskId
+    conversation_id: ConversationId
+    turn_id: TurnId | None
+    call_ids: tuple[CallId, ...]
+    name: str
+    status: TaskStatus
+    """A terminal status, or `awaiting_approval` from a manager that cannot wait for one."""
+    content: str
+    """The text for the model: the result, or what went wrong."""
+    value: Json = None
+    attachments: tuple[Attachment, ...] = ()
+    error_type: str | None = None
+    on_complete: OnComplete = OnComplete.CONTINUE
+    duration: float = 0.0
+    metadata: Mapping[str, Json] = field(default=_NOTHING)
+
+    @property
+    def is_error(self) -> bool:
+        return self.status is not TaskStatus.SUCCEEDED
+
+
+# -- what `wait_for_turn` tells, oldest first ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A call that the turn waited for has ended."""
+
+    resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """The turn no longer waits for this task; its calls are answered by a receipt."""
+
+    task_id: TaskId
+    call_ids: tuple[CallId, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettled:
+    """No foreground task of the turn is alive, and nothing is left to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCancelled:
+    """The turn's token was cancelled while it waited."""
+
+    reason: str
+
+
+TurnUpdate: TypeAlias = Resolved | Detached
+TurnNews: TypeAlias = Resolved | Detached | TurnSettled | TurnCancelled
+
+
+@dataclass(frozen=True, slots=True)
+class LoopUpdates:
+    """Background results for the next model call, in the order in which they ended.
+
+    They are given again until `ack` names them: acknowledge with the history write.
+    """
+
+    items: tuple[Resolution, ...]
+
+    @property
+    def ids(self) -> tuple[TaskId, ...]:
+        return tuple([item.task_id for item in self.items])
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The call was carried out inline."""
+
+    resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The call became a task."""
+
+    task_id: TaskId
+    kind: TaskKind
+
+
+StartResult: TypeAlias = Ready | Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """No task is queued or running. What nobody has taken or decided yet:"""
+
+    undelivered: int
+    approvals: int
