@@ -1,0 +1,77 @@
+# The same commands for people and for CI. Each sets up what it needs in $(VENV) first.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CORE   := $(VENV)/.stamp-core
+DEV    := $(VENV)/.stamp-dev
+SOURCES := src tests docs_src scripts
+# What `make bench` runs; for one bench: make bench BENCH="run --systems floor,sidetask --bench b2"
+BENCH  ?= run --systems floor,ref,sidetask --bench b1,b2,b3,b4,b8 --json out.json
+
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+make_venv = "$(UV)" venv --quiet --allow-existing --python "$(PYTHON)" $(VENV)
+install = "$(UV)" pip install --quiet --python $(BIN)/python
+else
+make_venv = "$(PYTHON)" -m venv $(VENV)
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit seeds check format docs bench clean
+
+help:  ## list these commands
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'sidetask needs Python 3.11 or newer; try: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(make_venv)
+
+$(CORE): pyproject.toml | $(BIN)/python
+	$(install) -e .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(install) -e '.[dev]'
+	@touch $(CORE) $@
+
+run: $(CORE)  ## chat in the terminal (installs the core only)
+	$(BIN)/sidetask chat
+
+test: $(DEV)  ## unit suite with branch coverage of at least 95 %, then the seeds
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+	$(MAKE) --no-print-directory seeds
+
+unit: $(DEV)  ## unit suite alone; make unit ARGS="-k detach"
+	$(BIN)/python -m pytest $(ARGS)
+
+seeds: $(DEV)  ## the scenarios that run under many seeds
+	$(BIN)/python -m pytest -m seeds $(ARGS)
+
+check: $(DEV)  ## lint, format, types, imports, docs
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/check_docs.py
+
+format: $(DEV)  ## put the code in the house's format
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+docs: $(DEV)  ## regenerate the diagrams and the examples shown in the docs
+	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/check_docs.py --write
+
+bench: $(DEV)  ## the performance harness
+	@test -d bench || { echo 'make bench needs the bench/ directory, which is not here' >&2; exit 1; }
+	cd bench && ../$(BIN)/python -m harness $(BENCH)
+
+clean:  ## remove environments, caches and reports
+	rm -rf .venv .venv-* build dist .coverage .coverage.* htmlcov
+	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests docs_src scripts -name __pycache__ -type d -prune -exec rm -rf {} +
