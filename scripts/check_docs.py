@@ -4,7 +4,8 @@ A Python block names the file it shows, and is that file's text without its modu
 one marked part of it:
 
     ```python title="docs_src/first_steps.py"        the whole file
-    ```python title="docs_src/first_steps.py#ask"    what stands between `# [ask]` and `# [/ask]`
+    ```python title="docs_src/first_steps.py#ask"    what stands between `# region ask` and
+                                                     `# endregion ask`
 
 A block that names no file is an error: an example that no test runs goes stale unseen. A
 signature or a fragment that is no example is marked `text`. `--write` brings blocks up to date.
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'^ title="(?P<path>docs_src/[^"#]+)(?:#(?P<part>[\w-]+))?"$')
+MARK = re.compile(r"^ *# (?:end)?region [\w-]+\n", re.MULTILINE)
 ANY_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(?P<title>.+?) *$", re.MULTILINE)
@@ -96,13 +98,13 @@ def shown_by(info: str) -> str:
         raise StaleError(f"there is no {title['path']}")
     source = path.read_text("utf-8")
     code = _part(source, title["part"]) if title["part"] else _without_docstring(source)
-    return textwrap.dedent(code).strip("\n") + "\n"
+    return textwrap.dedent(MARK.sub("", code)).strip("\n") + "\n"
 
 
 def _part(source: str, name: str) -> str:
-    marked = re.search(rf"^ *# \[{name}\]\n(.*?)^ *# \[/{name}\]$", source, re.M | re.S)
+    marked = re.search(rf"^ *# region {name}\n(.*?)^ *# endregion {name}$", source, re.M | re.S)
     if marked is None:
-        raise StaleError(f"its file has no part between `# [{name}]` and `# [/{name}]`")
+        raise StaleError(f"its file has no `# region {name}` with an `# endregion {name}`")
     return marked[1]
 
 
