@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CORE   := $(VENV)/.stamp-core
 DEV    := $(VENV)/.stamp-dev
-SOURCES := src tests docs_src scripts
+SOURCES := $(wildcard src tests docs_src scripts)
 # What `make bench` runs; for one bench: make bench BENCH="run --systems floor,sidetask --bench b2"
 BENCH  ?= run --systems floor,ref,sidetask --bench b1,b2,b3,b4,b8 --json out.json
 
