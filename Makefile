@@ -74,4 +74,4 @@ bench: $(DEV)  ## the performance harness
 clean:  ## remove environments, caches and reports
 	rm -rf .venv .venv-* build dist .coverage .coverage.* htmlcov
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests docs_src scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

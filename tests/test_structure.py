@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 PACKAGE = SRC / "sidetask"
 FAMILIES = ("models", "engines", "stores")
-TASK_MAKERS = {"sidetask/engines/memory.py", "sidetask/tasks/aio.py"}
+TASK_MAKERS = {"sidetask/engines/memory.py", "sidetask/tasks/aio/spawn.py"}
 HEAVY = {
     "cyclopts",
     "dbos",
