@@ -55,7 +55,6 @@ class EventKind(StrEnum):
     TASK_TIMED_OUT = "task_timed_out"
     TASK_DENIED = "task_denied"
     CONTINUE_REQUESTED = "continue_requested"
-    RESULTS_DISCARDED = "results_discarded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,10 +380,3 @@ class ContinueRequested(Event):
     kind = EventKind.CONTINUE_REQUESTED
     task_ids: tuple[TaskId, ...]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultsDiscarded(Event):
-    """A turn ended before it took these updates; their calls were answered otherwise."""
-
-    kind = EventKind.RESULTS_DISCARDED
-    task_ids: tuple[TaskId, ...]

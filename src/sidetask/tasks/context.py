@@ -4,7 +4,7 @@
 managers: what it can do, it asks of its `TaskHost`, and each manager is one.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from sidetask.core.ids import CallId, ConversationId, RunId, TaskId, TurnId
@@ -40,7 +40,7 @@ class ChildTask(Protocol):
 
     @property
     def id(self) -> TaskId: ...
-    def __await__(self) -> "Iterator[Json]": ...  # pyright: ignore[reportReturnType]
+    def __await__(self) -> Generator[object, None, Json]: ...
 
 
 class TaskHost(Protocol):
@@ -53,7 +53,8 @@ class TaskHost(Protocol):
     @property
     def state(self) -> StateView: ...
     def progress(self, fraction: float | None, note: str) -> None: ...
-    async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T: ...
+    def is_approved(self, kind: str, digest: str) -> bool: ...
+    def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]: ...
     async def request_approval(self, reason: str, details: JsonObject) -> None: ...
     def spawn(self, name: str, arguments: JsonObject) -> ChildTask: ...
 
@@ -102,11 +103,17 @@ class RunContext(Generic[Deps]):
         """True once this task is asked to stop; `await ctx.cancelled.wait()` waits for that."""
         return self._host.token
 
+    def is_approved(self, kind: str, digest: str) -> bool:
+        """Whether a person has approved this very call (see `ToolCall.digest`). For executors."""
+        return self._host.is_approved(kind, digest)
+
     async def progress(self, fraction: float | None = None, note: str = "") -> None:
         """Tell how far the task is: a fraction between 0 and 1, or None if unknown, and a note."""
         self._host.progress(fraction, note)
 
-    async def step(self, key: str, fn: Callable[P, Awaitable[T]], *args: P.args, **_: P.kwargs) -> T:
+    def step(
+        self, key: str, fn: Callable[P, Awaitable[T]], *args: P.args, **_: P.kwargs
+    ) -> Awaitable[T]:
         """Run `await fn(*args)` as a named step.
 
         On a durable engine a finished step is not run again after a crash or a long approval:
@@ -116,7 +123,7 @@ class RunContext(Generic[Deps]):
         Raises:
             InvalidInputError: Called from another asyncio task than the tool's own.
         """
-        return await self._host.step(key, fn, *args)
+        return self._host.step(key, fn, *args)
 
     async def request_approval(self, reason: str, **details: Json) -> None:
         """Wait until a person approves; `details` are shown with the question.

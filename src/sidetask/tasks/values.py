@@ -23,7 +23,11 @@ from sidetask.core.routing import (
     foreground,
 )
 
-_NOTHING: Mapping[str, Json] = MappingProxyType({})
+NOTHING: Mapping[str, Json] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, Json]:
+    return NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class TaskLaunch:
     """The task that awaits this one. It runs on that task's permits, and ends with it."""
     task_id: TaskId | None = None
     """None: the manager makes one."""
-    metadata: Mapping[str, Json] = field(default=_NOTHING)
+    metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Completed:
     attachments: tuple[Attachment, ...] = ()
     duration: float | None = None
     """Seconds; None: the manager measures it."""
-    metadata: Mapping[str, Json] = field(default=_NOTHING)
+    metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class Errored:
     error: str
     error_type: str = "ToolError"
     duration: float | None = None
-    metadata: Mapping[str, Json] = field(default=_NOTHING)
+    metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +145,7 @@ class ApprovalRequest:
     """Who asks: two kinds on one call are two approvals, and both are needed."""
     reason: str = ""
     summary: str = ""
-    metadata: Mapping[str, Json] = field(default=_NOTHING)
+    metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,7 @@ class Resolution:
     error_type: str | None = None
     on_complete: OnComplete = OnComplete.CONTINUE
     duration: float = 0.0
-    metadata: Mapping[str, Json] = field(default=_NOTHING)
+    metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
     @property
     def is_error(self) -> bool:

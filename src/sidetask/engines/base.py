@@ -1,0 +1,97 @@
+"""The seam between tasks and whatever makes them durable.
+
+A job is one attempt of a task: a registered name with JSON arguments, never a closure. The
+engine calls the one body it was started with, `body(spec, context)`. What every engine
+promises, tested for each by `tests/engines/test_contract.py`:
+
+* `submit` is idempotent by `spec.id`: submitted twice, it runs once.
+* `ended(spec.id)` is called exactly once for each submitted job, when its work has stopped:
+  returned, raised, cancelled, or cancelled before its first step.
+* A finished `step` is never run again; a second `step` at the same time is refused.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
+
+from sidetask.core.ids import TaskId
+from sidetask.core.jsons import Json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One attempt of a task, as values."""
+
+    id: str
+    task_id: TaskId
+    attempt: int
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do beyond running jobs."""
+
+    durable: bool
+    """Jobs survive the end of the process."""
+    distributed: bool
+    """Jobs may run in another process."""
+
+
+class Context(Protocol):
+    """What a job's body may ask of its engine."""
+
+    id: str
+
+    async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Run `await fn(*args)` once for `key`; after a restart give its stored result.
+
+        Raises:
+            InvalidInputError: Another asyncio task than the job's own asks.
+        """
+        ...
+
+    async def wait(self, topic: str) -> Json:
+        """Wait for a `signal` on this topic and return its value."""
+        ...
+
+
+Body: TypeAlias = Callable[[JobSpec, Context], Awaitable[None]]
+Ended: TypeAlias = Callable[[str], None]
+
+
+class Engine(Protocol):
+    """Runs jobs."""
+
+    capabilities: Capabilities
+
+    def start(self, body: Body, ended: Ended) -> None:
+        """Take the body of all jobs. Called once, before the first `submit`."""
+        ...
+
+    def submit(self, spec: JobSpec) -> str:
+        """Start a job soon and return its id. It runs no code before this returns."""
+        ...
+
+    def cancel(self, job_id: str) -> bool:
+        """Ask a job to stop; False if there is nothing to stop."""
+        ...
+
+    def signal(self, job_id: str, topic: str, value: Json) -> None:
+        """Hand a value to a job that waits for this topic, now or later."""
+        ...
+
+    async def result(self, job_id: str) -> None:
+        """Return when the job's work has stopped; at once for an unknown one."""
+        ...
+
+    def find(self) -> tuple[str, ...]:
+        """The ids of all jobs whose work has not stopped."""
+        ...
+
+    async def close(self) -> None:
+        """Cancel what runs. Does not wait for work that will not stop."""
+        ...

@@ -1,0 +1,51 @@
+"""Asyncio's sharp edges, in one place: tasks of our own, and cleanup that runs to its end."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_owned: set[asyncio.Task[Any]] = set()  # asyncio itself holds tasks only weakly
+
+
+def spawn(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    """Start work that its caller owns: keep the task, and cancel or await it."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _owned.add(task)
+    task.add_done_callback(_owned.discard)
+    return task
+
+
+async def wait_done(task: asyncio.Task[Any], *, within: float | None = None) -> bool:
+    """Wait until a task has ended, however it ends; False if `within` seconds were not enough.
+
+    Unlike `await task`, hands no cancellation of the caller on, and eats none.
+    """
+    done, _ = await asyncio.wait({task}, timeout=within)
+    return bool(done)
+
+
+async def run_to_end(work: Coroutine[Any, Any, T], *, within: float) -> T:
+    """Run cleanup to its end even when the caller is cancelled.
+
+    A cancellation that arrives meanwhile is kept, and raised afterwards.
+
+    Raises:
+        TimeoutError: The work took longer than `within` seconds.
+    """
+    task = spawn(_bounded(work, within), name="cleanup")
+    kept: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as cancelled:  # noqa: ASYNC103 - kept, raised below
+            kept = cancelled
+    if kept is not None:
+        raise kept from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+async def _bounded(work: Coroutine[Any, Any, T], within: float) -> T:
+    async with asyncio.timeout(within):
+        return await work

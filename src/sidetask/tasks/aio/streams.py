@@ -1,0 +1,193 @@
+"""Events from the runtime to whoever listens.
+
+One append-only log, many cursors: publishing appends once and wakes each sleeping reader
+once a batch, however many events there are. Nobody is waited for. A reader that falls
+behind by more than the bound is told exactly how many events it missed, and still gets the
+last event of each run and task, up to the same bound.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+from weakref import ReferenceType, ref
+
+from sidetask.core.events import Event
+from sidetask.core.ids import ConversationId
+
+BOUND = 1024
+"""Events that a reader may lag behind before it loses some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lagged:
+    """Stands in a subscription for events that came faster than they were read."""
+
+    missed: int
+    ended: int = 0
+    """How many of them were the last event of a run or task; usually these are kept."""
+
+
+class Stream:
+    """A log of events with any number of readers."""
+
+    __slots__ = ("_asleep", "_base", "_bound", "_log", "_readers", "_taps", "closed")
+
+    def __init__(self, bound: int = BOUND) -> None:
+        self._bound = bound
+        self._base = 0  # the position of _log[0]
+        self._log: list[Event] = []
+        self._readers: list[ReferenceType[Subscription]] = []
+        self._taps: list[Callable[[Event], None]] = []
+        self._asleep: list[asyncio.Future[None]] = []
+        self.closed = False
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._readers or self._taps)
+
+    @property
+    def end(self) -> int:
+        return self._base + len(self._log)
+
+    def publish(self, event: Event) -> None:
+        for tap in tuple(self._taps):
+            tap(event)
+        if not self._readers:
+            return
+        self._log.append(event)
+        if self._asleep:
+            self._wake()
+        if len(self._log) >= 2 * self._bound:
+            self._trim()
+
+    def tap(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` with each event as it lands. It must not raise or block.
+
+        For the runtime's own wiring. Returns what ends it.
+        """
+        self._taps.append(listener)
+        return lambda: self._taps.remove(listener) if listener in self._taps else None
+
+    def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> "Subscription":
+        """A view of all events from now on for which `wanted` is true."""
+        subscription = Subscription(self, wanted)
+        self._readers.append(ref(subscription, self._gone))
+        return subscription
+
+    def close(self) -> None:
+        """End every subscription, once it has read what is there."""
+        self.closed = True
+        self._taps.clear()
+        self._wake()
+
+    def leave(self, subscription: "Subscription") -> None:
+        self._readers = [reader for reader in self._readers if reader() is not subscription]
+        self._gone(None)
+        self._wake()
+
+    def _gone(self, reader: "ReferenceType[Subscription] | None") -> None:
+        if reader is not None:
+            self._readers = [other for other in self._readers if other is not reader]
+        if not self._readers:
+            self._base += len(self._log)
+            self._log.clear()
+
+    def _wake(self) -> None:
+        asleep, self._asleep = self._asleep, []
+        for sleeper in asleep:
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    def _trim(self) -> None:
+        old = self._log[: self._bound]
+        del self._log[: self._bound]
+        for reader in self._readers:
+            subscription = reader()
+            if subscription is not None:
+                subscription.overtaken(old[max(subscription.position - self._base, 0) :])
+        self._base += len(old)
+
+    def at(self, position: int) -> Event | None:
+        index = position - self._base
+        return self._log[index] if index < len(self._log) else None
+
+    async def more(self) -> None:
+        sleeper = asyncio.get_running_loop().create_future()
+        self._asleep.append(sleeper)
+        await sleeper
+
+
+class Subscription:
+    """One reader's cursor. Iterate it; leave it by `close()`, a `with` block, or the end."""
+
+    __slots__ = ("__weakref__", "_bound", "_closed", "_kept", "_lagged", "_stream", "_wanted", "position")
+
+    def __init__(self, stream: Stream, wanted: Callable[[Event], bool] | None) -> None:
+        self._stream = stream
+        self._wanted = wanted
+        self._bound = BOUND
+        self._kept: list[Event] = []
+        self._lagged = Lagged(0)
+        self._closed = False
+        self.position = stream.end
+
+    def overtaken(self, lost: list[Event]) -> None:
+        """Note what the log drops before this reader has seen it."""
+        if not lost:
+            return
+        self.position += len(lost)
+        wanted = [event for event in lost if self._wanted is None or self._wanted(event)]
+        ends = [event for event in wanted if event.terminal]
+        kept = ends[: self._bound - len(self._kept)]
+        self._kept.extend(kept)
+        self._lagged = Lagged(
+            self._lagged.missed + len(wanted) - len(kept),
+            self._lagged.ended + len(ends) - len(kept),
+        )
+
+    def ready(self) -> Event | Lagged | None:
+        """The next event if there is one now."""
+        if self._lagged.missed:
+            lagged, self._lagged = self._lagged, Lagged(0)
+            return lagged
+        if self._kept:
+            return self._kept.pop(0)
+        while (event := self._stream.at(self.position)) is not None:
+            self.position += 1
+            if self._wanted is None or self._wanted(event):
+                return event
+        return None
+
+    def close(self) -> None:
+        """Stop listening. A reader that waits in another asyncio task ends."""
+        self._closed = True
+        self._stream.leave(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event | Lagged:
+        while True:
+            if self._closed:
+                raise StopAsyncIteration
+            found = self.ready()
+            if found is not None:
+                return found
+            if self._stream.closed:
+                raise StopAsyncIteration
+            await self._stream.more()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def of_conversation(conversation_id: ConversationId | None) -> Callable[[Event], bool] | None:
+    """A filter for one conversation's events; None lets everything through."""
+    if conversation_id is None:
+        return None
+    return lambda event: event.conversation_id == conversation_id

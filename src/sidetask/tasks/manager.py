@@ -1,0 +1,280 @@
+"""Starting tasks and hearing of their ends: the loop's side.
+
+A task never changes owner. Foreground, background and detached differ only in who waits, so
+detaching moves nothing. The manager wires parts that are understandable alone: the ledger
+(who is who), permits (who may run), the runner (who carries out), the mailbox (who hears).
+Every launch goes through one engine, every event through one outbox, every taking has an
+acknowledgement.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sidetask.core.errors import (
+    DuplicateTaskError,
+    ManagerClosedError,
+    TooManyTasksError,
+    UnknownToolError,
+)
+from sidetask.core.events import TaskCancelled
+from sidetask.core.ids import ConversationId, TaskId, TurnId
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import OnDuplicate, Route, TaskKind
+from sidetask.engines.base import Engine
+from sidetask.engines.memory import MemoryEngine
+from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.aio.clock import SystemClock
+from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.context import ChildTask, StateView
+from sidetask.tasks.handle import ManagerHandle
+from sidetask.tasks.parts.ledger import Ending, TaskRecord
+from sidetask.tasks.parts.permits import Limits
+from sidetask.tasks.parts.runner import Executor, Work
+from sidetask.tasks.parts.wiring import Parts, assemble
+from sidetask.tasks.values import (
+    LoopUpdates,
+    Pending,
+    Resolution,
+    StartResult,
+    TaskLaunch,
+    TurnNews,
+    TurnUpdate,
+)
+
+RoutingPolicy = Callable[[ToolCall], Route | None]
+"""Says how a call is carried out; None: as its tool says."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """What a conversation's tasks run with."""
+
+    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    deps: object = None
+    state: StateView | None = None
+
+
+class TaskManager(Protocol):
+    """What a loop uses to carry out calls. Two implementations: inline, and as tasks."""
+
+    async def start_task(
+        self, launch: TaskLaunch, *, cancellation: CancelToken | None = None
+    ) -> StartResult:
+        """Carry a call out: `Ready` with its end, or `Pending` with its task.
+
+        Raises:
+            UnknownToolError: Nothing is registered under this name.
+            DuplicateTaskError: The id is alive, or the policy rejects a duplicate.
+            TooManyTasksError: A queue is full; nothing was started.
+            ManagerClosedError: The manager takes no new work.
+        """
+        ...
+
+    async def wait_for_turn(
+        self,
+        conversation_id: ConversationId,
+        turn_id: TurnId,
+        cancellation: CancelToken | None = None,
+    ) -> TurnNews:
+        """The oldest update of the turn, else `TurnSettled` if it waits for nothing, else
+        `TurnCancelled` if the token is cancelled, else wait. Updates beat cancellation."""
+        ...
+
+    def take_pending_loop_updates(self, conversation_id: ConversationId) -> LoopUpdates:
+        """Background results for the next model call; given again until `ack`."""
+        ...
+
+    def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
+        """These results are part of the history now."""
+        ...
+
+    def on_turn_interrupted(
+        self, conversation_id: ConversationId, turn_id: TurnId
+    ) -> list[TurnUpdate]:
+        """Cancel or keep all that the turn waits for, as their policies say; the background
+        lives. Returns what the turn was not told yet, so that every call has its answer."""
+        ...
+
+
+class AsyncTaskManager(TaskManager):
+    """Carries every call out as a task."""
+
+    def __init__(
+        self,
+        executors: Mapping[str, Executor] | None = None,
+        *,
+        deps: object = None,
+        state: StateView | None = None,
+        limits: Limits | None = None,
+        routing: RoutingPolicy | None = None,
+        outbox: Outbox | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._default = Scope(executors or {}, deps, state)
+        self._scopes: dict[ConversationId, Scope] = {}
+        self._routing = routing
+        self._closed = False
+        self._parts: Parts = assemble(
+            outbox or Outbox(MemoryStore(), SystemClock()),
+            engine or MemoryEngine(),
+            self._limits,
+            find_work=self._find_work,
+            spawn=self._spawn,
+            route_of=self._route_of,
+        )
+        self._handle = ManagerHandle(self._parts, self._close)
+
+    def handle(self) -> ManagerHandle:
+        """The host's side."""
+        return self._handle
+
+    def open_conversation(self, conversation_id: ConversationId, scope: Scope) -> None:
+        """Give a conversation tools, dependencies and a state of its own."""
+        self._scopes[conversation_id] = scope
+
+    def forget(self, conversation_id: ConversationId) -> None:
+        """Drop what is remembered of a conversation whose tasks have ended."""
+        self._scopes.pop(conversation_id, None)
+        self._parts.mailbox.forget(conversation_id)
+        self._parts.ledger.forget(conversation_id)
+        self._parts.outbox.forget(conversation_id)
+
+    # -- starting --------------------------------------------------------------------------
+
+    async def start_task(
+        self, launch: TaskLaunch, *, cancellation: CancelToken | None = None
+    ) -> StartResult:
+        pending = self.start_nowait(launch, cancellation=cancellation)
+        await self._parts.outbox.stored()
+        return pending
+
+    def start_nowait(
+        self, launch: TaskLaunch, *, cancellation: CancelToken | None = None
+    ) -> Pending:
+        """Start a task and return at once. Raises as `start_task` does."""
+        route = self._route_of(launch.call, launch.route)
+        self._admit(launch, route)
+        policy = launch.policy
+        twin = self._twin(launch) if policy.on_duplicate is not OnDuplicate.ALLOW else None
+        if twin is not None:
+            match policy.on_duplicate:
+                case OnDuplicate.JOIN:
+                    return Pending(twin.id, self._parts.turns.join(twin, launch))
+                case OnDuplicate.REJECT:
+                    raise DuplicateTaskError(twin.id, "the same call is running")
+                case _:
+                    self._parts.runner.stop(twin, Ending(TaskCancelled, "replaced by a new call"))
+        record = self._parts.ledger.create(launch, route.kind)
+        self._enter(record, cancellation)
+        self._parts.runner.launch(record, route)
+        return Pending(record.id, record.kind)
+
+    def _admit(self, launch: TaskLaunch, route: Route) -> None:
+        if self._closed:
+            raise ManagerClosedError
+        self._executor(launch.conversation_id, launch.call.name)
+        if self._parts.permits.queued >= self._limits.queued:
+            raise TooManyTasksError("too many tasks are queued", self._limits.queued)
+        limit = self._limits.undelivered
+        if (
+            route.kind is TaskKind.BACKGROUND
+            and self._parts.mailbox.undelivered(launch.conversation_id) >= limit
+        ):
+            raise TooManyTasksError("too many results were not taken", limit)
+
+    def _enter(self, record: TaskRecord, cancellation: CancelToken | None) -> None:
+        launch = record.launch
+        if record.ticket.in_step and launch.turn_id is not None:
+            self._parts.mailbox.expect(launch.conversation_id, launch.turn_id, record.id)
+            if launch.policy.on_interrupt != "keep":
+                record.turn_token = cancellation
+        if launch.parent_id is not None:
+            parent = self._parts.ledger.get(launch.parent_id)
+            if parent.children is None:
+                parent.children = {}
+            parent.children[record.id] = record
+
+    def _twin(self, launch: TaskLaunch) -> TaskRecord | None:
+        """The living task that does this very work already."""
+        name, digest = launch.call.name, launch.call.digest()
+        for record in self._parts.ledger.records(launch.conversation_id):
+            if not record.fenced and record.call.name == name and record.call.digest() == digest:
+                return record
+        return None
+
+    def _spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask:
+        launch = TaskLaunch(
+            call=call,
+            conversation_id=parent.launch.conversation_id,
+            run_id=parent.launch.run_id,
+            parent_id=parent.id,
+        )
+        return self._handle.task(self.start_nowait(launch).task_id)
+
+    def _route_of(self, call: ToolCall, default: Route) -> Route:
+        return (self._routing(call) if self._routing is not None else None) or default
+
+    def _executor(self, conversation_id: ConversationId, name: str) -> Executor:
+        scope = self._scopes.get(conversation_id, self._default)
+        executor = scope.executors.get(name)
+        if executor is None:
+            raise UnknownToolError(name, scope.executors)
+        return executor
+
+    def _find_work(self, record: TaskRecord) -> Work:
+        conversation_id = record.launch.conversation_id
+        scope = self._scopes.get(conversation_id, self._default)
+        executor = self._executor(conversation_id, record.call.name)
+        return Work(executor, scope.deps, scope.state)
+
+    # -- hearing ---------------------------------------------------------------------------
+
+    async def wait_for_turn(
+        self,
+        conversation_id: ConversationId,
+        turn_id: TurnId,
+        cancellation: CancelToken | None = None,
+    ) -> TurnNews:
+        return await self._parts.mailbox.wait_for_turn(conversation_id, turn_id, cancellation)
+
+    def take_pending_loop_updates(self, conversation_id: ConversationId) -> LoopUpdates:
+        return self._parts.mailbox.take(conversation_id)
+
+    def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
+        self._parts.mailbox.ack(conversation_id, task_ids)
+
+    def wants_turn(self, conversation_id: ConversationId) -> tuple[TaskId, ...]:
+        """The results that ask for a turn of their own."""
+        return self._parts.mailbox.wants_turn(conversation_id)
+
+    def claim(self, conversation_id: ConversationId, task_id: TaskId, by: TaskId) -> Resolution:
+        """Read an ended task's result as part of the result of task `by`: delivered with that
+        one, and not again."""
+        self._parts.mailbox.claim(conversation_id, task_id, by)
+        resolution = self._parts.ledger.get(task_id).resolution
+        assert resolution is not None  # noqa: S101 - callers wait for the end first
+        return resolution
+
+    def on_turn_interrupted(
+        self, conversation_id: ConversationId, turn_id: TurnId
+    ) -> list[TurnUpdate]:
+        return self._parts.turns.interrupt(conversation_id, turn_id)
+
+    # -- closing ---------------------------------------------------------------------------
+
+    async def _close(self, grace: float) -> list[TaskId]:
+        if not self._closed:
+            self._closed = True
+            self._parts.delivery.closing = True
+            for record in list(self._parts.ledger.records()):
+                self._parts.runner.stop(record, Ending(TaskCancelled, "closing"), grace)
+        await self._parts.delivery.wait_quiet(None)
+        abandoned = self._parts.runner.abandoned()
+        self._parts.asking.close()
+        await self._parts.engine.close()
+        self._parts.outbox.close()
+        return abandoned
+

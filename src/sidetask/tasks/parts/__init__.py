@@ -1,0 +1,1 @@
+"""What the task manager wires: who is who, who may run, who carries out, who hears."""

@@ -1,0 +1,216 @@
+"""Asking for approval, and going on when a person has decided.
+
+Before the body runs, nothing has happened: the attempt is over, and the approved call runs as
+a new one. Inside a body, the body waits where it is, its permits given back, and goes on as a
+new attempt when they are to be had again.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from sidetask.core.errors import (
+    AlreadyDecidedError,
+    ApprovalDeniedError,
+    InvalidInputError,
+)
+from sidetask.core.events import ApprovalDecided, ApprovalRequested, TaskDenied
+from sidetask.core.ids import ApprovalId
+from sidetask.core.jsons import JsonObject
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import Route, TaskKind
+from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.parts.approvals import Approvals
+from sidetask.tasks.parts.body import TaskBody
+from sidetask.tasks.parts.delivery import Delivery
+from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
+from sidetask.tasks.parts.runner import Runner
+from sidetask.tasks.values import Approval, ApprovalRequest, Decision, Errored
+
+IN_BODY = "body"
+"""The kind of an approval that a running tool asked for."""
+
+
+class Asking:
+    """The way of a task through its approvals."""
+
+    def __init__(
+        self,
+        approvals: Approvals,
+        ledger: Ledger,
+        runner: Runner,
+        delivery: Delivery,
+        outbox: Outbox,
+        *,
+        route_of: Callable[[ToolCall, Route], Route],
+        age: float | None,
+    ) -> None:
+        self._approvals = approvals
+        self._ledger = ledger
+        self._runner = runner
+        self._delivery = delivery
+        self._outbox = outbox
+        self._route_of = route_of
+        self._age = age
+        self._expiries: dict[ApprovalId, asyncio.TimerHandle] = {}
+
+    # -- asking ---------------------------------------------------------------------------
+
+    def suspend(self, record: TaskRecord, requests: tuple[ApprovalRequest, ...]) -> None:
+        """The attempt is over; another one follows when all requests are approved."""
+        try:
+            record.call.digest()
+        except InvalidInputError as error:  # nothing to bind an approval to
+            self._delivery.failed(record, Errored(str(error), "InvalidInputError"))
+            self._runner.release(record)
+            return
+        self._runner.pause(record)
+        for request in requests:
+            self._ask(record, request)
+        self._delivery.check_idle(record.launch.conversation_id)
+
+    async def ask_in_body(self, body: TaskBody, reason: str, details: JsonObject) -> None:
+        """Wait in the body for a decision.
+
+        Raises:
+            ApprovalDeniedError: It was denied, or expired.
+        """
+        record = body.record
+        approval = self._ask(
+            record, ApprovalRequest(kind=IN_BODY, reason=reason, metadata=details)
+        )
+        record.topic = approval.id
+        self._runner.pause(record)
+        self._delivery.check_idle(record.launch.conversation_id)
+        try:
+            granted = await body.job.wait(approval.id)
+        except BaseException:  # the one boundary: whatever ends the wait, the record stays true
+            record.topic = None
+            if record.ending is None:  # the tool gave up waiting, and goes on without an answer
+                self._resume_unanswered(record, approval)
+            raise
+        record.topic = None
+        if not granted:
+            note = self._approvals.get(approval.id).note
+            raise ApprovalDeniedError(approval.id, note)
+
+    # -- deciding -------------------------------------------------------------------------
+
+    def approve(
+        self, approval_id: str, *, by: str, note: str | None, arguments: JsonObject | None
+    ) -> Approval:
+        """Enter a yes, perhaps to other arguments than were asked for."""
+        asked = self._approvals.get(approval_id)
+        record = self._ledger.find(asked.task_id)
+        changed = None
+        if arguments is not None:
+            changed = ToolCall.make(asked.call.name, arguments, id=asked.call.id)
+            if changed.digest() == asked.digest:
+                changed = None
+            elif asked.kind == IN_BODY and asked.decision is Decision.OPEN:
+                raise InvalidInputError(
+                    "the tool is running with its arguments: approve or deny it as it is"
+                )
+        approval = self._decide(asked, Decision.APPROVED, by=by, note=note)
+        if record is None or record.fenced:
+            return approval
+        if record.approved is None:
+            record.approved = set()
+        if changed is None:
+            record.approved.add((asked.kind, asked.digest))
+        else:  # exactly the new call is approved; other questions are asked anew about it
+            record.approved = {(asked.kind, changed.digest())}
+            record.call = changed
+            self.withdraw(record)
+        if not self._approvals.of_task(record.id):
+            self._relaunch(record)
+        return approval
+
+    def deny(self, approval_id: str, reason: str | None, *, by: str) -> Approval:
+        """Enter a no: the task is denied, whatever else was approved."""
+        return self._refuse(self._approvals.get(approval_id), Decision.DENIED, by, reason)
+
+    def withdraw(self, record: TaskRecord) -> None:
+        """The task's open questions matter no more."""
+        for approval in self._approvals.of_task(record.id):
+            self._decide(approval, Decision.WITHDRAWN, by="sidetask", note=None)
+
+    def close(self) -> None:
+        for timer in self._expiries.values():
+            timer.cancel()
+        self._expiries.clear()
+
+    # -- steps ---------------------------------------------------------------------------
+
+    def _ask(self, record: TaskRecord, request: ApprovalRequest) -> Approval:
+        now = self._outbox.now()
+        approval = self._approvals.ask(
+            record.id,
+            record.launch.conversation_id,
+            record.call,
+            request,
+            now=now,
+            expires_at=None if self._age is None else now + self._age,
+        )
+        if self._age is not None:
+            loop = asyncio.get_running_loop()
+            self._expiries[approval.id] = loop.call_later(self._age, self._expire, approval.id)
+        self._ledger.tell(
+            record,
+            ApprovalRequested,
+            approval_id=approval.id,
+            arguments=approval.call.arguments,
+            reason=approval.reason,
+            summary=approval.summary,
+        )
+        return approval
+
+    def _expire(self, approval_id: ApprovalId) -> None:
+        approval = self._approvals.get(approval_id)
+        try:
+            self._refuse(approval, Decision.EXPIRED, "expiry", "nobody decided in time")
+        except AlreadyDecidedError:
+            return  # decided in this very tick
+
+    def _refuse(
+        self, approval: Approval, decision: Decision, by: str, note: str | None
+    ) -> Approval:
+        refused = self._decide(approval, decision, by=by, note=note)
+        record = self._ledger.find(approval.task_id)
+        if record is not None:
+            self._runner.stop(record, Ending(TaskDenied, note or f"{by} said no"))
+        return refused
+
+    def _decide(
+        self, approval: Approval, decision: Decision, *, by: str | None, note: str | None
+    ) -> Approval:
+        decided = self._approvals.decide(
+            approval.id, decision, by=by, note=note, now=self._outbox.now()
+        )
+        timer = self._expiries.pop(approval.id, None)
+        if timer is not None:
+            timer.cancel()
+        record = self._ledger.find(approval.task_id)
+        if record is not None:
+            self._ledger.tell(
+                record,
+                ApprovalDecided,
+                approval_id=approval.id,
+                decision=str(decision),
+                by=by,
+                note=note,
+            )
+        return decided
+
+    def _relaunch(self, record: TaskRecord) -> None:
+        """All is approved: a new attempt, with a new route and a new timer."""
+        route = self._route_of(record.call, record.launch.route)
+        self._ledger.requeue(record)
+        if route.kind is TaskKind.BACKGROUND:
+            self._runner.detach(record, "route")
+        self._runner.launch(record, route)
+
+    def _resume_unanswered(self, record: TaskRecord, approval: Approval) -> None:
+        if self._approvals.get(approval.id).decision is Decision.OPEN:
+            self._decide(approval, Decision.WITHDRAWN, by="sidetask", note="no longer waited for")
+            self._ledger.requeue(record)
+        self._runner.resume_over_cap(record)

@@ -1,0 +1,113 @@
+"""One attempt of a task, as the tool in it sees its host."""
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol, TypeVar
+
+from sidetask.core.errors import InvalidInputError, TaskFencedError
+from sidetask.core.jsons import Json, JsonObject
+from sidetask.core.messages import ToolCall
+from sidetask.engines.base import Context
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.context import ChildTask, StateView
+from sidetask.tasks.parts.ledger import TaskRecord
+from sidetask.tasks.values import Progress
+
+T = TypeVar("T")
+
+
+class BodyOwner(Protocol):
+    """What a body asks of the runner."""
+
+    def told(self, record: TaskRecord, progress: Progress) -> None: ...
+    def token_of(self, record: TaskRecord) -> CancelToken: ...
+    async def ask_in_body(self, body: "TaskBody", reason: str, details: JsonObject) -> None: ...
+    def spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask: ...
+
+
+class TaskBody:
+    """The `TaskHost` of a running attempt. Once it is over, it refuses and forgets."""
+
+    __slots__ = ("_state", "job", "owner", "record")
+
+    def __init__(
+        self, owner: BodyOwner, record: TaskRecord, job: Context, state: StateView | None
+    ) -> None:
+        self.owner = owner
+        self.record = record
+        self.job = job
+        self._state = state
+
+    @property
+    def fenced(self) -> bool:
+        """This attempt is over, or about to end."""
+        return self.record.fenced or self.record.body is not self
+
+    @property
+    def attempt(self) -> int:
+        return self.record.attempt
+
+    @property
+    def token(self) -> CancelToken:
+        return self.owner.token_of(self.record)
+
+    @property
+    def state(self) -> StateView:
+        if self._state is None:
+            raise InvalidInputError("this task manager was opened without a state")
+        return FencedState(self, self._state)
+
+    def check(self) -> None:
+        """Refuse to go on for an attempt that is over."""
+        if self.fenced:
+            raise TaskFencedError(self.record.id, self.record.attempt)
+
+    def progress(self, fraction: float | None, note: str) -> None:
+        if fraction is not None and not (math.isfinite(fraction) and 0 <= fraction <= 1):
+            raise InvalidInputError(f"progress is between 0 and 1, or None, not {fraction!r}")
+        if not self.fenced:
+            self.owner.told(self.record, Progress(fraction, note))
+
+    def is_approved(self, kind: str, digest: str) -> bool:
+        return self.record.approved is not None and (kind, digest) in self.record.approved
+
+    def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
+        return self.job.step(key, fn, *args)
+
+    async def request_approval(self, reason: str, details: JsonObject) -> None:
+        self.check()
+        await self.owner.ask_in_body(self, reason, details)
+
+    def spawn(self, name: str, arguments: JsonObject) -> ChildTask:
+        self.check()
+        return self.owner.spawn(self.record, ToolCall.make(name, arguments))
+
+
+class FencedState:
+    """The shared state as one attempt may use it: reading always, writing until it is over."""
+
+    __slots__ = ("_body", "_state")
+
+    def __init__(self, body: TaskBody, state: StateView) -> None:
+        self._body = body
+        self._state = state
+
+    def get(self, key: str, default: Json = None) -> Json:
+        return self._state.get(key, default)
+
+    def __getitem__(self, key: str) -> Json:
+        return self._state[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._state
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return self._state.keys(prefix)
+
+    def set(self, key: str, value: object) -> None:
+        self._body.check()
+        self._state.set(key, value)
+
+    def delete(self, key: str) -> None:
+        self._body.check()
+        self._state.delete(key)

@@ -1,0 +1,252 @@
+"""Telling an end: what the model reads of it, who gets it, and in which order.
+
+Synchronous. A result goes to the turn that waits, else to the conversation's pending results
+or the host's, else only to the task's handle. It can be taken before its event is seen.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from sidetask.core.events import (
+    ContinueRequested,
+    TaskCancelled,
+    TaskEnded,
+    TaskFailed,
+    TaskSucceeded,
+    TaskTimedOut,
+)
+from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
+from sidetask.core.jsons import Json
+from sidetask.core.lifecycle import TaskStatus, apply
+from sidetask.core.messages import Attachment
+from sidetask.core.routing import OnComplete
+from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
+from sidetask.tasks.parts.mailbox import Mailbox
+from sidetask.tasks.values import (
+    NOTHING,
+    Completed,
+    Detached,
+    Errored,
+    Resolution,
+    Resolved,
+)
+
+
+class Delivery:
+    """Ends records and tells everybody concerned."""
+
+    def __init__(self, ledger: Ledger, mailbox: Mailbox, outbox: Outbox) -> None:
+        self._ledger = ledger
+        self._mailbox = mailbox
+        self._outbox = outbox
+        self._idle: dict[ConversationId | None, list[asyncio.Future[None]]] = {}
+        self.closing = False
+        """Nobody is asked to continue any more."""
+
+    # -- the ends ------------------------------------------------------------------------
+
+    def succeeded(self, record: TaskRecord, outcome: Completed) -> None:
+        self._end(
+            record,
+            TaskSucceeded,
+            outcome.content,
+            value=outcome.value,
+            attachments=outcome.attachments,
+            metadata=outcome.metadata,
+            fields={"metadata": outcome.metadata},
+        )
+
+    def failed(self, record: TaskRecord, outcome: Errored) -> None:
+        self._end(
+            record,
+            TaskFailed,
+            outcome.error,
+            error_type=outcome.error_type,
+            metadata=outcome.metadata,
+            fields={"error": outcome.error, "error_type": outcome.error_type},
+        )
+
+    def stopped(self, record: TaskRecord, ending: Ending, *, abandoned: bool = False) -> None:
+        """The end that was asked for has happened."""
+        fields: dict[str, object] = {"abandoned": abandoned}
+        if ending.event is TaskTimedOut:
+            fields["timeout"] = record.launch.policy.timeout or 0.0
+        else:
+            fields["reason"] = ending.reason
+        self._end(
+            record,
+            ending.event,
+            ending_text(record, ending, abandoned=abandoned),
+            error_type=ending.event.__name__,
+            fields=fields,
+        )
+
+    def cut_off(
+        self, record: TaskRecord, ending: Ending, call_ids: tuple[CallId, ...]
+    ) -> Resolution:
+        """The answer of calls whose turn will not wait until the work has stopped."""
+        resolution = self._resolution(
+            record,
+            ending_text(record, ending),
+            status=apply(record.status, ending.event),
+            error_type=ending.event.__name__,
+        )
+        return _answering(resolution, call_ids)
+
+    # -- detaching and waiting --------------------------------------------------------------
+
+    def detached(self, record: TaskRecord) -> None:
+        """All calls that waited for the task get a receipt instead."""
+        launch = record.launch
+        waiting: dict[TurnId, list[CallId]] = {}
+        if launch.turn_id is not None:
+            waiting[launch.turn_id] = [launch.call.id]
+        for waiter in record.joined or ():
+            if waiter.turn_id is not None and waiter.waiting:
+                waiter.waiting = False
+                waiting.setdefault(waiter.turn_id, []).append(waiter.call_id)
+        for turn_id, call_ids in waiting.items():
+            update = Detached(record.id, tuple(call_ids), record.call.name)
+            self._mailbox.tell_turn(launch.conversation_id, turn_id, record.id, update)
+
+    async def wait_ended(self, record: TaskRecord) -> Resolution:
+        """Wait for the end. Cancelling the wait leaves the task alone."""
+        while record.resolution is None:
+            waiter = asyncio.get_running_loop().create_future()
+            if record.listeners is None:
+                record.listeners = []
+            record.listeners.append(waiter)
+            await waiter
+        return record.resolution
+
+    async def wait_quiet(self, conversation_id: ConversationId | None) -> None:
+        """Wait until no task is queued or running."""
+        while self._ledger.is_busy(conversation_id):
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle.setdefault(conversation_id, []).append(waiter)
+            await waiter
+
+    def check_idle(self, conversation_id: ConversationId) -> None:
+        """Wake who waits for idle, if it is."""
+        if not self._idle:
+            return
+        for scope in (conversation_id, None):
+            if scope in self._idle and not self._ledger.is_busy(scope):
+                _wake(self._idle.pop(scope))
+
+    def ask_to_continue(self, conversation_id: ConversationId, task_ids: tuple[TaskId, ...]) -> None:
+        if not self.closing:
+            self._outbox.fact(ContinueRequested, conversation_id, task_ids=task_ids)
+
+    # -- the order of an end --------------------------------------------------------------
+
+    def _end(
+        self,
+        record: TaskRecord,
+        event: type[TaskEnded],
+        content: str,
+        *,
+        value: Json = None,
+        attachments: tuple[Attachment, ...] = (),
+        error_type: str | None = None,
+        metadata: Mapping[str, Json] = NOTHING,
+        fields: dict[str, object],
+    ) -> None:
+        duration = self._ledger.end(record, event)
+        record.error = content if error_type is not None else None
+        record.resolution = resolution = self._resolution(
+            record,
+            content,
+            value=value,
+            attachments=attachments,
+            error_type=error_type,
+            duration=duration,
+            metadata=metadata,
+        )
+        pending = self._post(record, resolution)
+        self._mailbox.settle_claims(record.launch.conversation_id, record.id, error_type is None)
+        self._ledger.announce(record, event, duration=duration, **fields)
+        if pending and record.to_loop and record.on_complete is not OnComplete.NOTIFY:
+            self.ask_to_continue(record.launch.conversation_id, (record.id,))
+        if record.listeners is not None:
+            listeners, record.listeners = record.listeners, None
+            _wake(listeners)
+        self.check_idle(record.launch.conversation_id)
+
+    def _post(self, record: TaskRecord, resolution: Resolution) -> bool:
+        """Put the result where it can be taken; True if the conversation or host has to."""
+        launch = record.launch
+        if record.joined is None:  # the usual case, without the detour below
+            if not record.foreground:
+                self._mailbox.post(resolution, to_loop=record.to_loop)
+                return True
+            if launch.turn_id is not None:
+                self._tell_turn(resolution, launch.turn_id)
+            return False
+        late = tuple([call.call_id for call in record.calls if not call.waiting])
+        for turn_id in {call.turn_id: None for call in record.calls if call.waiting}:
+            if turn_id is not None:
+                calls = [c.call_id for c in record.calls if c.waiting and c.turn_id == turn_id]
+                self._tell_turn(_answering(resolution, tuple(calls)), turn_id)
+        if late:
+            self._mailbox.post(_answering(resolution, late), to_loop=record.to_loop)
+        return bool(late)
+
+    def _tell_turn(self, resolution: Resolution, turn_id: TurnId) -> None:
+        self._mailbox.tell_turn(
+            resolution.conversation_id, turn_id, resolution.task_id, Resolved(resolution)
+        )
+
+    def _resolution(
+        self,
+        record: TaskRecord,
+        content: str,
+        *,
+        status: TaskStatus | None = None,
+        value: Json = None,
+        attachments: tuple[Attachment, ...] = (),
+        error_type: str | None = None,
+        duration: float = 0.0,
+        metadata: Mapping[str, Json] = NOTHING,
+    ) -> Resolution:
+        launch = record.launch
+        return Resolution(
+            task_id=record.id,
+            conversation_id=launch.conversation_id,
+            turn_id=launch.turn_id,
+            call_ids=(launch.call.id,),
+            name=record.call.name,
+            status=status or record.status,
+            content=content,
+            value=value,
+            attachments=attachments,
+            error_type=error_type,
+            on_complete=record.on_complete,
+            duration=duration,
+            metadata=metadata,
+        )
+
+
+def ending_text(record: TaskRecord, ending: Ending, *, abandoned: bool = False) -> str:
+    """What the model reads of a task that was stopped."""
+    if ending.event is TaskCancelled:
+        text = f"The call was cancelled: {ending.reason}."
+    elif ending.event is TaskTimedOut:
+        text = f"The call timed out after {record.launch.policy.timeout:g} s."
+    else:
+        text = f"The call was denied: {ending.reason}."
+    if abandoned:
+        text += " It did not stop in time and may still be running."
+    return text
+
+
+def _answering(resolution: Resolution, call_ids: tuple[CallId, ...]) -> Resolution:
+    return replace(resolution, call_ids=call_ids)
+
+
+def _wake(waiters: Iterable["asyncio.Future[None]"]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

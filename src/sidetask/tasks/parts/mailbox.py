@@ -1,0 +1,242 @@
+"""Who hears of an end: the turn that waits, the conversation's next model call, or the host.
+
+Synchronous but for the one wait of a turn. Taking is looking: what was taken is given again
+until it is acknowledged, together with the history write that made it part of the
+conversation. Nothing is lost between the two and nothing is told twice after.
+
+Bounds: a turn's box holds at most one update for each of its calls; a conversation's pending
+results are bounded at launch (`Limits.undelivered`), where refusing loses nothing.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sidetask.core.ids import ConversationId, TaskId, TurnId
+from sidetask.core.routing import OnComplete
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.values import (
+    LoopUpdates,
+    Resolution,
+    TurnCancelled,
+    TurnNews,
+    TurnSettled,
+    TurnUpdate,
+)
+
+_SETTLED = TurnSettled()
+
+
+class TurnBox:
+    """What one turn waits for, and what came."""
+
+    __slots__ = ("expected", "updates", "waiters")
+
+    def __init__(self) -> None:
+        self.expected: dict[TaskId, None] = {}
+        self.updates: list[TurnUpdate] = []
+        self.waiters: list[asyncio.Future[None]] = []
+
+    def wake(self) -> None:
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Pending:
+    """What one conversation, or its host, has not taken yet."""
+
+    __slots__ = ("claims", "for_host", "for_loop")
+
+    def __init__(self) -> None:
+        self.for_loop: dict[TaskId, Resolution] = {}
+        self.for_host: dict[TaskId, Resolution] = {}
+        self.claims: dict[TaskId, TaskId] = {}
+        """Results that another task has read and will deliver as its own: claimed by whom."""
+
+
+class Mailbox:
+    """The boxes of all turns and conversations."""
+
+    def __init__(self) -> None:
+        self._turns: dict[tuple[ConversationId, TurnId], TurnBox] = {}
+        self._pending: dict[ConversationId, Pending] = {}
+
+    # -- turns ---------------------------------------------------------------------------
+
+    def expect(self, conversation_id: ConversationId, turn_id: TurnId, task_id: TaskId) -> None:
+        """The turn waits for this task."""
+        key = conversation_id, turn_id
+        box = self._turns.get(key)
+        if box is None:
+            box = self._turns[key] = TurnBox()
+        box.expected[task_id] = None
+
+    def tell_turn(
+        self,
+        conversation_id: ConversationId,
+        turn_id: TurnId,
+        task_id: TaskId,
+        *updates: TurnUpdate,
+    ) -> None:
+        """The turn no longer waits for this task, for these reasons."""
+        box = self._turns.get((conversation_id, turn_id))
+        if box is None or task_id not in box.expected:
+            return  # the turn was interrupted meanwhile, and has its answers
+        del box.expected[task_id]
+        box.updates.extend(updates)
+        box.wake()
+
+    async def wait_for_turn(
+        self,
+        conversation_id: ConversationId,
+        turn_id: TurnId,
+        cancellation: CancelToken | None = None,
+    ) -> TurnNews:
+        """The oldest update of the turn, else settled, else cancelled, else wait for one."""
+        key = conversation_id, turn_id
+        while True:  # re-checks after each wake-up: a wake-up is a hint, never the news itself
+            box = self._turns.get(key)
+            if box is None:
+                return _SETTLED
+            if box.updates:
+                return box.updates.pop(0)
+            if not box.expected:
+                del self._turns[key]
+                return _SETTLED
+            if cancellation is not None and cancellation.is_cancelled:
+                return TurnCancelled(cancellation.reason)
+            await self._sleep(box, cancellation)
+
+    def close_turn(self, conversation_id: ConversationId, turn_id: TurnId) -> list[TurnUpdate]:
+        """Forget the turn; returns what it was not told yet."""
+        box = self._turns.pop((conversation_id, turn_id), None)
+        if box is None:
+            return []
+        box.expected.clear()
+        updates, box.updates = box.updates, []
+        box.wake()
+        return updates
+
+    def expected(self, conversation_id: ConversationId, turn_id: TurnId) -> tuple[TaskId, ...]:
+        """The tasks that the turn waits for, in the order of their launch."""
+        box = self._turns.get((conversation_id, turn_id))
+        return tuple(box.expected) if box is not None else ()
+
+    async def _sleep(self, box: TurnBox, cancellation: CancelToken | None) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        box.waiters.append(waiter)
+        if cancellation is None:
+            await waiter
+            return
+        cancellation.listen(box.wake)
+        try:
+            await waiter
+        finally:
+            cancellation.unlisten(box.wake)
+
+    # -- conversations -----------------------------------------------------------------------
+
+    def post(self, resolution: Resolution, *, to_loop: bool) -> None:
+        """Keep a background result until it is taken and acknowledged."""
+        pending = self._pending.get(resolution.conversation_id)
+        if pending is None:
+            pending = self._pending[resolution.conversation_id] = Pending()
+        (pending.for_loop if to_loop else pending.for_host)[resolution.task_id] = resolution
+
+    def take(self, conversation_id: ConversationId) -> LoopUpdates:
+        """All results for the loop, in completion order; given again until acknowledged."""
+        pending = self._pending.get(conversation_id)
+        if pending is None:
+            return LoopUpdates(())
+        claimed = pending.claims
+        return LoopUpdates(
+            tuple([item for item in pending.for_loop.values() if item.task_id not in claimed])
+        )
+
+    def take_for_host(self, conversation_id: ConversationId | None) -> list[Resolution]:
+        """All results in manual delivery; given again until acknowledged."""
+        if conversation_id is not None:
+            pending = self._pending.get(conversation_id)
+            return list(pending.for_host.values()) if pending is not None else []
+        return [item for pending in self._pending.values() for item in pending.for_host.values()]
+
+    def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
+        """These results are delivered, and with them what these tasks had claimed."""
+        pending = self._pending.get(conversation_id)
+        if pending is None:
+            return
+        for task_id in task_ids:
+            pending.for_loop.pop(task_id, None)
+            pending.for_host.pop(task_id, None)
+            for claimed in [one for one, by in pending.claims.items() if by == task_id]:
+                del pending.claims[claimed]
+                pending.for_loop.pop(claimed, None)
+        self._drop_if_empty(conversation_id, pending)
+
+    def claim(self, conversation_id: ConversationId, task_id: TaskId, by: TaskId) -> None:
+        """Task `by` has read this result and will deliver it as part of its own."""
+        pending = self._pending.get(conversation_id)
+        if pending is not None and task_id in pending.for_loop:
+            pending.claims[task_id] = by
+
+    def settle_claims(
+        self, conversation_id: ConversationId, by: TaskId, succeeded: bool  # noqa: FBT001
+    ) -> None:
+        """Task `by` has ended: if not well, it delivers nothing, and its claims are free."""
+        pending = self._pending.get(conversation_id)
+        if succeeded or pending is None or not pending.claims:
+            return
+        for claimed in [one for one, who in pending.claims.items() if who == by]:
+            del pending.claims[claimed]
+
+    def wants_turn(self, conversation_id: ConversationId) -> tuple[TaskId, ...]:
+        """The results that ask for a turn of their own."""
+        pending = self._pending.get(conversation_id)
+        if pending is None:
+            return ()
+        return tuple(
+            [
+                item.task_id
+                for item in pending.for_loop.values()
+                if item.on_complete is not OnComplete.NOTIFY and item.task_id not in pending.claims
+            ]
+        )
+
+    def redirect(
+        self,
+        conversation_id: ConversationId,
+        task_id: TaskId,
+        *,
+        on_complete: OnComplete,
+        to_loop: bool,
+    ) -> bool:
+        """Change how an undelivered result is delivered; False if there is none."""
+        pending = self._pending.get(conversation_id)
+        if pending is None:
+            return False
+        found = pending.for_loop.pop(task_id, None) or pending.for_host.pop(task_id, None)
+        if found is None:
+            return False
+        self.post(replace(found, on_complete=on_complete), to_loop=to_loop)
+        return True
+
+    def undelivered(self, conversation_id: ConversationId | None) -> int:
+        """How many results nobody has taken and acknowledged."""
+        boxes = (
+            self._pending.values()
+            if conversation_id is None
+            else filter(None, [self._pending.get(conversation_id)])
+        )
+        return sum(len(box.for_loop) + len(box.for_host) for box in boxes)
+
+    def forget(self, conversation_id: ConversationId) -> None:
+        """Drop everything of a conversation."""
+        self._pending.pop(conversation_id, None)
+        for key in [key for key in self._turns if key[0] == conversation_id]:
+            self.close_turn(*key)
+
+    def _drop_if_empty(self, conversation_id: ConversationId, pending: Pending) -> None:
+        if not pending.for_loop and not pending.for_host:
+            del self._pending[conversation_id]

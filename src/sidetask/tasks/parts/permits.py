@@ -1,0 +1,188 @@
+"""How many tasks run at once.
+
+A task holds one permit of each cap that concerns it, all or none, so that nothing holds one
+permit while it waits for another. It waits in the queue of the first cap that lacks room;
+queues are first come, first served. Only roots queue for a conversation's, a tool's and the
+manager's cap: a child runs on the permits of the parent that awaits it, so nesting cannot
+deadlock. Calls of one step queue among themselves only, which cannot either.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import TaskId
+from sidetask.tasks.values import TaskLaunch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The caps and bounds of a task manager. None: no limit."""
+
+    step: int = 16
+    """Calls of one step that a turn waits for at once."""
+    conversation: int = 64
+    """Tasks of one conversation at once, detached ones included."""
+    total: int | None = None
+    """Tasks of the manager at once."""
+    queued: int = 100_000
+    """Tasks that wait for a permit; a launch beyond is refused."""
+    undelivered: int = 1_000
+    """Results of one conversation that nobody took; a background launch beyond is refused."""
+    finished: int = 1_000
+    """Ended tasks that are remembered."""
+    finished_age: float = 3_600.0
+    """Seconds for which they are remembered at most."""
+    approval_age: float | None = None
+    """Seconds after which an open approval expires, which denies it."""
+
+    def __post_init__(self) -> None:
+        for name in ("step", "conversation", "total", "queued", "undelivered"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"Limits({name}={value!r}): at least 1")
+
+
+class Cap:
+    """Room for so many at once, and who waits for it."""
+
+    __slots__ = ("_home", "_key", "limit", "used", "waiting")
+
+    def __init__(self, limit: int, home: "dict[Hashable, Cap]", key: Hashable) -> None:
+        self.limit = limit
+        self.used = 0
+        self.waiting: OrderedDict[TaskId, Ticket] | None = None
+        self._home = home
+        self._key = key
+
+    def has_room(self, weight: int) -> bool:
+        return not self.used or self.used + weight <= self.limit
+
+    def drop_if_unused(self) -> None:
+        if not self.used and not self.waiting and self._home.get(self._key) is self:
+            del self._home[self._key]
+
+
+class Ticket:
+    """One task's claim to its permits: queued, holding, or neither."""
+
+    __slots__ = ("caps", "holding", "id", "in_step", "launch", "queue")
+
+    def __init__(self, task_id: TaskId, launch: TaskLaunch, *, in_step: bool) -> None:
+        self.id = task_id
+        self.launch = launch
+        self.in_step = in_step
+        """The turn waits for it, so it counts among the step's calls."""
+        self.caps: tuple[tuple[Cap, int], ...] = ()
+        self.holding = False
+        self.queue: Cap | None = None
+
+
+class Permits:
+    """Gives permits, takes them back, and says who may start then."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._caps: dict[Hashable, Cap] = {}
+        self.queued = 0
+        """How many tickets wait."""
+
+    def acquire(self, ticket: Ticket) -> bool:
+        """Take all permits now, or queue; True if the task may start."""
+        ticket.caps = self._caps_of(ticket)
+        return self._take_or_queue(ticket, None)
+
+    def force(self, ticket: Ticket) -> None:
+        """Take the permits even beyond the caps: for work that is going on already."""
+        self._leave_queue(ticket)
+        ticket.caps = self._caps_of(ticket)
+        self._take(ticket)
+
+    def release(self, ticket: Ticket) -> list[TaskId]:
+        """Give back the permits, or the place in a queue. Returns who may start."""
+        caps, ticket.caps = ticket.caps, ()
+        if ticket.holding:
+            ticket.holding = False
+            for cap, weight in caps:
+                cap.used -= weight
+        else:
+            self._leave_queue(ticket)
+        return self._admit(caps)
+
+    def leave_step(self, ticket: Ticket) -> list[TaskId]:
+        """The turn no longer waits for this task. Returns who may start."""
+        if not ticket.in_step:
+            return []
+        ticket.in_step = False
+        step, ticket.caps = ticket.caps[:1], ticket.caps[1:]
+        if ticket.holding:
+            for cap, weight in step:
+                cap.used -= weight
+            return self._admit(step)
+        if ticket.queue is None:  # it waits for an approval, and for no permit
+            return []
+        self._leave_queue(ticket)
+        started = [ticket.id] if self.acquire(ticket) else []
+        return started + self._admit(step)
+
+    def _caps_of(self, ticket: Ticket) -> tuple[tuple[Cap, int], ...]:
+        launch, limits = ticket.launch, self._limits
+        policy = launch.policy
+        if policy.control:
+            return ()
+        caps: list[tuple[Cap, int]] = []
+        if ticket.in_step:  # first, so that leave_step finds it
+            cap = self._cap((launch.conversation_id, launch.turn_id), limits.step)
+            caps.append((cap, cap.limit if policy.exclusive else 1))
+        if launch.parent_id is None:
+            if policy.cap is not None:
+                caps.append((self._cap(("tool", launch.call.name), policy.cap), 1))
+            caps.append((self._cap(launch.conversation_id, limits.conversation), 1))
+            if limits.total is not None:
+                caps.append((self._cap(None, limits.total), 1))
+        return tuple(caps)
+
+    def _cap(self, key: Hashable, limit: int) -> Cap:
+        cap = self._caps.get(key)
+        if cap is None:
+            cap = self._caps[key] = Cap(limit, self._caps, key)
+        return cap
+
+    def _take_or_queue(self, ticket: Ticket, head_of: Cap | None) -> bool:
+        for cap, weight in ticket.caps:
+            if not cap.has_room(weight) or (cap.waiting and cap is not head_of):
+                if cap.waiting is None:
+                    cap.waiting = OrderedDict()
+                cap.waiting[ticket.id] = ticket
+                ticket.queue = cap
+                self.queued += 1
+                return False
+        self._take(ticket)
+        return True
+
+    def _take(self, ticket: Ticket) -> None:
+        ticket.holding = True
+        for cap, weight in ticket.caps:
+            cap.used += weight
+
+    def _leave_queue(self, ticket: Ticket) -> None:
+        if ticket.queue is not None and ticket.queue.waiting is not None:
+            del ticket.queue.waiting[ticket.id]
+            ticket.queue = None
+            self.queued -= 1
+
+    def _admit(self, caps: tuple[tuple[Cap, int], ...]) -> list[TaskId]:
+        started: list[TaskId] = []
+        for cap, _ in caps:
+            while cap.waiting:
+                head = next(iter(cap.waiting.values()))
+                self._leave_queue(head)
+                head.caps = self._caps_of(head)  # a cap it saw may have been dropped since
+                if self._take_or_queue(head, cap):
+                    started.append(head.id)
+                elif head.queue is cap:
+                    cap.waiting.move_to_end(head.id, last=False)
+                    break
+            cap.drop_if_unused()
+        return started

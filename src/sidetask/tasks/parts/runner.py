@@ -1,0 +1,331 @@
+"""Carrying tasks out: permits, jobs, timers, and the order in which things are told.
+
+The order of an end, whatever it is: the status is entered, the result is put where it can be
+taken, the event goes out, `ContinueRequested` follows, waiters wake, permits go back and the
+next ones start. All of it in one tick, so nobody sees half of it.
+
+An end that is asked for (cancel, timeout, denial) is only noted: `Ending`. From then on the
+work is fenced, and the record ends when the work has stopped or its grace has run out. What
+still runs then is *abandoned*: it keeps its permits until it really stops.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, assert_never
+
+from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
+from sidetask.core.ids import TaskId
+from sidetask.core.jsons import JsonObject
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import Route
+from sidetask.engines.base import Context, Engine, JobSpec
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.context import ChildTask, RunContext, StateView
+from sidetask.tasks.parts.body import TaskBody
+from sidetask.tasks.parts.delivery import Delivery
+from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
+from sidetask.tasks.parts.permits import Permits
+from sidetask.tasks.values import (
+    ApprovalNeeded,
+    ApprovalRequest,
+    Completed,
+    Errored,
+    Progress,
+    Refused,
+    ToolOutcome,
+)
+
+Executor: TypeAlias = Callable[[ToolCall, RunContext[Any]], Awaitable[ToolOutcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a registered name stands for in a conversation."""
+
+    executor: Executor
+    deps: object
+    state: StateView | None
+
+
+class Questions(Protocol):
+    """What the runner asks of whoever looks after approvals."""
+
+    def suspend(self, record: TaskRecord, requests: tuple[ApprovalRequest, ...]) -> None:
+        """The work has stopped, and goes on as a new attempt when all are approved."""
+        ...
+
+    async def ask_in_body(self, body: TaskBody, reason: str, details: JsonObject) -> None:
+        """The work waits where it is."""
+        ...
+
+    def withdraw(self, record: TaskRecord) -> None:
+        """The task's open questions matter no more."""
+        ...
+
+
+class Runner:
+    """Runs records within their permits, and stops them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        permits: Permits,
+        delivery: Delivery,
+        engine: Engine,
+        *,
+        find_work: Callable[[TaskRecord], Work],
+        spawn: Callable[[TaskRecord, ToolCall], ChildTask],
+    ) -> None:
+        self._ledger = ledger
+        self._permits = permits
+        self._delivery = delivery
+        self._engine = engine
+        self._find_work = find_work
+        self._spawn = spawn
+        self._working: dict[str, TaskRecord] = {}
+        self.questions: Questions | None = None
+        engine.start(self._run, self._stopped)
+
+    # -- starting ------------------------------------------------------------------------
+
+    def launch(self, record: TaskRecord, route: Route) -> None:
+        """Start an attempt as soon as its permits allow; the detach timer runs from now."""
+        if record.foreground and route.after is not None:
+            record.detach_timer = _later(route.after, self.detach, record, "timer")
+        if self._permits.acquire(record.ticket):
+            self._go(record)
+        elif record.vars is None:
+            record.vars = copy_context()
+
+    def resume_over_cap(self, record: TaskRecord) -> None:
+        """The work goes on already: count it, whatever the caps say."""
+        if not record.ticket.holding:
+            self._permits.force(record.ticket)
+            self._begin(record)
+
+    def pause(self, record: TaskRecord) -> None:
+        """The task waits for an approval: no timer runs and no permit is held meanwhile."""
+        _drop_timers(record)
+        self._admit(self._permits.release(record.ticket))
+
+    def release(self, record: TaskRecord) -> None:
+        """The record has ended otherwise than through its work: give its permits back."""
+        self._ended(record)
+
+    def _go(self, record: TaskRecord) -> None:
+        if record.topic is not None:  # the body waits for its approval, and gets it now
+            assert record.job_id is not None  # noqa: S101 - it is the job that waits
+            self._begin(record)
+            self._engine.signal(record.job_id, record.topic, True)
+            return
+        call = record.call
+        record.job_id = job_id = f"{record.id}:{record.attempt}"
+        self._working[job_id] = record
+        spec = JobSpec(job_id, record.id, record.attempt, call.name, call.arguments)
+        if record.vars is None:
+            self._engine.submit(spec)
+        else:
+            record.vars.run(self._engine.submit, spec)
+            record.vars = None
+
+    def _begin(self, record: TaskRecord) -> None:
+        self._ledger.start(record)
+        timeout = record.launch.policy.timeout
+        if timeout is not None:
+            ending = Ending(TaskTimedOut, "timeout")
+            record.limit_timer = _later(timeout, self.stop, record, ending)
+
+    def _admit(self, started: Iterable[TaskId]) -> None:
+        for task_id in started:
+            self._go(self._ledger.get(task_id))
+
+    # -- the work ------------------------------------------------------------------------
+
+    async def _run(self, spec: JobSpec, job: Context) -> None:
+        """The body of every job."""
+        record = self._working.get(spec.id)
+        if record is None or record.fenced:
+            return
+        try:
+            outcome = await self._carry_out(record, job)
+        except asyncio.CancelledError:
+            self._settle(record, _cancelled_from_inside())
+            raise
+        except (Exception, SystemExit) as error:  # the one boundary: a fault becomes an end
+            outcome = Errored(f"{type(error).__name__}: {error}", type(error).__name__)
+        self._settle(record, outcome)
+
+    def _carry_out(self, record: TaskRecord, job: Context) -> Awaitable[ToolOutcome]:
+        launch = record.launch
+        work = self._find_work(record)
+        record.body = body = TaskBody(self, record, job, work.state)
+        self._begin(record)
+        context = RunContext(
+            body,
+            deps=work.deps,
+            conversation_id=launch.conversation_id,
+            task_id=record.id,
+            call_id=launch.call.id,
+            turn_id=launch.turn_id,
+            run_id=launch.run_id,
+        )
+        return work.executor(record.call, context)
+
+    def _settle(self, record: TaskRecord, outcome: ToolOutcome | Ending) -> None:
+        """The work of an attempt has stopped; what it brought is the end, unless one was asked."""
+        if record.ended:  # abandoned: its end was told, only the permits are left
+            record.body = None
+            self._admit(self._permits.release(record.ticket))
+            return
+        match record.ending or outcome:
+            case ApprovalNeeded(requests) if requests and self.questions is not None:
+                record.body = record.job_id = None
+                self.questions.suspend(record, requests)
+                return
+            case Completed() as completed:
+                self._delivery.succeeded(record, completed)
+            case Errored() as errored:
+                self._delivery.failed(record, errored)
+            case Ending() as ending:
+                self._delivery.stopped(record, ending)
+            case Refused(reason):
+                self._delivery.stopped(record, Ending(TaskDenied, reason))
+            case ApprovalNeeded():
+                self._delivery.failed(record, Errored("an approval is needed and cannot be asked"))
+            case _ as never:
+                assert_never(never)
+        record.body = None
+        self._ended(record)
+
+    def _stopped(self, job_id: str) -> None:
+        """The engine says that a job is over. Usually its record knows; else it ends here."""
+        record = self._working.pop(job_id, None)
+        if record is not None and record.job_id == job_id:
+            record.job_id = None
+            if not record.ended or record.body is not None:
+                self._settle(record, Ending(TaskCancelled, "cancelled from outside"))
+
+    # -- stopping ------------------------------------------------------------------------
+
+    def stop(self, record: TaskRecord, ending: Ending, grace: float | None = None) -> bool:
+        """Ask for an end. Token and job are cancelled in this tick; False if it is over."""
+        if record.fenced:
+            if grace is not None:
+                self._hasten(record, grace)
+            return False
+        record.ending = ending
+        if record.token is not None:
+            record.token.cancel(ending.reason)
+        for child in tuple(record.children.values()) if record.children else ():
+            self.stop(child, Ending(TaskCancelled, f"{record.id} was stopped"), grace)
+        _drop_timers(record)
+        if self.questions is not None:
+            self.questions.withdraw(record)
+        if record.body is None:  # nothing of it has begun, or it waits between two attempts
+            if record.job_id is not None:
+                self._engine.cancel(record.job_id)
+            self._delivery.stopped(record, ending)
+            self._ended(record)
+            return True
+        if ending.event is TaskDenied and record.topic is not None and record.job_id is not None:
+            self._engine.signal(record.job_id, record.topic, False)
+        elif record.job_id is not None:
+            self._engine.cancel(record.job_id)
+        wait = record.launch.policy.grace if grace is None else grace
+        record.limit_timer = _later(wait, self._abandon, record)
+        return True
+
+    def abandoned(self) -> list[TaskId]:
+        """The tasks that have ended while their work goes on."""
+        return [r.id for r in self._working.values() if r.ended and r.body is not None]
+
+    def _hasten(self, record: TaskRecord, grace: float) -> None:
+        """It is stopping already: within this grace, if that is sooner."""
+        timer = record.limit_timer
+        if timer is not None and timer.when() > asyncio.get_running_loop().time() + grace:
+            timer.cancel()
+            record.limit_timer = _later(grace, self._abandon, record)
+
+    def _abandon(self, record: TaskRecord) -> None:
+        if record.ended or record.ending is None:
+            return
+        if record.job_id is not None and record.topic is not None:
+            self._engine.cancel(record.job_id)  # it was only denied so far
+        self._delivery.stopped(record, record.ending, abandoned=True)
+        self._ended(record)
+
+    def _ended(self, record: TaskRecord) -> None:
+        _drop_timers(record)
+        if record.turn_token is not None and record.token is not None:
+            record.token.move_to(None)
+        for child in tuple(record.children.values()) if record.children else ():
+            self.stop(child, Ending(TaskCancelled, f"{record.id} ended"))
+        parent_id = record.launch.parent_id
+        parent = self._ledger.find(parent_id) if parent_id is not None else None
+        if parent is not None and parent.children is not None:
+            parent.children.pop(record.id, None)
+        if record.body is None:
+            self._admit(self._permits.release(record.ticket))
+
+    # -- detaching -------------------------------------------------------------------------
+
+    def detach(self, record: TaskRecord, reason: str) -> bool:
+        """The turn waits no longer; False if none does."""
+        if record.fenced or not record.ticket.in_step:
+            return False
+        if record.detach_timer is not None:
+            record.detach_timer.cancel()
+            record.detach_timer = None
+        if record.token is not None:
+            record.token.move_to(None)
+        record.turn_token = None
+        started = self._permits.leave_step(record.ticket)
+        self._ledger.detach(record, reason)
+        self._delivery.detached(record)
+        self._admit(started)
+        return True
+
+    # -- what a body asks --------------------------------------------------------------------
+
+    def told(self, record: TaskRecord, progress: Progress) -> None:
+        self._ledger.progress(record, progress)
+
+    def token_of(self, record: TaskRecord) -> CancelToken:
+        """The task's token, made when first looked at; a child of its turn's while that waits."""
+        if record.token is None:
+            record.token = CancelToken(record.turn_token)
+            if record.ending is not None:
+                record.token.cancel(record.ending.reason)
+        return record.token
+
+    async def ask_in_body(self, body: TaskBody, reason: str, details: JsonObject) -> None:
+        assert self.questions is not None  # noqa: S101 - the manager sets it before any launch
+        await self.questions.ask_in_body(body, reason, details)
+
+    def spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask:
+        return self._spawn(parent, call)
+
+
+def _later(
+    seconds: float, function: Callable[..., object], *args: object
+) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(seconds, function, *args)
+
+
+def _drop_timers(record: TaskRecord) -> None:
+    if record.detach_timer is not None:
+        record.detach_timer.cancel()
+        record.detach_timer = None
+    if record.limit_timer is not None:
+        record.limit_timer.cancel()
+        record.limit_timer = None
+
+
+def _cancelled_from_inside() -> ToolOutcome | Ending:
+    """Nobody asked this manager for it: the asyncio task was cancelled, or the tool raised it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return Ending(TaskCancelled, "cancelled from outside")
+    return Errored("the tool was cancelled from inside: something it awaited was", "CancelledError")

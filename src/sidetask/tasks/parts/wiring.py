@@ -1,0 +1,60 @@
+"""The parts of a task manager, put together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import Route
+from sidetask.engines.base import Engine
+from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.context import ChildTask
+from sidetask.tasks.parts.approvals import Approvals
+from sidetask.tasks.parts.asking import Asking
+from sidetask.tasks.parts.delivery import Delivery
+from sidetask.tasks.parts.ledger import Ledger, TaskRecord
+from sidetask.tasks.parts.mailbox import Mailbox
+from sidetask.tasks.parts.permits import Limits, Permits
+from sidetask.tasks.parts.runner import Runner, Work
+from sidetask.tasks.parts.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that manager and handle share."""
+
+    outbox: Outbox
+    ledger: Ledger
+    permits: Permits
+    mailbox: Mailbox
+    approvals: Approvals
+    delivery: Delivery
+    runner: Runner
+    asking: Asking
+    turns: Turns
+    engine: Engine
+
+
+def assemble(
+    outbox: Outbox,
+    engine: Engine,
+    limits: Limits,
+    *,
+    find_work: Callable[[TaskRecord], Work],
+    spawn: Callable[[TaskRecord, ToolCall], ChildTask],
+    route_of: Callable[[ToolCall, Route], Route],
+) -> Parts:
+    """Make the parts and introduce them to each other."""
+    ledger = Ledger(outbox, limits)
+    permits = Permits(limits)
+    mailbox = Mailbox()
+    approvals = Approvals()
+    delivery = Delivery(ledger, mailbox, outbox)
+    runner = Runner(ledger, permits, delivery, engine, find_work=find_work, spawn=spawn)
+    asking = Asking(
+        approvals, ledger, runner, delivery, outbox, route_of=route_of, age=limits.approval_age
+    )
+    runner.questions = asking
+    turns = Turns(ledger, mailbox, runner, delivery)
+    return Parts(
+        outbox, ledger, permits, mailbox, approvals, delivery, runner, asking, turns, engine
+    )
