@@ -1,0 +1,177 @@
+"""What a tool returned, as the JSON value a host gets and the text a model reads.
+
+The value is whole, and is what JSON keeps of the result: later changes to a returned dict do
+not reach it. The text is cut where it is too long for a model; the head and the tail stay.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Protocol, runtime_checkable
+from uuid import UUID
+
+from sidetask.core.errors import SidetaskError
+from sidetask.core.messages import Attachment, File, Image
+from sidetask.tasks.values import Completed
+
+MAX_BYTES = 50 * 1024
+"""Of the text for the model, in UTF-8."""
+MAX_LINES = 2_000
+
+_HALF_BYTES = (MAX_BYTES - 128) // 2  # 128: room for the line that tells what is missing
+_HALF_LINES = (MAX_LINES - 1) // 2
+
+
+class ToolResultError(SidetaskError):
+    """A tool returned what is not JSON. It did run; only its result cannot be told."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__(what, instead)
+        self.what = what
+        self.instead = instead
+
+    def __str__(self) -> str:
+        return f"the tool ran, but its result is lost: it returned {self.what}; {self.instead}"
+
+
+def to_completed(result: object) -> Completed:
+    """Turn a tool's return value into the outcome of its call.
+
+    Text stays text and None is no text. An `Image` or `File`, by itself or in a list with
+    strings, becomes an attachment. All else becomes JSON; dataclasses and pydantic models by
+    their fields; dates, ids, paths and decimals as text.
+
+    Raises:
+        ToolResultError: The result is not JSON; the error says what to return instead.
+    """
+    match result:
+        case str():
+            return _of_text(str.__str__(result))  # an enum of strings is its value
+        case None:
+            return Completed(None, "")
+        case Image() | File():
+            return Completed(None, "", (result,))
+        case list() | tuple() if any(isinstance(item, Image | File) for item in result):  # pyright: ignore[reportUnknownVariableType]
+            return _of_parts(result)  # pyright: ignore[reportUnknownArgumentType]
+        case _:
+            return _of_json(result)
+
+
+def cut(text: str) -> str:
+    """Shorten a text to `MAX_BYTES` and `MAX_LINES`: its head, what is missing, its tail."""
+    return _of_text(text).content
+
+
+def _of_text(text: str, attachments: tuple[Attachment, ...] = ()) -> Completed:
+    text, size = _encodable(text)
+    return Completed(text, _shortened(text, size), attachments)
+
+
+def _encodable(text: str) -> tuple[str, int]:
+    """The text as UTF-8 can carry it, and its size in bytes.
+
+    Names of files may hold lone surrogates. They become `?`: a history with one in it could be
+    neither stored nor sent.
+    """
+    if text.isascii():
+        return text, len(text)
+    try:
+        return text, len(text.encode())
+    except UnicodeEncodeError:
+        data = text.encode(errors="replace")
+        return data.decode(), len(data)
+
+
+def _shortened(text: str, size: int) -> str:
+    lines = 1 if size < MAX_LINES else text.count("\n") + 1
+    if size <= MAX_BYTES and lines <= MAX_LINES:
+        return text
+    # Slice before looking for lines: a text of 50 MB is never split as a whole.
+    head = text[:_HALF_BYTES].encode()[:_HALF_BYTES].decode(errors="ignore")
+    tail = text[-_HALF_BYTES:].encode()[-_HALF_BYTES:].decode(errors="ignore")
+    head = "\n".join(head.split("\n", _HALF_LINES)[:_HALF_LINES])
+    tail = "\n".join(tail.rsplit("\n", _HALF_LINES)[-_HALF_LINES:])
+    missing = f"{size - len(head.encode()) - len(tail.encode()):,} bytes"
+    whole_lines = lines - (head.count("\n") + 1) - (tail.count("\n") + 1)
+    if whole_lines > 0:
+        missing += f", {whole_lines:,} lines"
+    return f"{head}\n[... {missing} left out ...]\n{tail}"
+
+
+def _of_parts(parts: Sequence[object]) -> Completed:
+    texts: list[str] = []
+    attachments: list[Attachment] = []
+    for part in parts:
+        match part:
+            case str():
+                texts.append(part)
+            case Image() | File():
+                attachments.append(part)
+            case _:
+                raise ToolResultError(
+                    f"a list of images or files with a {type(part).__name__} in it",
+                    "put only strings, Image and File into such a list",
+                )
+    if not texts:
+        return Completed(None, "", tuple(attachments))
+    return _of_text("\n".join(texts), tuple(attachments))
+
+
+def _of_json(result: object) -> Completed:
+    try:
+        text, size = _encodable(_encode(result))
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolResultError(
+            f"{type(result).__name__} that is not JSON ({error})",
+            "keys are strings, numbers are finite, and nothing holds itself",
+        ) from error
+    return Completed(value, _shortened(text, size))
+
+
+@runtime_checkable
+class _Model(Protocol):
+    """A pydantic model, without importing pydantic."""
+
+    def model_dump(self, *, mode: str) -> object: ...
+
+
+def _plain(value: object) -> object:
+    """One step towards JSON, for what the encoder does not know."""
+    if isinstance(value, Image | File):
+        raise ToolResultError(
+            f"{type(value).__name__} inside other data",
+            "return it by itself, or in a list with strings",
+        )
+    if isinstance(value, _Model) and not isinstance(value, type):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    match value:
+        case Enum():
+            return value.value
+        case date() | time():
+            return value.isoformat()
+        case UUID() | PurePath() | Decimal():
+            return str(value)
+        case _:
+            raise ToolResultError(f"{type(value).__name__}, which is not JSON", _instead(value))
+
+
+def _instead(value: object) -> str:
+    match value:
+        case bytes() | bytearray() | memoryview():
+            return "return text, or Image(data=...) or File(data=..., media_type=...)"
+        case set() | frozenset():
+            return "return a list, for example sorted(...)"
+        case Iterator():
+            return "return list(...) of it"
+        case _:
+            return "return text, numbers, lists, dicts, dataclasses or pydantic models"
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain).encode
