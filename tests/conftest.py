@@ -1,0 +1,65 @@
+"""Async tests run on a virtual clock; under `-m seeds`, on one with a shuffled loop, often."""
+
+import inspect
+import os
+from collections.abc import Generator
+
+import pytest
+
+from sidetask.testing import ShuffledClock, VirtualClock, virtual_backend
+
+SEED = "SIDETASK_SEED"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seeds", type=int, default=200, help="seeds of each test under -m seeds")
+
+
+def _is_seeded(metafunc: pytest.Metafunc) -> bool:
+    """Async tests that are marked so, and those of the task manager."""
+    path = metafunc.definition.path
+    of_manager = path.name.startswith("test_manager") and path.parent.name == "tasks"
+    marked = metafunc.definition.get_closest_marker("seeds") is not None
+    return inspect.iscoroutinefunction(metafunc.function) and (marked or of_manager)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Collect a seeded test once for each seed; without `-m seeds`, once for `SIDETASK_SEED`."""
+    marks = str(metafunc.config.getoption("-m"))
+    asked = "seeds" in marks and "not seeds" not in marks
+    if not _is_seeded(metafunc) or not (asked or SEED in os.environ):
+        return
+    one = os.environ.get(SEED)
+    seeds = range(metafunc.config.getoption("--seeds") or 0) if one is None else [int(one)]
+    mark = [pytest.mark.seeds] if asked else []
+    values = [pytest.param(seed, id=f"seed{seed}", marks=mark) for seed in seeds]
+    metafunc.parametrize("seed", values)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    seed = item.funcargs.get("seed") if isinstance(item, pytest.Function) else None
+    if report.failed and seed is not None:
+        test = item.nodeid.split("[")[0]
+        report.sections.append(("seed", f"rerun with {SEED}={seed} pytest -m '' '{test}'"))
+    return report
+
+
+@pytest.fixture
+def seed() -> int | None:
+    """The order in which the loop runs what is ready; None: asyncio's own."""
+    return None
+
+
+@pytest.fixture
+def clock(seed: int | None) -> VirtualClock:
+    """The clock of the test's event loop."""
+    return VirtualClock() if seed is None else ShuffledClock(seed)
+
+
+@pytest.fixture
+def anyio_backend(clock: VirtualClock) -> object:
+    return virtual_backend(clock)
