@@ -232,7 +232,9 @@ class ModelStalledError(ModelError):
         self.seconds = seconds
 
     def __str__(self) -> str:
-        return f"nothing came from the model for {self.seconds:g} s: try again, or raise model_timeout"
+        return (
+            f"nothing came from the model for {self.seconds:g} s: try again, or raise model_timeout"
+        )
 
 
 class IncompleteResponseError(ModelError):

@@ -379,4 +379,3 @@ class ContinueRequested(Event):
 
     kind = EventKind.CONTINUE_REQUESTED
     task_ids: tuple[TaskId, ...]
-

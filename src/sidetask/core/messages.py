@@ -183,7 +183,9 @@ def user_message(content: Content) -> UserMessage:
             case Text() | Image() | File():
                 parts.append(part)
             case _:  # pyright: ignore[reportUnnecessaryComparison] - callers may not be typed
-                raise InvalidInputError(f"a message is made of texts, images and files, not {part!r}")
+                raise InvalidInputError(
+                    f"a message is made of texts, images and files, not {part!r}"
+                )
     if all(isinstance(part, Text) and not part.text.strip() for part in parts):
         raise InvalidInputError("the message is empty: give it some text, an image or a file")
     return UserMessage(tuple(parts))

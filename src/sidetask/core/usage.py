@@ -38,5 +38,9 @@ class Price:
         """What `usage` costs, in US dollars."""
         cached_rate = self.input if self.cached is None else self.cached
         fresh = usage.input_tokens - usage.cached_tokens
-        parts = fresh * self.input, usage.cached_tokens * cached_rate, usage.output_tokens * self.output
+        parts = (
+            fresh * self.input,
+            usage.cached_tokens * cached_rate,
+            usage.output_tokens * self.output,
+        )
         return sum(parts) / 1_000_000

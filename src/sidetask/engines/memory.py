@@ -59,7 +59,7 @@ class MemoryEngine(Engine):
             self.cancel(job_id)
 
     async def _run(self, spec: JobSpec, job: "MemoryJob") -> None:
-        assert self._body is not None  # noqa: S101 - checked in submit
+        assert self._body is not None
         await self._body(spec, job)
 
     def _done(self, task: "asyncio.Task[None]") -> None:

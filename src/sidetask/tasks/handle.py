@@ -287,4 +287,3 @@ class TaskHandle:
 
 def _ended(task: TaskSnapshot) -> bool:
     return task.status in TERMINAL
-

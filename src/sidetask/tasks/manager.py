@@ -101,7 +101,7 @@ class TaskManager(Protocol):
 class AsyncTaskManager(TaskManager):
     """Carries every call out as a task."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one choice of the host
         self,
         executors: Mapping[str, Executor] | None = None,
         *,
@@ -255,7 +255,7 @@ class AsyncTaskManager(TaskManager):
         one, and not again."""
         self._parts.mailbox.claim(conversation_id, task_id, by)
         resolution = self._parts.ledger.get(task_id).resolution
-        assert resolution is not None  # noqa: S101 - callers wait for the end first
+        assert resolution is not None
         return resolution
 
     def on_turn_interrupted(
@@ -277,4 +277,3 @@ class AsyncTaskManager(TaskManager):
         await self._parts.engine.close()
         self._parts.outbox.close()
         return abandoned
-

@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
 from typing import TypeVar
 
-from sidetask.core.errors import InvalidInputError, SidetaskError, TaskNotFoundError, UnknownToolError
+from sidetask.core.errors import (
+    InvalidInputError,
+    SidetaskError,
+    TaskNotFoundError,
+    UnknownToolError,
+)
 from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.jsons import JsonObject
 from sidetask.core.lifecycle import TaskStatus
@@ -78,7 +83,7 @@ class SimpleTaskManager(TaskManager):
         except _ApprovalNeededInlineError as needed:
             outcome = ApprovalNeeded(())
             return Ready(_resolution(launch, task_id, outcome, str(needed)))
-        except (Exception, SystemExit) as error:  # the one boundary: a fault becomes an answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the one boundary: a fault becomes an answer
             outcome = Errored(f"{type(error).__name__}: {error}", type(error).__name__)
         return Ready(_resolution(launch, task_id, outcome))
 
@@ -209,5 +214,3 @@ def _resolution(
         attachments=attachments,
         error_type=error_type,
     )
-
-

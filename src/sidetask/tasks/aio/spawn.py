@@ -39,7 +39,7 @@ async def run_to_end(work: Coroutine[Any, Any, T], *, within: float) -> T:
     while not task.done():
         try:
             await asyncio.wait({task})
-        except asyncio.CancelledError as cancelled:  # noqa: ASYNC103 - kept, raised below
+        except asyncio.CancelledError as cancelled:
             kept = cancelled
     if kept is not None:
         raise kept from (None if task.cancelled() else task.exception())

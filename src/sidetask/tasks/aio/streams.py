@@ -122,7 +122,16 @@ class Stream:
 class Subscription:
     """One reader's cursor. Iterate it; leave it by `close()`, a `with` block, or the end."""
 
-    __slots__ = ("__weakref__", "_bound", "_closed", "_kept", "_lagged", "_stream", "_wanted", "position")
+    __slots__ = (
+        "__weakref__",
+        "_bound",
+        "_closed",
+        "_kept",
+        "_lagged",
+        "_stream",
+        "_wanted",
+        "position",
+    )
 
     def __init__(self, stream: Stream, wanted: Callable[[Event], bool] | None) -> None:
         self._stream = stream

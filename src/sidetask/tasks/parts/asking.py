@@ -33,7 +33,7 @@ IN_BODY = "body"
 class Asking:
     """The way of a task through its approvals."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired in one place
         self,
         approvals: Approvals,
         ledger: Ledger,
@@ -75,9 +75,7 @@ class Asking:
             ApprovalDeniedError: It was denied, or expired.
         """
         record = body.record
-        approval = self._ask(
-            record, ApprovalRequest(kind=IN_BODY, reason=reason, metadata=details)
-        )
+        approval = self._ask(record, ApprovalRequest(kind=IN_BODY, reason=reason, metadata=details))
         record.topic = approval.id
         self._runner.pause(record)
         self._delivery.check_idle(record.launch.conversation_id)

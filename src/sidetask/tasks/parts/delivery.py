@@ -5,7 +5,7 @@ or the host's, else only to the task's handle. It can be taken before its event 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from sidetask.core.events import (
@@ -17,15 +17,12 @@ from sidetask.core.events import (
     TaskTimedOut,
 )
 from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
-from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus, apply
-from sidetask.core.messages import Attachment
 from sidetask.core.routing import OnComplete
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.values import (
-    NOTHING,
     Completed,
     Detached,
     Errored,
@@ -48,23 +45,14 @@ class Delivery:
     # -- the ends ------------------------------------------------------------------------
 
     def succeeded(self, record: TaskRecord, outcome: Completed) -> None:
-        self._end(
-            record,
-            TaskSucceeded,
-            outcome.content,
-            value=outcome.value,
-            attachments=outcome.attachments,
-            metadata=outcome.metadata,
-            fields={"metadata": outcome.metadata},
-        )
+        self._end(record, TaskSucceeded, outcome, fields={"metadata": outcome.metadata})
 
     def failed(self, record: TaskRecord, outcome: Errored) -> None:
         self._end(
             record,
             TaskFailed,
-            outcome.error,
+            Completed(None, outcome.error, metadata=outcome.metadata),
             error_type=outcome.error_type,
-            metadata=outcome.metadata,
             fields={"error": outcome.error, "error_type": outcome.error_type},
         )
 
@@ -78,7 +66,7 @@ class Delivery:
         self._end(
             record,
             ending.event,
-            ending_text(record, ending, abandoned=abandoned),
+            Completed(None, ending_text(record, ending, abandoned=abandoned)),
             error_type=ending.event.__name__,
             fields=fields,
         )
@@ -89,7 +77,7 @@ class Delivery:
         """The answer of calls whose turn will not wait until the work has stopped."""
         resolution = self._resolution(
             record,
-            ending_text(record, ending),
+            Completed(None, ending_text(record, ending)),
             status=apply(record.status, ending.event),
             error_type=ending.event.__name__,
         )
@@ -136,7 +124,9 @@ class Delivery:
             if scope in self._idle and not self._ledger.is_busy(scope):
                 _wake(self._idle.pop(scope))
 
-    def ask_to_continue(self, conversation_id: ConversationId, task_ids: tuple[TaskId, ...]) -> None:
+    def ask_to_continue(
+        self, conversation_id: ConversationId, task_ids: tuple[TaskId, ...]
+    ) -> None:
         if not self.closing:
             self._outbox.fact(ContinueRequested, conversation_id, task_ids=task_ids)
 
@@ -146,24 +136,15 @@ class Delivery:
         self,
         record: TaskRecord,
         event: type[TaskEnded],
-        content: str,
+        told: Completed,
         *,
-        value: Json = None,
-        attachments: tuple[Attachment, ...] = (),
         error_type: str | None = None,
-        metadata: Mapping[str, Json] = NOTHING,
         fields: dict[str, object],
     ) -> None:
         duration = self._ledger.end(record, event)
-        record.error = content if error_type is not None else None
+        record.error = told.content if error_type is not None else None
         record.resolution = resolution = self._resolution(
-            record,
-            content,
-            value=value,
-            attachments=attachments,
-            error_type=error_type,
-            duration=duration,
-            metadata=metadata,
+            record, told, error_type=error_type, duration=duration
         )
         pending = self._post(record, resolution)
         self._mailbox.settle_claims(record.launch.conversation_id, record.id, error_type is None)
@@ -202,14 +183,11 @@ class Delivery:
     def _resolution(
         self,
         record: TaskRecord,
-        content: str,
+        told: Completed,
         *,
         status: TaskStatus | None = None,
-        value: Json = None,
-        attachments: tuple[Attachment, ...] = (),
         error_type: str | None = None,
         duration: float = 0.0,
-        metadata: Mapping[str, Json] = NOTHING,
     ) -> Resolution:
         launch = record.launch
         return Resolution(
@@ -219,13 +197,13 @@ class Delivery:
             call_ids=(launch.call.id,),
             name=record.call.name,
             status=status or record.status,
-            content=content,
-            value=value,
-            attachments=attachments,
+            content=told.content,
+            value=told.value,
+            attachments=told.attachments,
             error_type=error_type,
             on_complete=record.on_complete,
             duration=duration,
-            metadata=metadata,
+            metadata=told.metadata,
         )
 
 

@@ -1,7 +1,8 @@
 """Who is who: every task's record, its status, and what is remembered of the ended ones.
 
-Synchronous; of asyncio only the types of what a record holds for others. The table in `core.lifecycle` says what may follow what; `tell`
-moves a record along it and then sends the event out, and is the only place that does either.
+Synchronous; of asyncio only the types of what a record holds for others. The table in
+`core.lifecycle` says what may follow what. Here is the one door to it: a record is moved along
+the table, and then its event goes out.
 """
 
 from asyncio import Future, TimerHandle
@@ -26,8 +27,8 @@ from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
 from sidetask.core.lifecycle import BUSY, TERMINAL, TaskStatus, apply
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DeliveryMode, OnComplete, TaskKind
-from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.permits import Limits, Ticket
 from sidetask.tasks.values import Progress, Resolution, TaskLaunch, TaskSnapshot
 
@@ -294,9 +295,7 @@ class Ledger:
         )
 
     def _queued(self, record: TaskRecord) -> None:
-        self._send(
-            record, TaskQueued, attempt=record.attempt, background=not record.foreground
-        )
+        self._send(record, TaskQueued, attempt=record.attempt, background=not record.foreground)
 
     def _count(self, conversation_id: ConversationId, change: int) -> None:
         self.busy += change

@@ -181,9 +181,7 @@ class Mailbox:
         if pending is not None and task_id in pending.for_loop:
             pending.claims[task_id] = by
 
-    def settle_claims(
-        self, conversation_id: ConversationId, by: TaskId, succeeded: bool  # noqa: FBT001
-    ) -> None:
+    def settle_claims(self, conversation_id: ConversationId, by: TaskId, succeeded: bool) -> None:
         """Task `by` has ended: if not well, it delivers nothing, and its claims are free."""
         pending = self._pending.get(conversation_id)
         if succeeded or pending is None or not pending.claims:

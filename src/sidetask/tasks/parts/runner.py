@@ -116,7 +116,7 @@ class Runner:
 
     def _go(self, record: TaskRecord) -> None:
         if record.topic is not None:  # the body waits for its approval, and gets it now
-            assert record.job_id is not None  # noqa: S101 - it is the job that waits
+            assert record.job_id is not None
             self._begin(record)
             self._engine.signal(record.job_id, record.topic, True)
             return
@@ -153,7 +153,7 @@ class Runner:
         except asyncio.CancelledError:
             self._settle(record, _cancelled_from_inside())
             raise
-        except (Exception, SystemExit) as error:  # the one boundary: a fault becomes an end
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the one boundary: a fault becomes an end
             outcome = Errored(f"{type(error).__name__}: {error}", type(error).__name__)
         self._settle(record, outcome)
 
@@ -301,16 +301,14 @@ class Runner:
         return record.token
 
     async def ask_in_body(self, body: TaskBody, reason: str, details: JsonObject) -> None:
-        assert self.questions is not None  # noqa: S101 - the manager sets it before any launch
+        assert self.questions is not None
         await self.questions.ask_in_body(body, reason, details)
 
     def spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask:
         return self._spawn(parent, call)
 
 
-def _later(
-    seconds: float, function: Callable[..., object], *args: object
-) -> asyncio.TimerHandle:
+def _later(seconds: float, function: Callable[..., object], *args: object) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(seconds, function, *args)
 
 
