@@ -379,3 +379,5 @@ class ContinueRequested(Event):
 
     kind = EventKind.CONTINUE_REQUESTED
     task_ids: tuple[TaskId, ...]
+    interrupt: bool = False
+    """They may cut a reply that is streaming."""

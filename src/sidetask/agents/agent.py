@@ -1,0 +1,66 @@
+"""What an agent is: a frozen description, without anything that runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
+
+from sidetask.agents.tools import AnyTool, Tool, tool
+from sidetask.core.errors import ConfigurationError
+from sidetask.core.jsons import Json
+from sidetask.models.base import Model
+
+ToolLike = AnyTool | Callable[..., Any]
+"""A tool, or a function that becomes one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """A model with instructions and tools.
+
+    Raises:
+        ConfigurationError: Two tools of one name, or a number out of range.
+    """
+
+    model: str | Model = field(kw_only=False)
+    """A model, or the name of one: `"you"`."""
+    name: str = "agent"
+    instructions: str = ""
+    tools: Sequence[ToolLike] = ()
+    output_type: type[Any] | None = None
+    """What a turn's output must be; None: the reply's text."""
+    max_steps: int = 25
+    """Model calls in one turn."""
+    model_timeout: float | None = 60.0
+    """Seconds of silence after which a model call has stalled: before it starts, and between
+    two pieces."""
+    settings: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Passed to the model as they are."""
+
+    def __post_init__(self) -> None:
+        tools = tuple([_as_tool(each) for each in self.tools])
+        object.__setattr__(self, "tools", tools)
+        names = [each.name for each in tools]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigurationError(
+                f"agent {self.name!r} has two tools named {', '.join(twice)}: give one name="
+            )
+        if self.max_steps < 1:
+            raise ConfigurationError(f"max_steps is at least 1, not {self.max_steps}")
+        if self.model_timeout is not None and not self.model_timeout > 0:
+            raise ConfigurationError(f"model_timeout is seconds > 0, not {self.model_timeout}")
+
+    @property
+    def toolbox(self) -> tuple[AnyTool, ...]:
+        """The tools, with functions made into tools."""
+        return cast("tuple[AnyTool, ...]", self.tools)
+
+    def with_tools(self, *tools: ToolLike) -> Self:
+        """The same agent with more tools."""
+        return replace(self, tools=(*self.tools, *tools))
+
+
+def _as_tool(given: ToolLike) -> AnyTool:
+    if isinstance(given, Tool):
+        return cast("AnyTool", given)
+    return tool(given)

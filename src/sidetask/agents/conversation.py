@@ -1,0 +1,45 @@
+"""One conversation as the loop sees it: its history, and what its turns run with."""
+
+from collections.abc import Mapping
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.agents.toolset import Toolset
+from sidetask.core.ids import ConversationId
+from sidetask.core.jsons import Json
+from sidetask.core.messages import Message, UserMessage
+from sidetask.core.usage import Usage
+from sidetask.models.base import Model
+
+
+class Conversation:
+    """Its history is appended to and never copied; a turn lock guards it, above."""
+
+    __slots__ = (
+        "config",
+        "history",
+        "id",
+        "last_output",
+        "last_usage",
+        "model",
+        "settings",
+        "steering",
+        "toolset",
+        "turns",
+        "usage",
+    )
+
+    def __init__(
+        self, conversation_id: ConversationId, config: AgentConfig, model: Model, toolset: Toolset
+    ) -> None:
+        self.id = conversation_id
+        self.config = config
+        self.model = model
+        self.toolset = toolset
+        self.settings: Mapping[str, Json] = config.settings
+        self.history: list[Message] = []
+        self.steering: list[UserMessage] = []
+        """Messages for the running turn: they join it before its next model call."""
+        self.usage = Usage()
+        self.last_usage = Usage()
+        self.last_output: object = None
+        self.turns = 0

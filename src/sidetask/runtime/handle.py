@@ -1,0 +1,241 @@
+"""A live agent: a conversation to talk with, listen to, look at, and steer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Literal, Self
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.agents.conversation import Conversation
+from sidetask.core.errors import ConversationBusyError
+from sidetask.core.events import Event
+from sidetask.core.ids import ConversationId, TurnId
+from sidetask.core.messages import Content, Message, user_message
+from sidetask.core.usage import Usage
+from sidetask.models.base import ToolSchema
+from sidetask.runtime.driver import Driver
+from sidetask.runtime.listening import EventTail, TurnsCursor, position_after
+from sidetask.runtime.response import ChatResponse, Reply
+from sidetask.runtime.views import ConversationApprovals, ConversationTasks
+from sidetask.tasks.aio.spawn import spawn
+from sidetask.tasks.aio.streams import Lagged
+from sidetask.tasks.context import StateView
+from sidetask.tasks.handle import ManagerHandle
+from sidetask.tasks.values import Idle
+
+OnBusy = Literal["queue", "raise"]
+
+
+class AgentHandle:
+    """One live agent. Made by `runtime.open` or `sidetask.open`; after its shutdown every method
+    raises `AgentNotStartedError`."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        driver: Driver,
+        tasks: ManagerHandle,
+        listen: Callable[[int | None], EventTail],
+        release: Callable[[], Coroutine[object, object, None]],
+        *,
+        state: StateView,
+        user: str | None,
+    ) -> None:
+        self._conversation = conversation
+        self._driver = driver
+        self._manager_handle = tasks
+        self._listen = listen
+        self._release = release
+        self._state = state
+        self.user = user
+        """Whose conversation it is."""
+        self._closing: asyncio.Task[None] | None = None
+
+    # -- talk ------------------------------------------------------------------------------
+
+    async def ask(self, content: Content, *, on_busy: OnBusy = "queue") -> Reply:
+        """Say something and wait for the whole answer. Cancelling this cancels the turn.
+
+        Raises:
+            InvalidInputError: The message is empty; nothing was said.
+            TurnError: The turn failed (`ModelError`, `StepLimitError`, ...) or was cancelled
+                (`TurnCancelledError`).
+            ConversationBusyError: A turn is running and `on_busy` is `"raise"`.
+            AgentNotStartedError: The agent is shut down.
+        """
+        response = self._ask(content, on_busy)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            self._driver.withdraw(response, "whoever asked was cancelled")
+            raise
+        finally:
+            self._driver.saw(response)
+
+    async def chat(self, content: Content, *, on_busy: OnBusy = "queue") -> ChatResponse:
+        """Say something; returns when its turn is admitted, before the model starts.
+
+        Raises:
+            InvalidInputError, ConversationBusyError, AgentNotStartedError: As for `ask`.
+        """
+        response = self._ask(content, on_busy)
+        try:
+            while response.turn_id is None:
+                await response.more()
+        except asyncio.CancelledError:
+            self._driver.withdraw(response, "whoever asked was cancelled")
+            raise
+        self._driver.saw(response)
+        return response
+
+    async def send(self, content: Content) -> None:
+        """Say something without waiting: it joins the running turn before its next model call,
+        or begins a turn.
+
+        Raises:
+            InvalidInputError, AgentNotStartedError: As for `ask`.
+        """
+        self._driver.check_open()
+        self._driver.send(user_message(content))
+
+    # -- listen ----------------------------------------------------------------------------
+
+    def turns(
+        self, *, after: str | None = None, until: Literal["idle"] | None = None
+    ) -> AsyncIterator[ChatResponse]:
+        """Every turn, asked for or not: those after `after`, else those that neither `ask`,
+        `chat` nor an earlier `turns` gave you. Ends when idle with `until="idle"`."""
+        self._driver.check_open()
+        first = position_after(self._driver, TurnId(after) if after is not None else None)
+        return TurnsCursor(self._driver, first=first, until_idle=until == "idle")
+
+    def events(self, *, after: int | None = None) -> AsyncIterator[Event | Lagged]:
+        """The conversation's events: from now on, or after the fact number `after` (0: from the
+        first that is kept) and then live, each once and in order."""
+        self._driver.check_open()
+        return self._listen(after)
+
+    # -- steer -----------------------------------------------------------------------------
+
+    async def interrupt(self, scope: Literal["turn", "all"] = "turn") -> None:
+        """A user's Stop: end the running turn and what it waits for, and wait until it has.
+
+        The background lives, unless `scope` is `"all"`. No turn begins by itself until the user
+        speaks again. The history stays valid: every call is answered, partial text is kept.
+        """
+        self._driver.check_open()
+        if scope == "all":
+            for task in self.tasks.running():
+                self._manager_handle.task(task.id).cancel("the user stopped everything")
+        await self._driver.stop_turn("the user interrupted the turn", park=True)
+        if scope == "all":
+            await self._manager_handle.wait_for_idle(self.conversation_id)
+
+    async def cancel(self) -> None:
+        """End the running turn; results may begin another one by themselves."""
+        self._driver.check_open()
+        await self._driver.stop_turn("the turn was cancelled", park=False)
+
+    async def wait_for_idle(self, timeout: float | None = None) -> Idle:
+        """Wait until no turn runs or is about to, and no task is queued or running.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds.
+        """
+        self._driver.check_open()
+        async with asyncio.timeout(timeout):
+            while not self._driver.is_idle:
+                await self._driver.changed()
+                self._driver.check_open()
+        return await self._manager_handle.wait_for_idle(self.conversation_id)
+
+    @property
+    def is_idle(self) -> bool:
+        return self._driver.is_idle
+
+    # -- look ------------------------------------------------------------------------------
+
+    def history(self) -> Sequence[Message]:
+        """All messages so far."""
+        self._driver.check_open()
+        return tuple(self._conversation.history)
+
+    @property
+    def conversation_id(self) -> ConversationId:
+        return self._conversation.id
+
+    @property
+    def config(self) -> AgentConfig:
+        return self._conversation.config
+
+    @property
+    def turn_count(self) -> int:
+        return self._conversation.turns
+
+    @property
+    def total_usage(self) -> Usage:
+        return self._conversation.usage
+
+    @property
+    def last_turn_usage(self) -> Usage:
+        return self._conversation.last_usage
+
+    @property
+    def last_response(self) -> ChatResponse | None:
+        """The latest turn, asked for or not."""
+        return self._driver.turns[-1] if self._driver.turns else None
+
+    @property
+    def last_structured_output(self) -> object:
+        """The latest output of an agent with an `output_type`."""
+        return self._conversation.last_output
+
+    @property
+    def available_tools(self) -> Sequence[ToolSchema]:
+        """The tools that the model is told of."""
+        return self._conversation.toolset.schemas
+
+    @property
+    def state(self) -> StateView:
+        """What this conversation's tools share."""
+        return self._state
+
+    @property
+    def tasks(self) -> ConversationTasks:
+        """The conversation's tasks."""
+        return ConversationTasks(self._manager_handle, self.conversation_id)
+
+    @property
+    def approvals(self) -> ConversationApprovals:
+        """What waits for a person's decision."""
+        return ConversationApprovals(self._manager_handle, self.conversation_id)
+
+    # -- end -------------------------------------------------------------------------------
+
+    async def shutdown(self) -> None:
+        """End the turn and all tasks of the conversation, and let go of it. Twice is fine."""
+        if self._closing is None or (self._closing.done() and self._closing.exception()):
+            self._closing = spawn(self._release(), name=f"shutdown of {self.conversation_id}")
+        await asyncio.shield(self._closing)
+
+    def on_shutdown(self, also: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Let what was made for this agent alone end with it."""
+        release = self._release
+
+        async def both() -> None:
+            await release()
+            await also()
+
+        self._release = both
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    def _ask(self, content: Content, on_busy: OnBusy) -> ChatResponse:
+        self._driver.check_open()
+        message = user_message(content)
+        if on_busy == "raise" and self._driver.busy:
+            raise ConversationBusyError(self.conversation_id)
+        return self._driver.ask(message)

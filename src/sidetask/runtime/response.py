@@ -1,0 +1,219 @@
+"""A turn as its reader sees it while it runs, and what is left of it when it has ended.
+
+One buffer, many cursors: a reader that stops reading stalls nobody, one that comes late
+misses nothing. When the turn has ended, its text deltas are folded into one.
+"""
+
+import asyncio
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from sidetask.agents.loop import TurnEnd
+from sidetask.core.errors import TurnCancelledError
+from sidetask.core.events import Event, TextDelta
+from sidetask.core.ids import TaskId, TurnId
+from sidetask.core.usage import Usage
+from sidetask.tasks.values import TaskSnapshot
+
+Cause = Literal["user", "tasks"]
+"""Who began a turn: the user, or results that came while the conversation was idle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The whole answer of a turn. `str(reply)` is its text."""
+
+    text: str
+    turn_id: TurnId
+    usage: Usage
+    steps: int
+    """Model calls."""
+    pending: Sequence[TaskSnapshot]
+    """The conversation's tasks that were still at work when the turn ended."""
+    output: object
+    """The structured output, if the agent has an `output_type`; else the text."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ChatResponse:
+    """One turn, running or ended.
+
+    Await it for its `Reply`. Iterate it for its events, or `text_stream()` for its text; each
+    iteration begins at the beginning.
+    """
+
+    __slots__ = (
+        "_end",
+        "_events",
+        "_pending",
+        "_waiting",
+        "cause",
+        "task_ids",
+        "turn_id",
+    )
+
+    def __init__(self, cause: Cause, task_ids: tuple[TaskId, ...] = ()) -> None:
+        self.cause = cause
+        self.task_ids = task_ids
+        """The tasks whose results began this turn."""
+        self.turn_id: TurnId | None = None
+        """None until the turn is admitted."""
+        self._events: list[Event] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._end: TurnEnd | None = None
+        self._pending: tuple[TaskSnapshot, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The reply's text, as far as it has come."""
+        if self._end is not None:
+            return self._end.text
+        return "".join([event.text for event in self._events if isinstance(event, TextDelta)])
+
+    @property
+    def status(self) -> Literal["running", "completed", "failed", "cancelled"]:
+        return "running" if self._end is None else self._end.status
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the turn failed with, or was cancelled by."""
+        return self._end.error if self._end is not None else None
+
+    def __await__(self) -> Generator[object, None, Reply]:
+        return self._reply().__await__()
+
+    def __aiter__(self) -> "EventCursor":
+        """Every event of the turn. A failed turn's error is raised after the last one."""
+        return EventCursor(self)
+
+    def text_stream(self) -> "TextCursor":
+        """The pieces of the reply's text. A failed turn's error is raised after the last one."""
+        return TextCursor(self)
+
+    async def _reply(self) -> Reply:
+        """The whole answer.
+
+        Raises:
+            TurnError: The turn failed, or was cancelled.
+        """
+        while self._end is None:
+            await self.more()
+        end = self._end
+        if end.error is not None:
+            raise end.error
+        assert self.turn_id is not None
+        return Reply(
+            text=end.text,
+            turn_id=self.turn_id,
+            usage=end.usage,
+            steps=end.steps,
+            pending=self._pending,
+            output=end.output if end.output is not None else end.text,
+        )
+
+    # -- for the driver ------------------------------------------------------------------
+
+    def admit(self, turn_id: TurnId) -> None:
+        self.turn_id = turn_id
+        self._wake()
+
+    def append(self, event: Event) -> None:
+        self._events.append(event)
+        if self._waiting:
+            self._wake()
+
+    def finish(self, end: TurnEnd, pending: tuple[TaskSnapshot, ...] = ()) -> None:
+        self._end = end
+        self._pending = pending
+        self._events = _folded(self._events)  # readers under way keep the list they have
+        self._wake()
+
+    @property
+    def events(self) -> list[Event]:
+        return self._events
+
+    @property
+    def end(self) -> TurnEnd | None:
+        return self._end
+
+    async def more(self) -> None:
+        """Wait until something has changed."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class EventCursor:
+    """One reader's place in a turn."""
+
+    __slots__ = ("_buffer", "_position", "_response")
+
+    def __init__(self, response: ChatResponse) -> None:
+        self._response = response
+        self._buffer = response.events
+        self._position = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while self._position >= len(self._buffer):
+            end = self._response.end
+            if end is not None:
+                if end.error is None or isinstance(end.error, TurnCancelledError):
+                    raise StopAsyncIteration
+                raise end.error
+            await self._response.more()
+        event = self._buffer[self._position]
+        self._position += 1
+        return event
+
+
+class TextCursor:
+    """One reader's place in a turn's text."""
+
+    __slots__ = ("_cursor",)
+
+    def __init__(self, response: ChatResponse) -> None:
+        self._cursor = EventCursor(response)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            event = await anext(self._cursor)
+            if isinstance(event, TextDelta):
+                return event.text
+
+
+def _folded(events: list[Event]) -> list[Event]:
+    """The same events, each row of text deltas as one."""
+    folded: list[Event] = []
+    row: list[TextDelta] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            row.append(event)
+            continue
+        if row:
+            folded.append(_joined(row))
+            row = []
+        folded.append(event)
+    if row:
+        folded.append(_joined(row))
+    return folded
+
+
+def _joined(row: list[TextDelta]) -> TextDelta:
+    if len(row) == 1:
+        return row[0]
+    return replace(row[0], text="".join([delta.text for delta in row]))

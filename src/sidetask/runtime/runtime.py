@@ -1,0 +1,274 @@
+"""The one place that wires models, tools, tasks, state and store together."""
+
+import inspect
+from collections.abc import Generator, Iterable, Mapping
+from functools import partial
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.agents.conversation import Conversation
+from sidetask.agents.loop import Surroundings
+from sidetask.agents.task_tools import task_tools
+from sidetask.agents.tools import AnyTool
+from sidetask.agents.toolset import Toolset
+from sidetask.core.errors import (
+    AgentNotStartedError,
+    ConfigurationError,
+    InvalidInputError,
+    NotFoundError,
+)
+from sidetask.core.ids import ConversationId
+from sidetask.models.base import Model
+from sidetask.runtime.driver import Driver
+from sidetask.runtime.handle import AgentHandle
+from sidetask.runtime.listening import EventTail
+from sidetask.runtime.models import open_model
+from sidetask.runtime.sync import SyncHandle
+from sidetask.state.state import State
+from sidetask.stores.base import Store
+from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.aio.clock import Clock, SystemClock
+from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.handle import ManagerHandle
+from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy, Scope
+from sidetask.tasks.parts.permits import Limits
+
+MAX_AUTO_TURNS = 8
+"""Turns in a row that nobody asked for."""
+
+
+class UnknownAgentError(NotFoundError):
+    """No agent of this name is registered."""
+
+    kind = "agent"
+
+
+class Runtime:
+    """Runs agents. Agents, tools and models that are registered here are found by name.
+
+    `deps` is what every tool finds in `ctx.deps`: a value, or a function that makes one for
+    each conversation (it may be async). `tools` are given to every agent besides its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Iterable[AgentConfig] = (),
+        tools: Iterable[AnyTool] = (),
+        models: Mapping[str, Model] | None = None,
+        deps: object = None,
+        store: str | Store = "memory:",
+        limits: Limits | None = None,
+        routing: RoutingPolicy | None = None,
+        clock: Clock | None = None,
+        max_auto_turns: int = MAX_AUTO_TURNS,
+    ) -> None:
+        self._agents = {agent.name: agent for agent in agents}
+        self._tools = tuple(tools)
+        self._models = models or {}
+        self._deps = deps
+        self._store = _open_store(store)
+        self._outbox = Outbox(self._store, clock or SystemClock())
+        self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
+        self._around = Surroundings(self._manager, self._store, self._outbox)
+        self._task_tools = task_tools(self._manager)
+        self._routed = routing is not None
+        self._max_auto_turns = max_auto_turns
+        self._live: dict[ConversationId, AgentHandle] = {}
+        self._ids = count(1)
+        self._closed = False
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def open(
+        self,
+        agent: AgentConfig | str,
+        *,
+        user: str | None = None,
+        deps: object = None,
+        conversation_id: str | None = None,
+    ) -> "Opening":
+        """Open a live agent: `chat = await runtime.open(agent)`, or `async with`, or `with`.
+
+        Raises (when awaited or entered):
+            UnknownAgentError, UnknownModelError: Nothing is registered under the name.
+            ConfigurationError: The agent's tools contradict each other.
+            InvalidInputError: The conversation is open already.
+            AgentNotStartedError: The runtime is closed.
+        """
+        return Opening(self, agent, user=user, deps=deps, conversation_id=conversation_id)
+
+    async def start_agent(
+        self,
+        agent: AgentConfig | str,
+        *,
+        user: str | None = None,
+        deps: object = None,
+        conversation_id: str | None = None,
+    ) -> AgentHandle:
+        """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
+        if self._closed:
+            raise AgentNotStartedError
+        config = self._find_agent(agent)
+        model = open_model(config.model, self._models)
+        toolset = Toolset(_with(config, self._tools), self._task_tools, routed=self._routed)
+        own_deps = await _made(self._deps if deps is None else deps)
+        key = self._new_id(conversation_id)
+        state = State()
+        self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
+        conversation = Conversation(key, config, model, toolset)
+        driver = Driver(
+            conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
+        )
+
+        async def release() -> None:
+            await self._release(key, driver)
+
+        def listen(after: int | None) -> EventTail:
+            return EventTail(self._store, self._outbox, key, after)
+
+        handle = AgentHandle(
+            conversation, driver, self.tasks, listen, release, state=state, user=user
+        )
+        self._live[key] = handle
+        return handle
+
+    @property
+    def tasks(self) -> ManagerHandle:
+        """The tasks of all conversations."""
+        return self._manager.handle()
+
+    @property
+    def live_agents(self) -> tuple[AgentHandle, ...]:
+        """The agents that are open."""
+        return tuple(self._live.values())
+
+    async def close(self) -> None:
+        """Shut every live agent down, and then the tasks. Twice is fine."""
+        self._closed = True
+        for handle in self.live_agents:
+            await handle.shutdown()
+        await self.tasks.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # -- steps -------------------------------------------------------------------------------
+
+    async def _release(self, key: ConversationId, driver: Driver) -> None:
+        tasks = self._manager.handle()
+        await driver.close()
+        for task in tasks.list_running(key):
+            tasks.task(task.id).cancel("the agent was shut down")
+        await tasks.wait_for_idle(key)
+        self._manager.forget(key)
+        await self._store.delete(key)
+        self._live.pop(key, None)
+
+    def _find_agent(self, agent: AgentConfig | str) -> AgentConfig:
+        if not isinstance(agent, str):
+            return agent
+        found = self._agents.get(agent)
+        if found is None:
+            raise UnknownAgentError(agent, self._agents)
+        return found
+
+    def _new_id(self, wanted: str | None) -> ConversationId:
+        if wanted is not None:
+            if not wanted or ConversationId(wanted) in self._live:
+                raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
+            return ConversationId(wanted)
+        while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._live:
+            continue
+        return made
+
+
+class Opening:
+    """A live agent that is about to be opened: await it, or enter it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        agent: AgentConfig | str,
+        *,
+        user: str | None,
+        deps: object,
+        conversation_id: str | None,
+        owned: bool = False,
+    ) -> None:
+        self._runtime = runtime
+        self._start = partial(
+            runtime.start_agent, agent, user=user, deps=deps, conversation_id=conversation_id
+        )
+        self._owned = owned
+        self._handle: AgentHandle | None = None
+        self._sync: SyncHandle | None = None
+
+    def __await__(self) -> Generator[object, None, AgentHandle]:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> AgentHandle:
+        return await self._begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    def __enter__(self) -> SyncHandle:
+        """The synchronous face: the agent runs on a loop thread of its own."""
+        self._sync = SyncHandle.start(self._begin, self._end)
+        return self._sync
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sync is not None:
+            self._sync.shutdown()
+
+    async def _begin(self) -> AgentHandle:
+        self._handle = handle = await self._start()
+        if self._owned:
+            handle.on_shutdown(self._runtime.close)
+        return handle
+
+    async def _end(self) -> None:
+        if self._handle is not None:
+            await self._handle.shutdown()
+
+
+def open(
+    agent: AgentConfig, *, deps: object = None, user: str | None = None, **settings: Any
+) -> Opening:
+    """Open a live agent in a runtime of its own, which is closed with it.
+
+    `settings` are those of `Runtime`: `limits=`, `store=`, `tools=`, ...
+    """
+    runtime = Runtime(**settings)
+    return Opening(runtime, agent, user=user, deps=deps, conversation_id=None, owned=True)
+
+
+def _open_store(wanted: str | Store) -> Store:
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted == "memory:":
+        return MemoryStore()
+    raise ConfigurationError(f"no store {wanted!r}: this version keeps conversations in 'memory:'")
+
+
+def _with(config: AgentConfig, tools: tuple[AnyTool, ...]) -> AgentConfig:
+    return config.with_tools(*tools) if tools else config
+
+
+async def _made(deps: object) -> object:
+    """The dependencies: as they are, or made by a function for this conversation."""
+    if not callable(deps) or isinstance(deps, type):
+        return deps
+    made = deps()
+    return await made if inspect.isawaitable(made) else made
