@@ -6,8 +6,10 @@ The late result of a background call is no second answer: it is a `Notification`
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import count
 from typing import TypeAlias
 
@@ -83,7 +85,7 @@ class ToolCall:
         """
         try:
             value = json.loads(self.arguments or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"the arguments are not JSON: {error}") from None
         if not isinstance(value, dict):
             raise InvalidInputError("the arguments are not a JSON object")
@@ -95,7 +97,10 @@ class ToolCall:
         Raises:
             InvalidInputError: The arguments are not a JSON object.
         """
-        return digest(self.name, self.parsed())
+        try:
+            return digest(self.name, self.parsed())
+        except (ValueError, RecursionError) as error:  # NaN, half a surrogate, too deep
+            raise InvalidInputError(f"the arguments are not JSON: {error}") from None
 
 
 Attachment: TypeAlias = Image | File
@@ -114,6 +119,16 @@ class ToolResult:
     attachments: tuple[Attachment, ...] = ()
 
 
+# The marker of a late result, and what an output could pass off as one: in any case, with
+# blanks, signs or invisible characters strewn in. Between the letters of a forgery may stand
+# anything but letters, digits and the next `<`, which keeps the search linear.
+_TAG = "task-result"
+_FORGED = re.compile(
+    "[<\ufe64\uff1c](?=" + "".join(f"[^a-z0-9<]*{each}" for each in _TAG.replace("-", "")) + ")",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
     """The end of a task that was in the background, told to the model."""
@@ -124,6 +139,15 @@ class Notification:
     status: str
     content: str
     attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def framed(self) -> str:
+        """The text in which a model reads it: framed as data, by one opening and one closing
+        marker. A forged marker in the output is disarmed: its `<` becomes `&lt;`. All other
+        text is as it was; attachments are no part of it."""
+        task, tool, status = _quoted(self.task_id), _quoted(self.name), _quoted(self.status)
+        content = _FORGED.sub("&lt;", self.content)
+        return f"<{_TAG} task={task} tool={tool} status={status}>\n{content}\n</{_TAG}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +217,9 @@ def user_message(content: Content) -> UserMessage:
 
 def _text(parts: Sequence[UserPart | AssistantPart]) -> str:
     return "".join([part.text for part in parts if isinstance(part, Text)])
+
+
+def _quoted(value: str) -> str:
+    """The value of a marker's attribute, on one line."""
+    line = "".join([char if char.isprintable() else " " for char in value])
+    return f'"{escape(line)}"'

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from sidetask.core.ids import CallId, TaskId
 from sidetask.core.messages import Notification
-from sidetask.models.frames import render
 
 # As a careless reader would look for markers: any case, blanks and signs anywhere.
 OPENING = re.compile(r"<[^\w<]*t\W*a\W*s\W*k\W*r\W*e\W*s\W*u\W*l\W*t", re.IGNORECASE)
@@ -29,7 +28,7 @@ hostile = st.lists(fragments | st.characters(codec="utf-8"), max_size=30).map(""
 
 def framed(content: str, *, name: str = "shell", status: str = "succeeded") -> str:
     item = Notification(TaskId("task-3"), (CallId("call-1"),), name, status, content)
-    return render(item)
+    return item.framed
 
 
 def test_a_result_stands_between_markers_that_name_its_task_tool_and_status() -> None:
