@@ -8,7 +8,13 @@ from sidetask.core.events import Event, TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
-from sidetask.core.routing import DeliveryMode, DeliveryModeLike, OnComplete, OnCompleteLike
+from sidetask.core.routing import (
+    DEFAULT_POLICY,
+    DeliveryMode,
+    DeliveryModeLike,
+    OnComplete,
+    OnCompleteLike,
+)
 from sidetask.tasks.aio.streams import Lagged, Subscription, of_conversation
 from sidetask.tasks.parts.ledger import Ending, TaskRecord, snapshot
 from sidetask.tasks.parts.wiring import Parts
@@ -104,9 +110,10 @@ class ManagerHandle:
         Raises:
             TaskNotFoundError: See `get`.
             InvalidInputError: The result has been delivered.
+            ConfigurationError: No such word.
         """
         record = self._record(task_id)
-        self._redirect(record, OnComplete(on_complete), to_loop=record.to_loop)
+        self._redirect(record, _on_complete(on_complete), to_loop=record.to_loop)
 
     def set_delivery_mode(self, task_id: str, delivery: DeliveryModeLike) -> None:
         """Change who takes the result of a task, up to its delivery.
@@ -114,9 +121,10 @@ class ManagerHandle:
         Raises:
             TaskNotFoundError: See `get`.
             InvalidInputError: The result has been delivered.
+            ConfigurationError: No such word.
         """
         record = self._record(task_id)
-        to_loop = DeliveryMode(delivery) is DeliveryMode.TO_LOOP
+        to_loop = DEFAULT_POLICY.with_(delivery=delivery).delivery is DeliveryMode.TO_LOOP
         self._redirect(record, record.on_complete, to_loop=to_loop)
 
     set_continue_policy = set_on_complete
@@ -228,8 +236,8 @@ class ManagerHandle:
             raise InvalidInputError(f"the result of {record.id} was delivered already")
         record.on_complete = on_complete
         record.to_loop = to_loop
-        if record.ended and to_loop and on_complete is not OnComplete.NOTIFY:
-            self._parts.delivery.ask_to_continue(conversation_id, (record.id,))
+        if record.ended and to_loop:
+            self._parts.delivery.ask_to_continue(conversation_id, record.id, on_complete)
 
 
 class TaskHandle:
@@ -283,6 +291,10 @@ class TaskHandle:
         if resolution.is_error:
             raise TaskFailedError(self._record.id, resolution.status, resolution.content)
         return resolution.value
+
+
+def _on_complete(word: OnCompleteLike) -> OnComplete:
+    return OnComplete(DEFAULT_POLICY.with_(on_complete=word).on_complete)
 
 
 def _ended(task: TaskSnapshot) -> bool:

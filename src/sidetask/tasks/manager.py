@@ -178,6 +178,10 @@ class AsyncTaskManager(TaskManager):
         self._executor(launch.conversation_id, launch.call.name)
         if self._parts.permits.queued >= self._limits.queued:
             raise TooManyTasksError("too many tasks are queued", self._limits.queued)
+        if launch.task_id is not None and self._parts.mailbox.holds(
+            launch.conversation_id, launch.task_id
+        ):
+            raise DuplicateTaskError(launch.task_id, "its result was not delivered yet")
         limit = self._limits.undelivered
         if (
             route.kind is TaskKind.BACKGROUND
@@ -245,6 +249,10 @@ class AsyncTaskManager(TaskManager):
 
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
         self._parts.mailbox.ack(conversation_id, task_ids)
+
+    def is_busy(self, conversation_id: ConversationId) -> bool:
+        """Whether a task of the conversation is queued or running."""
+        return self._parts.ledger.is_busy(conversation_id)
 
     def wants_turn(self, conversation_id: ConversationId) -> tuple[TaskId, ...]:
         """The results that ask for a turn of their own."""

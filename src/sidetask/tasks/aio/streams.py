@@ -6,7 +6,6 @@ behind by more than the bound is told exactly how many events it missed, and sti
 last event of each run and task, up to the same bound.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -14,6 +13,7 @@ from weakref import ReferenceType, ref
 
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 
 BOUND = 1024
 """Events that a reader may lag behind before it loses some."""
@@ -39,7 +39,7 @@ class Stream:
         self._log: list[Event] = []
         self._readers: list[ReferenceType[Subscription]] = []
         self._taps: list[Callable[[Event], None]] = []
-        self._asleep: list[asyncio.Future[None]] = []
+        self._asleep: Sleepers = []
         self.closed = False
 
     @property
@@ -95,10 +95,7 @@ class Stream:
             self._log.clear()
 
     def _wake(self) -> None:
-        asleep, self._asleep = self._asleep, []
-        for sleeper in asleep:
-            if not sleeper.done():
-                sleeper.set_result(None)
+        wake_all(self._asleep)
 
     def _trim(self) -> None:
         old = self._log[: self._bound]
@@ -114,9 +111,7 @@ class Stream:
         return self._log[index] if index < len(self._log) else None
 
     async def more(self) -> None:
-        sleeper = asyncio.get_running_loop().create_future()
-        self._asleep.append(sleeper)
-        await sleeper
+        await sleep_among(self._asleep)
 
 
 class Subscription:

@@ -4,8 +4,6 @@ Synchronous. A result goes to the turn that waits, else to the conversation's pe
 or the host's, else only to the task's handle. It can be taken before its event is seen.
 """
 
-import asyncio
-from collections.abc import Iterable
 from dataclasses import replace
 
 from sidetask.core.events import (
@@ -20,6 +18,7 @@ from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
 from sidetask.core.lifecycle import TaskStatus, apply
 from sidetask.core.routing import OnComplete
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.values import (
@@ -38,7 +37,7 @@ class Delivery:
         self._ledger = ledger
         self._mailbox = mailbox
         self._outbox = outbox
-        self._idle: dict[ConversationId | None, list[asyncio.Future[None]]] = {}
+        self._idle: dict[ConversationId | None, Sleepers] = {}
         self.closing = False
         """Nobody is asked to continue any more."""
 
@@ -102,19 +101,15 @@ class Delivery:
     async def wait_ended(self, record: TaskRecord) -> Resolution:
         """Wait for the end. Cancelling the wait leaves the task alone."""
         while record.resolution is None:
-            waiter = asyncio.get_running_loop().create_future()
             if record.listeners is None:
                 record.listeners = []
-            record.listeners.append(waiter)
-            await waiter
+            await sleep_among(record.listeners)
         return record.resolution
 
     async def wait_quiet(self, conversation_id: ConversationId | None) -> None:
         """Wait until no task is queued or running."""
         while self._ledger.is_busy(conversation_id):
-            waiter = asyncio.get_running_loop().create_future()
-            self._idle.setdefault(conversation_id, []).append(waiter)
-            await waiter
+            await sleep_among(self._idle.setdefault(conversation_id, []))
 
     def check_idle(self, conversation_id: ConversationId) -> None:
         """Wake who waits for idle, if it is."""
@@ -122,13 +117,18 @@ class Delivery:
             return
         for scope in (conversation_id, None):
             if scope in self._idle and not self._ledger.is_busy(scope):
-                _wake(self._idle.pop(scope))
+                wake_all(self._idle.pop(scope))
 
     def ask_to_continue(
-        self, conversation_id: ConversationId, task_ids: tuple[TaskId, ...]
+        self, conversation_id: ConversationId, task_id: TaskId, on_complete: OnComplete
     ) -> None:
-        if not self.closing:
-            self._outbox.fact(ContinueRequested, conversation_id, task_ids=task_ids)
+        """Tell that a result asks for a turn of its own, if it does."""
+        if on_complete is OnComplete.NOTIFY or self.closing:
+            return
+        interrupt = on_complete is OnComplete.INTERRUPT
+        self._outbox.fact(
+            ContinueRequested, conversation_id, task_ids=(task_id,), interrupt=interrupt
+        )
 
     # -- the order of an end --------------------------------------------------------------
 
@@ -149,11 +149,11 @@ class Delivery:
         pending = self._post(record, resolution)
         self._mailbox.settle_claims(record.launch.conversation_id, record.id, error_type is None)
         self._ledger.announce(record, event, duration=duration, **fields)
-        if pending and record.to_loop and record.on_complete is not OnComplete.NOTIFY:
-            self.ask_to_continue(record.launch.conversation_id, (record.id,))
+        if pending and record.to_loop:
+            self.ask_to_continue(record.launch.conversation_id, record.id, record.on_complete)
         if record.listeners is not None:
             listeners, record.listeners = record.listeners, None
-            _wake(listeners)
+            wake_all(listeners)
         self.check_idle(record.launch.conversation_id)
 
     def _post(self, record: TaskRecord, resolution: Resolution) -> bool:
@@ -166,7 +166,7 @@ class Delivery:
             if launch.turn_id is not None:
                 self._tell_turn(resolution, launch.turn_id)
             return False
-        late = tuple([call.call_id for call in record.calls if not call.waiting])
+        late = tuple([c.call_id for c in record.calls if not c.waiting and not c.answered])
         for turn_id in {call.turn_id: None for call in record.calls if call.waiting}:
             if turn_id is not None:
                 calls = [c.call_id for c in record.calls if c.waiting and c.turn_id == turn_id]
@@ -222,9 +222,3 @@ def ending_text(record: TaskRecord, ending: Ending, *, abandoned: bool = False) 
 
 def _answering(resolution: Resolution, call_ids: tuple[CallId, ...]) -> Resolution:
     return replace(resolution, call_ids=call_ids)
-
-
-def _wake(waiters: Iterable["asyncio.Future[None]"]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)

@@ -5,7 +5,7 @@ Synchronous; of asyncio only the types of what a record holds for others. The ta
 the table, and then its event goes out.
 """
 
-from asyncio import Future, TimerHandle
+from asyncio import TimerHandle
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextvars import Context as ContextVars
@@ -28,6 +28,7 @@ from sidetask.core.lifecycle import BUSY, TERMINAL, TaskStatus, apply
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DeliveryMode, OnComplete, TaskKind
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.permits import Limits, Ticket
 from sidetask.tasks.values import Progress, Resolution, TaskLaunch, TaskSnapshot
@@ -49,6 +50,10 @@ class Waiter:
     turn_id: TurnId | None
     waiting: bool
     """Its turn waits. False: the result comes as a notification."""
+    answered: bool = False
+    """A Stop has told its end already."""
+    timer: TimerHandle | None = None
+    """Of a call that joined, and may hold up its turn for some seconds only."""
 
 
 class TaskRecord:
@@ -71,6 +76,7 @@ class TaskRecord:
         "joined",
         "kind",
         "launch",
+        "life",
         "limit_timer",
         "listeners",
         "on_complete",
@@ -95,6 +101,8 @@ class TaskRecord:
         self.detached = False
         self.status = TaskStatus.QUEUED
         self.attempt = 1
+        self.life = 1
+        """How often its id has been used. Work of an earlier life may not have stopped yet."""
         self.created_at = now
         self.started_at: float | None = None
         self.finished_at: float | None = None
@@ -121,7 +129,7 @@ class TaskRecord:
         self.detach_timer: TimerHandle | None = None
         self.limit_timer: TimerHandle | None = None
         """Of the timeout first, then of the grace."""
-        self.listeners: list[Future[None]] | None = None
+        self.listeners: Sleepers | None = None
         self.vars: ContextVars | None = None
         """The context variables of the launch, kept while the task waits to start."""
 
@@ -164,7 +172,7 @@ class Ledger:
         Raises:
             DuplicateTaskError: A living task has this id.
         """
-        task_id = launch.task_id
+        task_id, life = launch.task_id, 1
         if task_id is None:
             task_id = TaskId(f"task-{next(self._ids)}")
             while task_id in self._records:  # a caller used it
@@ -173,7 +181,9 @@ class Ledger:
             if not old.ended:
                 raise DuplicateTaskError(task_id, "task ids are unique among living tasks")
             self._forget(task_id)
+            life = old.life + 1
         record = TaskRecord(task_id, launch, kind, self._outbox.now())
+        record.life = life
         self._records[task_id] = record
         self._count(launch.conversation_id, 1)
         self._queued(record)

@@ -9,11 +9,12 @@ results are bounded at launch (`Limits.undelivered`), where refusing loses nothi
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.routing import OnComplete
+from sidetask.tasks.aio.sleepers import sleep_among, wake_all
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.values import (
     LoopUpdates,
@@ -38,22 +39,29 @@ class TurnBox:
         self.waiters: list[asyncio.Future[None]] = []
 
     def wake(self) -> None:
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        wake_all(self.waiters)
 
 
 class Pending:
     """What one conversation, or its host, has not taken yet."""
 
-    __slots__ = ("claims", "for_host", "for_loop")
+    __slots__ = ("claims", "for_host", "results")
 
     def __init__(self) -> None:
-        self.for_loop: dict[TaskId, Resolution] = {}
-        self.for_host: dict[TaskId, Resolution] = {}
+        self.results: dict[TaskId, Resolution] = {}
+        """In completion order."""
+        self.for_host: set[TaskId] = set()
+        """Those of them that the host takes; the others are for the loop."""
         self.claims: dict[TaskId, TaskId] = {}
         """Results that another task has read and will deliver as its own: claimed by whom."""
+
+    def for_loop(self) -> list[Resolution]:
+        left_out = self.for_host.union(self.claims)
+        return [item for item in self.results.values() if item.task_id not in left_out]
+
+    def drop(self, task_id: TaskId) -> None:
+        self.results.pop(task_id, None)
+        self.for_host.discard(task_id)
 
 
 class Mailbox:
@@ -125,16 +133,18 @@ class Mailbox:
         return tuple(box.expected) if box is not None else ()
 
     async def _sleep(self, box: TurnBox, cancellation: CancelToken | None) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        box.waiters.append(waiter)
         if cancellation is None:
-            await waiter
+            await sleep_among(box.waiters)
             return
-        cancellation.listen(box.wake)
+
+        def wake() -> None:  # one for each who waits: they may share box and token
+            box.wake()
+
+        cancellation.listen(wake)
         try:
-            await waiter
+            await sleep_among(box.waiters)
         finally:
-            cancellation.unlisten(box.wake)
+            cancellation.unlisten(wake)
 
     # -- conversations -----------------------------------------------------------------------
 
@@ -143,24 +153,23 @@ class Mailbox:
         pending = self._pending.get(resolution.conversation_id)
         if pending is None:
             pending = self._pending[resolution.conversation_id] = Pending()
-        (pending.for_loop if to_loop else pending.for_host)[resolution.task_id] = resolution
+        pending.results[resolution.task_id] = resolution
+        if not to_loop:
+            pending.for_host.add(resolution.task_id)
 
     def take(self, conversation_id: ConversationId) -> LoopUpdates:
         """All results for the loop, in completion order; given again until acknowledged."""
         pending = self._pending.get(conversation_id)
-        if pending is None:
-            return LoopUpdates(())
-        claimed = pending.claims
-        return LoopUpdates(
-            tuple([item for item in pending.for_loop.values() if item.task_id not in claimed])
-        )
+        return LoopUpdates(tuple(pending.for_loop()) if pending is not None else ())
 
     def take_for_host(self, conversation_id: ConversationId | None) -> list[Resolution]:
         """All results in manual delivery; given again until acknowledged."""
-        if conversation_id is not None:
-            pending = self._pending.get(conversation_id)
-            return list(pending.for_host.values()) if pending is not None else []
-        return [item for pending in self._pending.values() for item in pending.for_host.values()]
+        return [
+            item
+            for pending in self._of(conversation_id)
+            for item in pending.results.values()
+            if item.task_id in pending.for_host
+        ]
 
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
         """These results are delivered, and with them what these tasks had claimed."""
@@ -168,17 +177,17 @@ class Mailbox:
         if pending is None:
             return
         for task_id in task_ids:
-            pending.for_loop.pop(task_id, None)
-            pending.for_host.pop(task_id, None)
+            pending.drop(task_id)
             for claimed in [one for one, by in pending.claims.items() if by == task_id]:
                 del pending.claims[claimed]
-                pending.for_loop.pop(claimed, None)
-        self._drop_if_empty(conversation_id, pending)
+                pending.drop(claimed)
+        if not pending.results:
+            del self._pending[conversation_id]
 
     def claim(self, conversation_id: ConversationId, task_id: TaskId, by: TaskId) -> None:
         """Task `by` has read this result and will deliver it as part of its own."""
         pending = self._pending.get(conversation_id)
-        if pending is not None and task_id in pending.for_loop:
+        if pending is not None and task_id in pending.results and task_id not in pending.for_host:
             pending.claims[task_id] = by
 
     def settle_claims(self, conversation_id: ConversationId, by: TaskId, succeeded: bool) -> None:
@@ -197,8 +206,8 @@ class Mailbox:
         return tuple(
             [
                 item.task_id
-                for item in pending.for_loop.values()
-                if item.on_complete is not OnComplete.NOTIFY and item.task_id not in pending.claims
+                for item in pending.for_loop()
+                if item.on_complete is not OnComplete.NOTIFY
             ]
         )
 
@@ -212,22 +221,21 @@ class Mailbox:
     ) -> bool:
         """Change how an undelivered result is delivered; False if there is none."""
         pending = self._pending.get(conversation_id)
-        if pending is None:
+        found = pending.results.get(task_id) if pending is not None else None
+        if pending is None or found is None:
             return False
-        found = pending.for_loop.pop(task_id, None) or pending.for_host.pop(task_id, None)
-        if found is None:
-            return False
+        pending.for_host.discard(task_id)
         self.post(replace(found, on_complete=on_complete), to_loop=to_loop)
         return True
 
+    def holds(self, conversation_id: ConversationId, task_id: TaskId) -> bool:
+        """Whether a result of this task is still to be delivered."""
+        pending = self._pending.get(conversation_id)
+        return pending is not None and task_id in pending.results
+
     def undelivered(self, conversation_id: ConversationId | None) -> int:
         """How many results nobody has taken and acknowledged."""
-        boxes = (
-            self._pending.values()
-            if conversation_id is None
-            else filter(None, [self._pending.get(conversation_id)])
-        )
-        return sum(len(box.for_loop) + len(box.for_host) for box in boxes)
+        return sum([len(pending.results) for pending in self._of(conversation_id)])
 
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop everything of a conversation."""
@@ -235,6 +243,8 @@ class Mailbox:
         for key in [key for key in self._turns if key[0] == conversation_id]:
             self.close_turn(*key)
 
-    def _drop_if_empty(self, conversation_id: ConversationId, pending: Pending) -> None:
-        if not pending.for_loop and not pending.for_host:
-            del self._pending[conversation_id]
+    def _of(self, conversation_id: ConversationId | None) -> Collection[Pending]:
+        if conversation_id is None:
+            return self._pending.values()
+        pending = self._pending.get(conversation_id)
+        return (pending,) if pending is not None else ()

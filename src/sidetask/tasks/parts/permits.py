@@ -133,7 +133,7 @@ class Permits:
             return ()
         caps: list[tuple[Cap, int]] = []
         if ticket.in_step:  # first, so that leave_step finds it
-            cap = self._cap((launch.conversation_id, launch.turn_id), limits.step)
+            cap = self._cap(("step", launch.conversation_id, launch.turn_id), limits.step)
             caps.append((cap, cap.limit if policy.exclusive else 1))
         if launch.parent_id is None:
             if policy.cap is not None:

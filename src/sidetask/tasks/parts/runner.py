@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, assert_never
+from typing import Any, Protocol, TypeAlias
 
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
 from sidetask.core.ids import TaskId
@@ -121,7 +121,8 @@ class Runner:
             self._engine.signal(record.job_id, record.topic, True)
             return
         call = record.call
-        record.job_id = job_id = f"{record.id}:{record.attempt}"
+        number = record.attempt if record.life == 1 else f"{record.life}.{record.attempt}"
+        record.job_id = job_id = f"{record.id}:{number}"
         self._working[job_id] = record
         spec = JobSpec(job_id, record.id, record.attempt, call.name, call.arguments)
         if record.vars is None:
@@ -182,6 +183,7 @@ class Runner:
         match record.ending or outcome:
             case ApprovalNeeded(requests) if requests and self.questions is not None:
                 record.body = record.job_id = None
+                record.vars = copy_context()  # not those of who approves
                 self.questions.suspend(record, requests)
                 return
             case Completed() as completed:
@@ -194,8 +196,9 @@ class Runner:
                 self._delivery.stopped(record, Ending(TaskDenied, reason))
             case ApprovalNeeded():
                 self._delivery.failed(record, Errored("an approval is needed and cannot be asked"))
-            case _ as never:
-                assert_never(never)
+            case _:  # pyright: ignore[reportUnnecessaryComparison] - executors may not be typed
+                error = f"the executor gave no outcome, but {outcome!r:.100}"
+                self._delivery.failed(record, Errored(error, "TypeError"))
         record.body = None
         self._ended(record)
 
@@ -258,6 +261,9 @@ class Runner:
 
     def _ended(self, record: TaskRecord) -> None:
         _drop_timers(record)
+        for waiter in record.joined or ():
+            if waiter.timer is not None:
+                waiter.timer.cancel()
         if record.turn_token is not None and record.token is not None:
             record.token.move_to(None)
         for child in tuple(record.children.values()) if record.children else ():

@@ -3,7 +3,7 @@
 import asyncio
 
 from sidetask.core.events import TaskCancelled
-from sidetask.core.ids import CallId, ConversationId, TurnId
+from sidetask.core.ids import ConversationId, TurnId
 from sidetask.core.routing import OnInterrupt, TaskKind
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord, Waiter
@@ -36,7 +36,9 @@ class Turns:
         own_turn = record.foreground and record.launch.turn_id == launch.turn_id
         if launch.route.after is not None and not own_turn:  # else it shares that call's timer
             loop = asyncio.get_running_loop()
-            loop.call_later(launch.route.after, self._let_go, record, waiter)
+            waiter.timer = loop.call_later(
+                launch.route.after, self._time_is_up, record, launch.turn_id
+            )
         return TaskKind.FOREGROUND
 
     def interrupt(self, conversation_id: ConversationId, turn_id: TurnId) -> list[TurnUpdate]:
@@ -49,8 +51,10 @@ class Turns:
         for task_id in expected:
             record = self._ledger.get(task_id)
             own = record.foreground and record.launch.turn_id == turn_id
-            joined = _joined(record, turn_id)
-            call_ids = (record.launch.call.id, *joined) if own else joined
+            joined = _let_go(record, turn_id)
+            call_ids = tuple([waiter.call_id for waiter in joined])
+            if own:
+                call_ids = (record.launch.call.id, *call_ids)
             keep = record.launch.policy.on_interrupt is OnInterrupt.KEEP or not own
             if keep and not record.fenced:
                 if own:
@@ -58,26 +62,25 @@ class Turns:
                 updates.append(Detached(record.id, call_ids, record.call.name))
                 continue
             ending = record.ending or Ending(TaskCancelled, "the user interrupted the turn")
+            for waiter in joined:
+                waiter.answered = True
             updates.append(Resolved(self._delivery.cut_off(record, ending, call_ids)))
             self._runner.stop(record, ending)
         return updates
 
-    def _let_go(self, record: TaskRecord, waiter: Waiter) -> None:
-        if waiter.waiting and waiter.turn_id is not None and not record.fenced:
-            waiter.waiting = False
-            self._mailbox.tell_turn(
-                record.launch.conversation_id,
-                waiter.turn_id,
-                record.id,
-                Detached(record.id, (waiter.call_id,), record.call.name),
-            )
+    def _time_is_up(self, record: TaskRecord, turn_id: TurnId) -> None:
+        """A turn waits for a task with all its calls or with none."""
+        if record.fenced:
+            return
+        call_ids = tuple([waiter.call_id for waiter in _let_go(record, turn_id)])
+        if call_ids:
+            update = Detached(record.id, call_ids, record.call.name)
+            self._mailbox.tell_turn(record.launch.conversation_id, turn_id, record.id, update)
 
 
-def _joined(record: TaskRecord, turn_id: TurnId) -> tuple[CallId, ...]:
+def _let_go(record: TaskRecord, turn_id: TurnId) -> list[Waiter]:
     """The calls of this turn that joined the task; they wait no longer."""
-    found: list[CallId] = []
-    for waiter in record.joined or ():
-        if waiter.turn_id == turn_id and waiter.waiting:
-            waiter.waiting = False
-            found.append(waiter.call_id)
-    return tuple(found)
+    found = [one for one in record.joined or () if one.turn_id == turn_id and one.waiting]
+    for waiter in found:
+        waiter.waiting = False
+    return found
