@@ -13,6 +13,7 @@ from typing import Protocol
 
 from sidetask.core.errors import (
     DuplicateTaskError,
+    InvalidInputError,
     ManagerClosedError,
     TooManyTasksError,
     UnknownToolError,
@@ -203,10 +204,10 @@ class AsyncTaskManager(TaskManager):
 
     def _twin(self, launch: TaskLaunch) -> TaskRecord | None:
         """The living task that does this very work already."""
-        name, digest = launch.call.name, launch.call.digest()
+        name, work = launch.call.name, _work_of(launch.call)
         for record in self._parts.ledger.records(launch.conversation_id):
-            if not record.fenced and record.call.name == name and record.call.digest() == digest:
-                return record
+            if not record.fenced and record.call.name == name and work == _work_of(record.call):
+                return record if work is not None else None
         return None
 
     def _spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask:
@@ -285,3 +286,11 @@ class AsyncTaskManager(TaskManager):
         await self._parts.engine.close()
         self._parts.outbox.close()
         return abandoned
+
+
+def _work_of(call: ToolCall) -> str | None:
+    """What two calls of the same work have in common; None: its arguments are no JSON."""
+    try:
+        return call.digest()
+    except InvalidInputError:
+        return None

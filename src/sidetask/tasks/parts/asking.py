@@ -73,8 +73,11 @@ class Asking:
 
         Raises:
             ApprovalDeniedError: It was denied, or expired.
+            InvalidInputError: Something else of this body waits for a decision already.
         """
         record = body.record
+        if record.topic is not None:
+            raise InvalidInputError("one question at a time: this tool waits for an answer already")
         approval = self._ask(record, ApprovalRequest(kind=IN_BODY, reason=reason, metadata=details))
         record.topic = approval.id
         self._runner.pause(record)
@@ -84,7 +87,7 @@ class Asking:
         except BaseException:  # the one boundary: whatever ends the wait, the record stays true
             record.topic = None
             if record.ending is None:  # the tool gave up waiting, and goes on without an answer
-                self._resume_unanswered(record, approval)
+                self.give_up(record, approval.id)
             raise
         record.topic = None
         if not granted:
@@ -207,8 +210,11 @@ class Asking:
             self._runner.detach(record, "route")
         self._runner.launch(record, route)
 
-    def _resume_unanswered(self, record: TaskRecord, approval: Approval) -> None:
-        if self._approvals.get(approval.id).decision is Decision.OPEN:
+    def give_up(self, record: TaskRecord, topic: str) -> None:
+        """The work goes on, or ends, without an answer."""
+        approval = self._approvals.get(topic)
+        if approval.decision is Decision.OPEN:
             self._decide(approval, Decision.WITHDRAWN, by="sidetask", note="no longer waited for")
             self._ledger.requeue(record)
+            self._runner.arm(record, self._route_of(record.call, record.launch.route))
         self._runner.resume_over_cap(record)

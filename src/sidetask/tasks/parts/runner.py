@@ -60,6 +60,10 @@ class Questions(Protocol):
         """The work waits where it is."""
         ...
 
+    def give_up(self, record: TaskRecord, topic: str) -> None:
+        """The work goes on, or ends, without an answer."""
+        ...
+
     def withdraw(self, record: TaskRecord) -> None:
         """The task's open questions matter no more."""
         ...
@@ -92,12 +96,16 @@ class Runner:
 
     def launch(self, record: TaskRecord, route: Route) -> None:
         """Start an attempt as soon as its permits allow; the detach timer runs from now."""
-        if record.foreground and route.after is not None:
-            record.detach_timer = _later(route.after, self.detach, record, "timer")
+        self.arm(record, route)
         if self._permits.acquire(record.ticket):
             self._go(record)
         elif record.vars is None:
             record.vars = copy_context()
+
+    def arm(self, record: TaskRecord, route: Route) -> None:
+        """Let the attempt hold up its turn for as long as its route says."""
+        if record.foreground and route.after is not None:
+            record.detach_timer = _later(route.after, self.detach, record, "timer")
 
     def resume_over_cap(self, record: TaskRecord) -> None:
         """The work goes on already: count it, whatever the caps say."""
@@ -176,6 +184,8 @@ class Runner:
 
     def _settle(self, record: TaskRecord, outcome: ToolOutcome | Ending) -> None:
         """The work of an attempt has stopped; what it brought is the end, unless one was asked."""
+        if record.topic is not None:
+            self._forsake(record, record.topic)
         if record.ended:  # abandoned: its end was told, only the permits are left
             record.body = None
             self._admit(self._permits.release(record.ticket))
@@ -201,6 +211,14 @@ class Runner:
                 self._delivery.failed(record, Errored(error, "TypeError"))
         record.body = None
         self._ended(record)
+
+    def _forsake(self, record: TaskRecord, topic: str) -> None:
+        """The body has stopped, and left something behind that waits for an answer."""
+        record.topic = None
+        if self.questions is not None and record.ending is None:
+            self.questions.give_up(record, topic)
+        if record.job_id is not None:
+            self._engine.signal(record.job_id, topic, False)
 
     def _stopped(self, job_id: str) -> None:
         """The engine says that a job is over. Usually its record knows; else it ends here."""
