@@ -19,7 +19,7 @@ REPLACE = TaskPolicy(on_duplicate="replace")
 
 async def test_by_default_the_same_call_runs_twice(bench: Bench) -> None:
     first, second = bench.start(), bench.start()
-    assert [(await bench.answer()).task_id for _ in range(2)] == [first, second]
+    assert {(await bench.answer()).task_id for _ in range(2)} == {first, second}
 
 
 # -- reject ------------------------------------------------------------------------------------
@@ -179,10 +179,10 @@ async def test_arguments_that_are_no_json_have_no_twin(bench: Bench) -> None:
     bench.manager.start_nowait(launch("{broken", "b", JOIN))
     bench.manager.start_nowait(launch('{"seconds": 1}', "c", JOIN))
     answers = [await bench.answer() for _ in range(3)]
-    assert [(answer.call_ids, str(answer.status)) for answer in answers] == [
-        (("a",), "failed"),
-        (("b",), "failed"),
-        (("c",), "succeeded"),
+    assert sorted((*answer.call_ids, str(answer.status)) for answer in answers) == [
+        ("a", "failed"),
+        ("b", "failed"),
+        ("c", "succeeded"),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Generator
 from typing import Literal
 
-from sidetask.core.errors import InvalidInputError, TaskFailedError
+from sidetask.core.errors import TaskFailedError
 from sidetask.core.events import Event, TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
@@ -16,9 +16,9 @@ from sidetask.core.routing import (
     OnCompleteLike,
 )
 from sidetask.tasks.aio.streams import Lagged, Subscription, of_conversation
-from sidetask.tasks.parts.ledger import Ending, TaskRecord, snapshot
-from sidetask.tasks.parts.wiring import Parts
+from sidetask.tasks.parts.ledger import Ending, TaskRecord
 from sidetask.tasks.values import Approval, Idle, Progress, Resolution, TaskSnapshot
+from sidetask.tasks.wiring import Parts
 
 CancelResult = Literal["cancelled", "already_finished"]
 
@@ -113,7 +113,7 @@ class ManagerHandle:
             ConfigurationError: No such word.
         """
         record = self._record(task_id)
-        self._redirect(record, _on_complete(on_complete), to_loop=record.to_loop)
+        self._parts.delivery.redirect(record, _on_complete(on_complete), to_loop=record.to_loop)
 
     def set_delivery_mode(self, task_id: str, delivery: DeliveryModeLike) -> None:
         """Change who takes the result of a task, up to its delivery.
@@ -125,7 +125,7 @@ class ManagerHandle:
         """
         record = self._record(task_id)
         to_loop = DEFAULT_POLICY.with_(delivery=delivery).delivery is DeliveryMode.TO_LOOP
-        self._redirect(record, record.on_complete, to_loop=to_loop)
+        self._parts.delivery.redirect(record, record.on_complete, to_loop=to_loop)
 
     set_continue_policy = set_on_complete
 
@@ -176,7 +176,7 @@ class ManagerHandle:
         """
         items: list[Resolution | Approval] = [
             *self._parts.mailbox.take_for_host(conversation_id),
-            *self._manual_approvals(conversation_id),
+            *self._parts.asking.for_host(conversation_id),
         ]
         if ack:
             self.ack(items)
@@ -217,27 +217,6 @@ class ManagerHandle:
 
     def _record(self, task_id: str) -> TaskRecord:
         return self._parts.ledger.get(TaskId(task_id))
-
-    def _manual_approvals(self, conversation_id: ConversationId | None) -> "list[Approval]":
-        found: list[Approval] = []
-        for approval in self._parts.approvals.unread():
-            record = self._parts.ledger.find(approval.task_id)
-            if record is None or record.to_loop:
-                continue
-            if conversation_id is None or approval.conversation_id == conversation_id:
-                found.append(approval)
-        return found
-
-    def _redirect(self, record: TaskRecord, on_complete: OnComplete, *, to_loop: bool) -> None:
-        conversation_id = record.launch.conversation_id
-        if record.ended and not self._parts.mailbox.redirect(
-            conversation_id, record.id, on_complete=on_complete, to_loop=to_loop
-        ):
-            raise InvalidInputError(f"the result of {record.id} was delivered already")
-        record.on_complete = on_complete
-        record.to_loop = to_loop
-        if record.ended and to_loop:
-            self._parts.delivery.ask_to_continue(conversation_id, record.id, on_complete)
 
 
 class TaskHandle:
@@ -299,3 +278,28 @@ def _on_complete(word: OnCompleteLike) -> OnComplete:
 
 def _ended(task: TaskSnapshot) -> bool:
     return task.status in TERMINAL
+
+
+def snapshot(record: TaskRecord) -> TaskSnapshot:
+    """A frozen view of a record as it is now."""
+    launch = record.launch
+    return TaskSnapshot(
+        id=record.id,
+        conversation_id=launch.conversation_id,
+        turn_id=launch.turn_id,
+        call_ids=tuple([waiter.call_id for waiter in record.calls]),
+        parent_id=launch.parent_id,
+        name=record.call.name,
+        arguments=record.call.arguments,
+        kind=record.kind,
+        detached=record.detached,
+        status=record.status,
+        attempt=record.attempt,
+        policy=launch.policy,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        progress=record.progress,
+        error=record.error,
+        metadata=launch.metadata,
+    )

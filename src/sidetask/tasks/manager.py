@@ -33,7 +33,6 @@ from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.ledger import Ending, TaskRecord
 from sidetask.tasks.parts.permits import Limits
 from sidetask.tasks.parts.runner import Executor, Work
-from sidetask.tasks.parts.wiring import Parts, assemble
 from sidetask.tasks.values import (
     LoopUpdates,
     Pending,
@@ -43,6 +42,7 @@ from sidetask.tasks.values import (
     TurnNews,
     TurnUpdate,
 )
+from sidetask.tasks.wiring import Parts, assemble
 
 RoutingPolicy = Callable[[ToolCall], Route | None]
 """Says how a call is carried out; None: as its tool says."""

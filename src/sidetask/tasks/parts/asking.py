@@ -14,7 +14,7 @@ from sidetask.core.errors import (
     InvalidInputError,
 )
 from sidetask.core.events import ApprovalDecided, ApprovalRequested, TaskDenied
-from sidetask.core.ids import ApprovalId
+from sidetask.core.ids import ApprovalId, ConversationId
 from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route, TaskKind
@@ -129,6 +129,17 @@ class Asking:
     def deny(self, approval_id: str, reason: str | None, *, by: str) -> Approval:
         """Enter a no: the task is denied, whatever else was approved."""
         return self._refuse(self._approvals.get(approval_id), Decision.DENIED, by, reason)
+
+    def for_host(self, conversation_id: ConversationId | None) -> list[Approval]:
+        """Open questions of tasks in manual delivery that nobody has read."""
+        found: list[Approval] = []
+        for approval in self._approvals.unread():
+            record = self._ledger.find(approval.task_id)
+            if record is None or record.to_loop:
+                continue
+            if conversation_id is None or approval.conversation_id == conversation_id:
+                found.append(approval)
+        return found
 
     def withdraw(self, record: TaskRecord) -> None:
         """The task's open questions matter no more."""

@@ -10,30 +10,52 @@ from sidetask.core.messages import ToolCall
 from sidetask.engines.base import Context
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
-from sidetask.tasks.parts.ledger import TaskRecord
-from sidetask.tasks.values import Progress
+from sidetask.tasks.parts.ledger import Ledger, TaskRecord
+from sidetask.tasks.values import ApprovalRequest, Progress
 
 T = TypeVar("T")
 
 
-class BodyOwner(Protocol):
-    """What a body asks of the runner."""
+class Questions(Protocol):
+    """What bodies and the runner ask of whoever looks after approvals."""
 
-    def told(self, record: TaskRecord, progress: Progress) -> None: ...
-    def token_of(self, record: TaskRecord) -> CancelToken: ...
-    async def ask_in_body(self, body: "TaskBody", reason: str, details: JsonObject) -> None: ...
-    def spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask: ...
+    def suspend(self, record: TaskRecord, requests: tuple[ApprovalRequest, ...]) -> None:
+        """The work has stopped, and goes on as a new attempt when all are approved."""
+        ...
+
+    async def ask_in_body(self, body: "TaskBody", reason: str, details: JsonObject) -> None:
+        """The work waits where it is."""
+        ...
+
+    def give_up(self, record: TaskRecord, topic: str) -> None:
+        """The work goes on, or ends, without an answer."""
+        ...
+
+    def withdraw(self, record: TaskRecord) -> None:
+        """The task's open questions matter no more."""
+        ...
+
+
+class Desk:
+    """Where bodies bring what they cannot do themselves."""
+
+    __slots__ = ("ledger", "questions", "spawn")
+
+    def __init__(self, ledger: Ledger, spawn: Callable[[TaskRecord, ToolCall], ChildTask]) -> None:
+        self.ledger = ledger
+        self.spawn = spawn
+        self.questions: Questions | None = None
 
 
 class TaskBody:
     """The `TaskHost` of a running attempt. Once it is over, it refuses and forgets."""
 
-    __slots__ = ("_state", "job", "owner", "record")
+    __slots__ = ("_desk", "_state", "job", "record")
 
     def __init__(
-        self, owner: BodyOwner, record: TaskRecord, job: Context, state: StateView | None
+        self, desk: Desk, record: TaskRecord, job: Context, state: StateView | None
     ) -> None:
-        self.owner = owner
+        self._desk = desk
         self.record = record
         self.job = job
         self._state = state
@@ -49,7 +71,13 @@ class TaskBody:
 
     @property
     def token(self) -> CancelToken:
-        return self.owner.token_of(self.record)
+        """Made when first looked at; a child of the turn's token while that waits."""
+        record = self.record
+        if record.token is None:
+            record.token = CancelToken(record.turn_token)
+            if record.ending is not None:
+                record.token.cancel(record.ending.reason)
+        return record.token
 
     @property
     def state(self) -> StateView:
@@ -66,7 +94,7 @@ class TaskBody:
         if fraction is not None and not (math.isfinite(fraction) and 0 <= fraction <= 1):
             raise InvalidInputError(f"progress is between 0 and 1, or None, not {fraction!r}")
         if not self.fenced:
-            self.owner.told(self.record, Progress(fraction, note))
+            self._desk.ledger.progress(self.record, Progress(fraction, note))
 
     def is_approved(self, kind: str, digest: str) -> bool:
         return self.record.approved is not None and (kind, digest) in self.record.approved
@@ -76,11 +104,12 @@ class TaskBody:
 
     async def request_approval(self, reason: str, details: JsonObject) -> None:
         self.check()
-        await self.owner.ask_in_body(self, reason, details)
+        assert self._desk.questions is not None
+        await self._desk.questions.ask_in_body(self, reason, details)
 
     def spawn(self, name: str, arguments: JsonObject) -> ChildTask:
         self.check()
-        return self.owner.spawn(self.record, ToolCall.make(name, arguments))
+        return self._desk.spawn(self.record, ToolCall.make(name, arguments))
 
 
 class FencedState:

@@ -6,6 +6,7 @@ or the host's, else only to the task's handle. It can be taken before its event 
 
 from dataclasses import replace
 
+from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import (
     ContinueRequested,
     TaskCancelled,
@@ -81,6 +82,22 @@ class Delivery:
             error_type=ending.event.__name__,
         )
         return _answering(resolution, call_ids)
+
+    def redirect(self, record: TaskRecord, on_complete: OnComplete, *, to_loop: bool) -> None:
+        """Change what the end does and who takes the result.
+
+        Raises:
+            InvalidInputError: It was delivered already.
+        """
+        conversation_id = record.launch.conversation_id
+        if record.ended and not self._mailbox.redirect(
+            conversation_id, record.id, on_complete=on_complete, to_loop=to_loop
+        ):
+            raise InvalidInputError(f"the result of {record.id} was delivered already")
+        record.on_complete = on_complete
+        record.to_loop = to_loop
+        if record.ended and to_loop and on_complete is not OnComplete.NOTIFY:
+            self.ask_to_continue(conversation_id, (record.id,), on_complete)
 
     # -- detaching and waiting --------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.permits import Limits, Ticket
-from sidetask.tasks.values import Progress, Resolution, TaskLaunch, TaskSnapshot
+from sidetask.tasks.values import Progress, Resolution, TaskLaunch
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,28 +328,3 @@ class Ledger:
     def _forget(self, task_id: TaskId) -> None:
         self._records.pop(task_id, None)
         self._finished.pop(task_id, None)
-
-
-def snapshot(record: TaskRecord) -> TaskSnapshot:
-    """A frozen view of a record as it is now."""
-    launch = record.launch
-    return TaskSnapshot(
-        id=record.id,
-        conversation_id=launch.conversation_id,
-        turn_id=launch.turn_id,
-        call_ids=tuple([waiter.call_id for waiter in record.calls]),
-        parent_id=launch.parent_id,
-        name=record.call.name,
-        arguments=record.call.arguments,
-        kind=record.kind,
-        detached=record.detached,
-        status=record.status,
-        attempt=record.attempt,
-        policy=launch.policy,
-        created_at=record.created_at,
-        started_at=record.started_at,
-        finished_at=record.finished_at,
-        progress=record.progress,
-        error=record.error,
-        metadata=launch.metadata,
-    )

@@ -13,26 +13,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
 from sidetask.core.ids import TaskId
-from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route
 from sidetask.engines.base import Context, Engine, JobSpec
-from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, RunContext, StateView
-from sidetask.tasks.parts.body import TaskBody
+from sidetask.tasks.parts.body import Desk, TaskBody
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
 from sidetask.tasks.parts.permits import Permits
 from sidetask.tasks.values import (
     ApprovalNeeded,
-    ApprovalRequest,
     Completed,
     Errored,
-    Progress,
     Refused,
     ToolOutcome,
 )
@@ -47,26 +43,6 @@ class Work:
     executor: Executor
     deps: object
     state: StateView | None
-
-
-class Questions(Protocol):
-    """What the runner asks of whoever looks after approvals."""
-
-    def suspend(self, record: TaskRecord, requests: tuple[ApprovalRequest, ...]) -> None:
-        """The work has stopped, and goes on as a new attempt when all are approved."""
-        ...
-
-    async def ask_in_body(self, body: TaskBody, reason: str, details: JsonObject) -> None:
-        """The work waits where it is."""
-        ...
-
-    def give_up(self, record: TaskRecord, topic: str) -> None:
-        """The work goes on, or ends, without an answer."""
-        ...
-
-    def withdraw(self, record: TaskRecord) -> None:
-        """The task's open questions matter no more."""
-        ...
 
 
 class Runner:
@@ -87,9 +63,8 @@ class Runner:
         self._delivery = delivery
         self._engine = engine
         self._find_work = find_work
-        self._spawn = spawn
         self._working: dict[str, TaskRecord] = {}
-        self.questions: Questions | None = None
+        self.desk = Desk(ledger, spawn)
         engine.start(self._run, self._stopped)
 
     # -- starting ------------------------------------------------------------------------
@@ -169,7 +144,7 @@ class Runner:
     def _carry_out(self, record: TaskRecord, job: Context) -> Awaitable[ToolOutcome]:
         launch = record.launch
         work = self._find_work(record)
-        record.body = body = TaskBody(self, record, job, work.state)
+        record.body = body = TaskBody(self.desk, record, job, work.state)
         self._begin(record)
         context = RunContext(
             body,
@@ -191,10 +166,10 @@ class Runner:
             self._admit(self._permits.release(record.ticket))
             return
         match record.ending or outcome:
-            case ApprovalNeeded(requests) if requests and self.questions is not None:
+            case ApprovalNeeded(requests) if requests and self.desk.questions is not None:
                 record.body = record.job_id = None
                 record.vars = copy_context()  # not those of who approves
-                self.questions.suspend(record, requests)
+                self.desk.questions.suspend(record, requests)
                 return
             case Completed() as completed:
                 self._delivery.succeeded(record, completed)
@@ -215,8 +190,8 @@ class Runner:
     def _forsake(self, record: TaskRecord, topic: str) -> None:
         """The body has stopped, and left something behind that waits for an answer."""
         record.topic = None
-        if self.questions is not None and record.ending is None:
-            self.questions.give_up(record, topic)
+        if self.desk.questions is not None and record.ending is None:
+            self.desk.questions.give_up(record, topic)
         if record.job_id is not None:
             self._engine.signal(record.job_id, topic, False)
 
@@ -242,8 +217,8 @@ class Runner:
         for child in tuple(record.children.values()) if record.children else ():
             self.stop(child, Ending(TaskCancelled, f"{record.id} was stopped"), grace)
         _drop_timers(record)
-        if self.questions is not None:
-            self.questions.withdraw(record)
+        if self.desk.questions is not None:
+            self.desk.questions.withdraw(record)
         if record.body is None:  # nothing of it has begun, or it waits between two attempts
             if record.job_id is not None:
                 self._engine.cancel(record.job_id)
@@ -310,26 +285,6 @@ class Runner:
         self._delivery.detached(record)
         self._admit(started)
         return True
-
-    # -- what a body asks --------------------------------------------------------------------
-
-    def told(self, record: TaskRecord, progress: Progress) -> None:
-        self._ledger.progress(record, progress)
-
-    def token_of(self, record: TaskRecord) -> CancelToken:
-        """The task's token, made when first looked at; a child of its turn's while that waits."""
-        if record.token is None:
-            record.token = CancelToken(record.turn_token)
-            if record.ending is not None:
-                record.token.cancel(record.ending.reason)
-        return record.token
-
-    async def ask_in_body(self, body: TaskBody, reason: str, details: JsonObject) -> None:
-        assert self.questions is not None
-        await self.questions.ask_in_body(body, reason, details)
-
-    def spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask:
-        return self._spawn(parent, call)
 
 
 def _later(seconds: float, function: Callable[..., object], *args: object) -> asyncio.TimerHandle:

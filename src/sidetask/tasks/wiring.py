@@ -53,7 +53,7 @@ def assemble(
     asking = Asking(
         approvals, ledger, runner, delivery, outbox, route_of=route_of, age=limits.approval_age
     )
-    runner.questions = asking
+    runner.desk.questions = asking
     turns = Turns(ledger, mailbox, runner, delivery)
     return Parts(
         outbox, ledger, permits, mailbox, approvals, delivery, runner, asking, turns, engine
