@@ -170,6 +170,7 @@ class TurnRun:
 
     async def _drive(self, message: UserMessage | None) -> None:
         if message is not None:
+            await self._deliver_results()  # they were there before the user spoke
             await self._commit(message, UserMessageCommitted)
         self._turn, command = decide(self._turn, Begun())
         while True:
@@ -252,13 +253,17 @@ class TurnRun:
         """Before each model call: what came meanwhile joins the history."""
         if self._token.is_cancelled:
             raise TurnCancelledError(self._token.reason)
+        await self._deliver_results()
+        steering = self._conversation.steering
+        while steering:
+            await self._commit(steering.pop(0), UserMessageCommitted)
+
+    async def _deliver_results(self) -> None:
         conversation = self._conversation
         updates = self._around.manager.take_pending_loop_updates(conversation.id)
         if updates.items:
             message = NotificationMessage(tuple([_notification(item) for item in updates.items]))
             await self._commit(message, NotificationsCommitted, ack=updates.ids)
-        while conversation.steering:
-            await self._commit(conversation.steering.pop(0), UserMessageCommitted)
 
     def _record(self, usage: Usage) -> None:
         price = self._conversation.model.price

@@ -34,7 +34,7 @@ class AgentHandle:
         conversation: Conversation,
         driver: Driver,
         tasks: ManagerHandle,
-        listen: Callable[[int | None], EventTail],
+        listen: Callable[[int | None, bool], EventTail],
         release: Callable[[], Coroutine[object, object, None]],
         *,
         state: StateView,
@@ -108,11 +108,14 @@ class AgentHandle:
         first = position_after(self._driver, TurnId(after) if after is not None else None)
         return TurnsCursor(self._driver, first=first, until_idle=until == "idle")
 
-    def events(self, *, after: int | None = None) -> AsyncIterator[Event | Lagged]:
+    def events(
+        self, *, after: int | None = None, follow: bool = True
+    ) -> AsyncIterator[Event | Lagged]:
         """The conversation's events: from now on, or after the fact number `after` (0: from the
-        first that is kept) and then live, each once and in order."""
+        first that is kept) and then live, each once and in order. `follow=False` ends with the
+        facts that are there."""
         self._driver.check_open()
-        return self._listen(after)
+        return self._listen(after, follow)
 
     # -- steer -----------------------------------------------------------------------------
 

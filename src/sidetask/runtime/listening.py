@@ -52,11 +52,18 @@ class EventTail:
     """A conversation's facts after a seq, from the store, and then its events as they come."""
 
     def __init__(
-        self, store: Store, outbox: Outbox, conversation_id: ConversationId, after: int | None
+        self,
+        store: Store,
+        outbox: Outbox,
+        conversation_id: ConversationId,
+        *,
+        after: int | None,
+        follow: bool,
     ) -> None:
         self._store = store
         self._conversation_id = conversation_id
         self._after = after
+        self._follow = follow
         self._live = outbox.journal(conversation_id).listen().subscribe()
         self._replay: deque[Event] | None = None
         self._last = 0
@@ -74,10 +81,12 @@ class EventTail:
         assert self._replay is not None
         if self._replay:
             return self._replay.popleft()
-        while True:
+        while self._follow:
             event = await anext(self._live)
             if isinstance(event, Lagged) or event.live or event.seq > self._last:
                 return event
+        self.close()
+        raise StopAsyncIteration
 
     async def _load(self) -> None:
         """The subscription stands already, so that nothing falls between store and live."""

@@ -126,8 +126,8 @@ class Runtime:
         async def release() -> None:
             await self._release(key, driver)
 
-        def listen(after: int | None) -> EventTail:
-            return EventTail(self._store, self._outbox, key, after)
+        def listen(after: int | None, follow: bool) -> EventTail:
+            return EventTail(self._store, self._outbox, key, after=after, follow=follow)
 
         handle = AgentHandle(
             conversation, driver, self.tasks, listen, release, state=state, user=user
