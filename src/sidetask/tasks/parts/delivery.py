@@ -96,8 +96,8 @@ class Delivery:
             raise InvalidInputError(f"the result of {record.id} was delivered already")
         record.on_complete = on_complete
         record.to_loop = to_loop
-        if record.ended and to_loop and on_complete is not OnComplete.NOTIFY:
-            self.ask_to_continue(conversation_id, (record.id,), on_complete)
+        if record.ended and to_loop:
+            self.ask_to_continue(conversation_id, record.id, on_complete)
 
     # -- detaching and waiting --------------------------------------------------------------
 
