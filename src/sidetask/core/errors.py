@@ -1,6 +1,7 @@
 """Every error a caller may catch, under one root: one class for each reaction."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class SidetaskError(Exception):
@@ -12,6 +13,19 @@ class SidetaskError(Exception):
 
 class ConfigurationError(SidetaskError, ValueError):
     """A tool, agent, runtime or policy is described in a way that cannot work."""
+
+
+class MissingKeyError(ConfigurationError):
+    """A provider wants an API key and there is none."""
+
+    def __init__(self, model: str, variable: str) -> None:
+        super().__init__(model, variable)
+        self.model = model
+        self.variable = variable
+        """The environment variable that would hold it."""
+
+    def __str__(self) -> str:
+        return f"{self.model} needs an API key: set {self.variable}"
 
 
 class MissingExtraError(ConfigurationError):
@@ -223,9 +237,44 @@ class OutputError(TurnError):
 class ModelError(TurnError):
     """The model could not answer. Subclasses say whether trying again makes sense."""
 
+    retryable: ClassVar[bool] = False
+    """The same request may succeed: later, or with another model."""
+
+
+class RateLimitedError(ModelError):
+    """The provider asks to come back later: a rate limit of the API key was reached."""
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds the provider asked to wait; None: it did not say."""
+
+    def __str__(self) -> str:
+        wait = "" if self.retry_after is None else f"; try again in {self.retry_after:g} s"
+        return f"{self.message}{wait}"
+
+
+class ModelUnavailableError(ModelError):
+    """The provider failed or could not be reached. A retry may help."""
+
+    retryable = True
+
+
+class AuthenticationError(ModelError):
+    """The provider refused the API key, or the key may not use this model."""
+
+
+class ContextWindowExceededError(ModelError):
+    """The conversation is longer than the model can read: shorten it, or use another model."""
+
 
 class ModelStalledError(ModelError):
     """Nothing came from the model within the timeout. A retry may help."""
+
+    retryable = True
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -239,6 +288,8 @@ class ModelStalledError(ModelError):
 
 class IncompleteResponseError(ModelError):
     """The model's stream ended in the middle. Half a tool call is never run."""
+
+    retryable = True
 
 
 class SafetyError(ModelError):
