@@ -1,7 +1,7 @@
 """A runtime for LLM agents that keep talking while their work goes on."""
 
-from sidetask.agents.tools import Tool as Tool
-from sidetask.agents.tools import tool as tool
+from sidetask.agents.tools.tool import Tool as Tool
+from sidetask.agents.tools.tool import tool as tool
 from sidetask.core.errors import SidetaskError as SidetaskError
 from sidetask.core.errors import ToolError as ToolError
 from sidetask.core.events import Event as Event

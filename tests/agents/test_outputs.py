@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from sidetask.agents.outputs import MAX_BYTES, MAX_LINES, ToolResultError, cut, to_completed
+from sidetask.agents.tools.outputs import MAX_BYTES, MAX_LINES, ToolResultError, cut, to_completed
 from sidetask.core.messages import File, Image
 from sidetask.tasks.values import Completed
 

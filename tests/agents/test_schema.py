@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
-from sidetask.agents.schema import function_schema
+from sidetask.agents.tools.schema import function_schema
 from sidetask.core.errors import ConfigurationError, InvalidInputError
 from sidetask.tasks.context import RunContext
 

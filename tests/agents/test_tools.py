@@ -270,7 +270,7 @@ def test_the_fingerprint_changes_with_the_parameters_and_not_with_their_words() 
 def test_the_first_tool_loads_pydantic_and_importing_does_not() -> None:
     code = """
 import sys
-import sidetask.agents.tools as tools, sidetask.agents.outputs
+import sidetask.agents.tools as tools, sidetask.agents.tools.outputs
 heavy = {"pydantic", "griffe"}
 assert not heavy & sys.modules.keys()
 tools.Tool.from_schema(lambda arguments, ctx: None, {}, name="it")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
-from sidetask.agents.tools import AnyTool, Tool, tool
+from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.jsons import Json
 from sidetask.models.base import Model

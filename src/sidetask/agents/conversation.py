@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sidetask.agents.agent import AgentConfig
-from sidetask.agents.toolset import Toolset
+from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.ids import ConversationId
 from sidetask.core.jsons import Json
 from sidetask.core.messages import Message, UserMessage

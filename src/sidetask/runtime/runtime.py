@@ -10,9 +10,9 @@ from typing import Any, Self
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import Surroundings
-from sidetask.agents.task_tools import task_tools
-from sidetask.agents.tools import AnyTool
-from sidetask.agents.toolset import Toolset
+from sidetask.agents.tools.task_tools import task_tools
+from sidetask.agents.tools.tool import AnyTool
+from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConfigurationError,
@@ -113,7 +113,12 @@ class Runtime:
             raise AgentNotStartedError
         config = self._find_agent(agent)
         model = open_model(config.model, self._models)
-        toolset = Toolset(_with(config, self._tools), self._task_tools, routed=self._routed)
+        toolset = Toolset(
+            _with(config, self._tools).toolbox,
+            output_type=config.output_type,
+            task_tools=self._task_tools,
+            routed=self._routed,
+        )
         own_deps = await _made(self._deps if deps is None else deps)
         key = self._new_id(conversation_id)
         state = State()

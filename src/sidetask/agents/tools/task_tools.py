@@ -6,7 +6,8 @@ of their own conversation only. None of them can approve anything.
 
 import asyncio
 
-from sidetask.agents.tools import AnyTool, Arguments, Context, Tool
+from sidetask.agents.tools.asking import Arguments, Context
+from sidetask.agents.tools.tool import AnyTool, Tool
 from sidetask.core.errors import TaskNotFoundError, ToolError
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.routing import TaskKind, TaskPolicy

@@ -27,8 +27,8 @@ from typing import (
     overload,
 )
 
-from sidetask.agents.asking import ApprovalRule, Arguments, Context, check_rule, held_by
-from sidetask.agents.outputs import ToolResultError, cut, to_completed
+from sidetask.agents.tools.asking import ApprovalRule, Arguments, Context, check_rule, held_by
+from sidetask.agents.tools.outputs import ToolResultError, cut, to_completed
 from sidetask.core.errors import (
     ApprovalDeniedError,
     ConfigurationError,
@@ -204,7 +204,7 @@ def tool(
 
 def _of_function(function: Callable[P, R], options: ToolOptions) -> Tool[P, R]:
     # The one lazy import: pydantic and griffe are loaded by the first function that is a tool.
-    from sidetask.agents.schema import function_schema  # noqa: PLC0415
+    from sidetask.agents.tools.schema import function_schema  # noqa: PLC0415
 
     route, policy = _route_and_policy(options)
     name = options.get("name") or _name_of(function)
