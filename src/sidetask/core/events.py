@@ -339,12 +339,16 @@ class TaskEnded(TaskEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSucceeded(TaskEnded):
+    """The tool returned."""
+
     kind = EventKind.TASK_SUCCEEDED
     metadata: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailed(TaskEnded):
+    """The tool raised, or said that it failed."""
+
     kind = EventKind.TASK_FAILED
     error: str
     error_type: str
@@ -352,6 +356,8 @@ class TaskFailed(TaskEnded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCancelled(TaskEnded):
+    """The task was asked to stop, and has stopped or was given up."""
+
     kind = EventKind.TASK_CANCELLED
     reason: str
     abandoned: bool
@@ -360,6 +366,8 @@ class TaskCancelled(TaskEnded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTimedOut(TaskEnded):
+    """An attempt ran longer than its policy allows."""
+
     kind = EventKind.TASK_TIMED_OUT
     timeout: float
     """Seconds that the attempt was allowed."""
@@ -368,6 +376,8 @@ class TaskTimedOut(TaskEnded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDenied(TaskEnded):
+    """A person or a policy said no."""
+
     kind = EventKind.TASK_DENIED
     reason: str
     abandoned: bool = False

@@ -22,6 +22,8 @@ _call_ids = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """Plain text."""
+
     text: str
 
 
@@ -152,6 +154,8 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class UserMessage:
+    """What a user said."""
+
     parts: tuple[UserPart, ...]
 
     @property
@@ -161,6 +165,8 @@ class UserMessage:
 
 @dataclass(frozen=True, slots=True)
 class AssistantMessage:
+    """What a model replied."""
+
     parts: tuple[AssistantPart, ...]
     partial: bool = False
     """The reply was cut: by a Stop, an interrupting result, or an error."""

@@ -54,11 +54,15 @@ TurnEvent: TypeAlias = Begun | Replied | Answered
 
 @dataclass(frozen=True, slots=True)
 class CallModel:
+    """Ask the model for its next reply."""
+
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class StartCalls:
+    """Start these calls of the reply, then wait for answers."""
+
     calls: tuple[CallId, ...]
 
 
@@ -69,7 +73,7 @@ class AwaitAnswers:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    pass
+    """The turn is complete."""
 
 
 @dataclass(frozen=True, slots=True)

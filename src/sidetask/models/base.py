@@ -45,11 +45,15 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
+    """A piece of text."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingChunk:
+    """A piece of thinking, perhaps with the provider's signature."""
+
     text: str
     signature: str | None = None
 
