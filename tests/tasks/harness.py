@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from sidetask.core.errors import ToolError
 from sidetask.core.events import Event, TaskEnded, TaskEvent
@@ -113,6 +113,8 @@ TOOLS: Mapping[str, Executor] = {
 class Bench:
     """A manager, its handle, and everything it told."""
 
+    opened: ClassVar[list["Bench"]] = []
+
     def __init__(
         self,
         clock: VirtualClock,
@@ -134,6 +136,7 @@ class Bench:
             state=state,
         )
         self.handle = self.manager.handle()
+        self.opened.append(self)
 
     def start(
         self,

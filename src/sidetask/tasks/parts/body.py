@@ -50,15 +50,14 @@ class Desk:
 class TaskBody:
     """The `TaskHost` of a running attempt. Once it is over, it refuses and forgets."""
 
-    __slots__ = ("_desk", "_state", "job", "record")
+    __slots__ = ("_desk", "job", "record", "shared")
 
-    def __init__(
-        self, desk: Desk, record: TaskRecord, job: Context, state: StateView | None
-    ) -> None:
+    def __init__(self, desk: Desk, record: TaskRecord, job: Context) -> None:
         self._desk = desk
         self.record = record
         self.job = job
-        self._state = state
+        self.shared: StateView | None = None
+        """The state of the conversation, unfenced."""
 
     @property
     def fenced(self) -> bool:
@@ -81,9 +80,9 @@ class TaskBody:
 
     @property
     def state(self) -> StateView:
-        if self._state is None:
+        if self.shared is None:
             raise InvalidInputError("this task manager was opened without a state")
-        return FencedState(self, self._state)
+        return FencedState(self, self.shared)
 
     def check(self) -> None:
         """Refuse to go on for an attempt that is over."""

@@ -184,6 +184,7 @@ class Ledger:
             life = old.life + 1
         record = TaskRecord(task_id, launch, kind, self._outbox.now())
         record.life = life
+        record.ticket.nested = self._works_for_its_turn(launch)
         self._records[task_id] = record
         self._count(launch.conversation_id, 1)
         self._queued(record)
@@ -306,6 +307,15 @@ class Ledger:
 
     def _queued(self, record: TaskRecord) -> None:
         self._send(record, TaskQueued, attempt=record.attempt, background=not record.foreground)
+
+    def _works_for_its_turn(self, launch: TaskLaunch) -> bool:
+        """Whether it was started, at whatever depth, by a call of its own turn."""
+        parent_id, turn = launch.parent_id, (launch.conversation_id, launch.turn_id)
+        while parent_id is not None and (parent := self._records.get(parent_id)) is not None:
+            if (parent.launch.conversation_id, parent.launch.turn_id) == turn:
+                return True
+            parent_id = parent.launch.parent_id
+        return False
 
     def _count(self, conversation_id: ConversationId, change: int) -> None:
         self.busy += change

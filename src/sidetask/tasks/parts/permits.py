@@ -67,13 +67,15 @@ class Cap:
 class Ticket:
     """One task's claim to its permits: queued, holding, or neither."""
 
-    __slots__ = ("caps", "holding", "id", "in_step", "launch", "queue")
+    __slots__ = ("caps", "holding", "id", "in_step", "launch", "nested", "queue")
 
     def __init__(self, task_id: TaskId, launch: TaskLaunch, *, in_step: bool) -> None:
         self.id = task_id
         self.launch = launch
         self.in_step = in_step
         """The turn waits for it, so it counts among the step's calls."""
+        self.nested = False
+        """A call of the same turn, which counts already, waits for it."""
         self.caps: tuple[tuple[Cap, int], ...] = ()
         self.holding = False
         self.queue: Cap | None = None
@@ -115,6 +117,8 @@ class Permits:
         if not ticket.in_step:
             return []
         ticket.in_step = False
+        if ticket.nested:
+            return []
         step, ticket.caps = ticket.caps[:1], ticket.caps[1:]
         if ticket.holding:
             for cap, weight in step:
@@ -132,7 +136,7 @@ class Permits:
         if policy.control:
             return ()
         caps: list[tuple[Cap, int]] = []
-        if ticket.in_step:  # first, so that leave_step finds it
+        if ticket.in_step and not ticket.nested:  # first, so that leave_step finds it
             cap = self._cap(("step", launch.conversation_id, launch.turn_id), limits.step)
             caps.append((cap, cap.limit if policy.exclusive else 1))
         if launch.parent_id is None:

@@ -143,9 +143,10 @@ class Runner:
 
     def _carry_out(self, record: TaskRecord, job: Context) -> Awaitable[ToolOutcome]:
         launch = record.launch
-        work = self._find_work(record)
-        record.body = body = TaskBody(self.desk, record, job, work.state)
+        record.body = body = TaskBody(self.desk, record, job)
         self._begin(record)
+        work = self._find_work(record)
+        body.shared = work.state
         context = RunContext(
             body,
             deps=work.deps,
