@@ -1,0 +1,107 @@
+"""What a chat is opened with: an agent out of somebody's module, or the toolbox, and a model."""
+
+import importlib
+import sys
+import traceback
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.cli.toolbox import toolbox
+from sidetask.core.errors import ConfigurationError, SidetaskError
+from sidetask.models.base import Model
+from sidetask.models.human import HumanModel
+from sidetask.runtime.agent import Agent
+from sidetask.runtime.models import open_model
+
+INSTRUCTIONS = (
+    "You work in the user's directory. Use the tools to look before you answer. A command that"
+    " takes long goes on in the background; its result comes by itself."
+)
+
+
+def find_agent(app: str | None, model: str | None, root: Path) -> AgentConfig:
+    """The agent of a chat, with its model opened.
+
+    Raises:
+        SidetaskError: There is no such app or model, or it cannot be used. Says why.
+    """
+    if app is None:
+        return Agent(find_model(model), instructions=INSTRUCTIONS, tools=toolbox(root))
+    agent = load_agent(app, root)
+    if model is not None:
+        return replace(agent, model=find_model(model))
+    return replace(agent, model=open_model(agent.model, {}))
+
+
+def find_model(wanted: str | None) -> Model:
+    """The model of this name; without a name, the one at hand: you.
+
+    Raises:
+        UnknownModelError: There is no such model.
+    """
+    return open_model(wanted or "you", {})
+
+
+def is_driven(agent: AgentConfig) -> bool:
+    """Whether a person takes the model's seat."""
+    return isinstance(agent.model, HumanModel)
+
+
+def load_agent(app: str, root: Path) -> AgentConfig:
+    """The agent that `module:attribute` names; modules are looked for in `root` first.
+
+    Raises:
+        ConfigurationError: There is no such module, attribute or agent, or it can't be loaded.
+    """
+    name, _, path = app.partition(":")
+    if not name or not path:
+        raise ConfigurationError(f"--app takes module:agent, not {app!r}")
+    found: object = _import(name, root)
+    for attribute in path.split("."):
+        found = _attribute(found, attribute, name)
+    if isinstance(found, AgentConfig):
+        return found
+    raise ConfigurationError(f"{app} is {_a(type(found).__name__)}, not an Agent")
+
+
+def _import(name: str, root: Path) -> ModuleType:
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Its own imports may miss something too: that is another error.
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigurationError(f"no module {name!r} here or among the installed") from None
+        raise ConfigurationError(_told(name, error)) from error
+    except SidetaskError as error:
+        raise ConfigurationError(_told(name, error)) from error
+    except Exception as error:  # the one boundary: whatever a stranger's module does wrong
+        raise ConfigurationError(_told(name, error)) from error
+
+
+def _told(name: str, error: Exception) -> str:
+    """What went wrong in a module, and in which line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if len(own) > 1 else ""
+    kind = "" if isinstance(error, SidetaskError) else f"{type(error).__name__}: "
+    return f"{name} cannot be loaded: {kind}{error}{where}"
+
+
+def _attribute(found: object, attribute: str, module: str) -> object:
+    try:
+        return getattr(found, attribute)
+    except AttributeError:
+        pass
+    agents = [name for name, value in vars(found).items() if isinstance(value, AgentConfig)]
+    close = get_close_matches(attribute, agents) or agents
+    guess = f"; did you mean {module}:{' or '.join(close)}?" if close else ""
+    raise ConfigurationError(f"{module} has no {attribute!r}{guess}")
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

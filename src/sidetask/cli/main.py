@@ -1,0 +1,167 @@
+"""The command line: `sidetask chat`, `sidetask run`.
+
+Exit codes: 0; 1 if a turn failed; 2 if it could not begin; 128 and the signal's number if a
+signal ended it. Each command loads what it needs when it is called, so that `--help` is quick.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from sidetask.core.errors import SidetaskError
+
+WRONG = 2
+"""What was asked for cannot be."""
+
+ModelName = Annotated[
+    str | None,
+    Parameter(["--model", "-m"], help="The model. `you`: you drive, and are the model yourself."),
+]
+AppName = Annotated[
+    str | None,
+    Parameter(
+        help="An agent of yours, as module:attribute. The working directory is looked in first."
+        " Without it, the agent has tools for files, commands and pages here."
+    ),
+]
+Yes = Annotated[
+    bool,
+    Parameter(
+        ["--yes", "-y"],
+        negative="",
+        show_default=False,
+        help="Approve whatever asks for an approval.",
+    ),
+]
+AsJson = Annotated[
+    bool,
+    Parameter("--json", negative="", show_default=False, help="Print one event a line, as JSON."),
+]
+Directory = Annotated[
+    Path | None, Parameter(["--cwd", "-C"], help="Work in this directory, as if started there.")
+]
+
+app = App(
+    name="sidetask",
+    help="Agents that keep talking while their work goes on.",
+    version=lambda: version("sidetask"),
+    result_action="return_value",
+)
+
+
+@app.command
+def chat(
+    *,
+    model: ModelName = None,
+    app: AppName = None,
+    yes: Yes = False,
+    json: AsJson = False,
+    cwd: Directory = None,
+) -> int:
+    """Chat with an agent.
+
+    A call that takes long goes on beside the conversation: the prompt is yours again, and its
+    result comes by itself. With no model at hand you drive: each line is one or several tool
+    calls (`read_file path=README.md; shell "make test"`), or `> text`, and you see what a model
+    would see. In the chat, /help lists its commands.
+
+    If standard input is no terminal, each of its lines is a turn, blank ones and those that
+    begin with # excepted. At the end it waits for what still runs. What asks for an approval
+    is denied, unless --yes is given.
+    """
+    if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return _without_terminal(None, model, app, cwd, yes=yes, as_json=json, timeout=None)
+
+    from sidetask.cli import apps  # noqa: PLC0415
+    from sidetask.cli.chat import hold  # noqa: PLC0415
+
+    root = _enter(cwd)
+    return asyncio.run(hold(apps.find_agent(app, model, root), root, approve=yes))
+
+
+@app.command
+def run(  # noqa: PLR0913 - the options of a command
+    text: str,
+    /,
+    *,
+    model: ModelName = None,
+    app: AppName = None,
+    yes: Yes = False,
+    json: AsJson = False,
+    timeout: Annotated[
+        float | None, Parameter(["--timeout", "-t"], help="Seconds that all of it may take.")
+    ] = None,
+    cwd: Directory = None,
+) -> int:
+    """Say one thing and print the answer, when all is done: late results too.
+
+    When you drive, what a model would see is printed. The exit code is 1 if a turn failed.
+
+    Parameters
+    ----------
+    text
+        What to say.
+    """
+    return _without_terminal(text, model, app, cwd, yes=yes, as_json=json, timeout=timeout)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line, and end the process with its exit code."""
+    sys.exit(_guarded(lambda: app(arguments, exit_on_error=False)))
+
+
+def _guarded(command: Callable[[], object]) -> int:
+    """Carry a command out; what can be foreseen to go wrong is one line, and an exit code."""
+    from sidetask.cli.view.screen import abandon_output, complain, tolerate  # noqa: PLC0415
+
+    tolerate()
+    try:
+        code = command()
+        sys.stdout.flush()
+    except CycloptsError:  # cyclopts has said what is wrong
+        return WRONG
+    except SidetaskError as error:
+        complain(str(error))
+        return WRONG
+    except BrokenPipeError:
+        abandon_output()
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return code if isinstance(code, int) else 0
+
+
+def _without_terminal(  # noqa: PLR0913 - the options of a command
+    text: str | None,
+    model: str | None,
+    app: str | None,
+    cwd: Path | None,
+    *,
+    yes: bool,
+    as_json: bool,
+    timeout: float | None,
+) -> int:
+    from sidetask.cli import apps, lines  # noqa: PLC0415
+
+    agent = apps.find_agent(app, model, _enter(cwd))
+    only = text is not None and not apps.is_driven(agent)
+    manner = lines.Manner(approve=yes, as_json=as_json, answers_only=only, timeout=timeout)
+    source = lines.standard_input() if text is None else lines.OneLine(text)
+    return asyncio.run(lines.hold(agent, source, manner))
+
+
+def _enter(cwd: Path | None) -> Path:
+    """Make `cwd` the working directory, and return what that is now."""
+    if cwd is not None:
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            raise SidetaskError(f"--cwd {cwd}: {error.strerror}") from None
+    return Path.cwd()

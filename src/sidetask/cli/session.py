@@ -1,0 +1,119 @@
+"""A live agent in the hands of a command: its events are followed, its end is orderly.
+
+However it ends (its work is done, the user leaves, a signal, a broken pipe), what still runs
+is told, the agent is shut down, and every event up to then is shown.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager, suppress
+
+from sidetask.cli.view.render import glance
+from sidetask.cli.view.screen import complain
+from sidetask.core.errors import AlreadyDecidedError
+from sidetask.core.events import ApprovalRequested, Event, RunFailed
+from sidetask.core.ids import ApprovalId
+from sidetask.core.jsons import JsonObject
+from sidetask.runtime.handle import AgentHandle
+from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.streams import Lagged
+from sidetask.tasks.values import TaskSnapshot
+
+BY_SIGNAL = 128
+"""Added to a signal's number: the exit code of a command that it ended."""
+
+See = Callable[[Event | Lagged], None]
+
+
+class Session:
+    """One chat, from its opening to its end."""
+
+    def __init__(self, chat: AgentHandle, *, driven: bool, approve: bool | None) -> None:
+        self.chat = chat
+        self.driven = driven
+        """The user takes the model's seat."""
+        self._approve = approve
+        """What is answered to every question; None: a person is asked."""
+        self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.failed = False
+        """A turn has failed."""
+
+    def leave(self, code: int = 0) -> None:
+        """End the session. The first one to say so decides the exit code."""
+        if not self._left.done():
+            self._left.set_result(code)
+
+    def leaver(self, number: signal.Signals) -> Callable[[], None]:
+        """What a signal does that ends the session."""
+        return lambda: self.leave(BY_SIGNAL + number)
+
+    async def run(
+        self,
+        work: Coroutine[object, object, int],
+        *,
+        see: See,
+        leaving: Callable[[list[TaskSnapshot]], None],
+    ) -> int:
+        """Do the work, then shut the agent down; returns the exit code.
+
+        `see` is given every event, and `leaving` what is still at work at the end.
+        """
+        events = self.chat.events()  # before the first event can be
+        follower = spawn(self._follow(events, see), name="events")
+        main = spawn(work, name="work")
+        try:
+            await asyncio.wait({follower, main, self._left}, return_when="FIRST_COMPLETED")
+        finally:
+            main.cancel()
+            await wait_done(main)
+            leaving(self.chat.tasks.running())
+            await self.chat.shutdown()
+            await wait_done(follower)
+        follower.result()
+        return self._left.result() if self._left.done() else main.result()
+
+    def decide(self) -> bool:
+        """Answer the open questions, if nobody is to be asked; says whether there were any."""
+        if self._approve is None:
+            return False
+        questions = list(self.chat.approvals)
+        for asked in questions:
+            with suppress(AlreadyDecidedError):
+                if self._approve:
+                    self.chat.approvals.approve(asked.id, by="--yes")
+                else:
+                    self.chat.approvals.deny(asked.id, "there is nobody to ask", by="sidetask")
+                    what = f"{asked.call.name} {glance(asked.call)}"
+                    complain(f"denied, as there is nobody to ask (--yes approves): {what}")
+        return bool(questions)
+
+    def details(self, approval_id: ApprovalId) -> JsonObject:
+        """What a tool that asks in its body tells besides its arguments."""
+        for asked in self.chat.approvals:
+            if asked.id == approval_id:
+                return asked.metadata
+        return {}
+
+    async def _follow(self, events: AsyncIterator[Event | Lagged], see: See) -> None:
+        async for event in events:
+            see(event)
+            self.failed = self.failed or isinstance(event, RunFailed)
+            if isinstance(event, ApprovalRequested | Lagged):
+                self.decide()
+
+
+@contextmanager
+def signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Generator[None]:
+    """Call these on the event loop when the signals come, until the block is left."""
+    loop = asyncio.get_running_loop()
+    taken: list[signal.Signals] = []
+    for number, handler in handlers.items():
+        with suppress(NotImplementedError):  # Windows: asyncio's own Ctrl-C has to do
+            loop.add_signal_handler(number, handler)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
