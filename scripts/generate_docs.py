@@ -1,8 +1,8 @@
-"""Writes the generated pages of the docs: the task lifecycle and the floors, as Mermaid diagrams.
+"""Writes the generated pages of the docs: lifecycle and floors as diagrams, and the reference.
 
-The pages are drawn from the code itself (the transition table, the import statements), so a
-diagram cannot say something else than what runs. `--check` writes nothing and fails when a page
-is out of date.
+The pages are read off the code itself (the transition table, the import statements, the
+docstrings), so a page cannot say something else than what runs. `--check` writes nothing and
+fails when a page is out of date.
 """
 
 import ast
@@ -11,6 +11,7 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
+from reference_pages import api_page, errors_page, events_page
 from sidetask.core.lifecycle import TERMINAL, TRANSITIONS, TaskStatus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +25,13 @@ def main(arguments: list[str]) -> int:
     if arguments and not check:
         print("usage: generate_docs.py [--check]", file=sys.stderr)
         return 2
-    pages = {"lifecycle.md": lifecycle_page(), "floors.md": floors_page()}
+    pages = {
+        "lifecycle.md": lifecycle_page(),
+        "floors.md": floors_page(),
+        "events.md": events_page(NOTICE),
+        "errors.md": errors_page(NOTICE),
+        "api.md": api_page(NOTICE),
+    }
     stale = [name for name, text in pages.items() if _stored(PAGES / name) != text]
     if check:
         for name in stale:
