@@ -6,8 +6,8 @@ BIN    := $(VENV)/bin
 CORE   := $(VENV)/.stamp-core
 DEV    := $(VENV)/.stamp-dev
 SOURCES := $(wildcard src tests docs_src scripts)
-# What `make bench` runs; for one bench: make bench BENCH="run --systems floor,sidetask --bench b2"
-BENCH  ?= run --systems floor,ref,sidetask --bench b1,b2,b3,b4,b8 --json out.json
+# How `make bench` runs; for two benches: make bench BENCH="--only b1,b2 --json out-1.json"
+BENCH  ?= --json out.json
 
 UV := $(shell command -v uv 2>/dev/null)
 ifdef UV
@@ -67,9 +67,9 @@ docs: $(DEV)  ## regenerate the diagrams and the examples shown in the docs
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/check_docs.py --write
 
-bench: $(DEV)  ## the performance harness
+bench: $(DEV)  ## overheads beside those of hand-written asyncio, and their targets
 	@test -d bench || { echo 'make bench needs the bench/ directory, which is not here' >&2; exit 1; }
-	cd bench && ../$(BIN)/python -m harness $(BENCH)
+	cd bench && ../$(BIN)/python report.py $(BENCH)
 
 clean:  ## remove environments, caches and reports
 	rm -rf .venv .venv-* build dist .coverage .coverage.* htmlcov

@@ -1,0 +1,30 @@
+"""sidetask, through its public API. The code that imports it stands in `_sidetask.py`."""
+
+from __future__ import annotations
+
+from ..base import AgentAdapter, CancelAdapter, DispatchAdapter, Meta
+
+META = Meta(
+    name="sidetask",
+    dist="sidetask",
+    imports="import sidetask",
+    note="one runtime; a task with events and validation for each tool call; caps on",
+)
+
+
+def agent() -> AgentAdapter:
+    from ._sidetask import Agent
+
+    return Agent()
+
+
+def dispatch() -> DispatchAdapter:
+    from ._sidetask import Dispatch
+
+    return Dispatch()
+
+
+def cancel() -> CancelAdapter:
+    from ._sidetask import Cancel
+
+    return Cancel()

@@ -1,0 +1,134 @@
+"""Runs the benches that the project has targets for, and prints each ratio beside its target.
+
+    python report.py [--json FILE] [--rounds N] [--only b1,b2] [--show]
+
+`harness` measures: the systems are interleaved, each round is a fresh process, the CPU-bound
+benches alternate with the floor in the same process, and a ratio is the median of the paired
+ratios. `floor` is hand-written asyncio; background tasks are compared with `raw_semaphore`, a
+task for each job behind a semaphore. Nothing here gates: it tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import runner
+
+SYSTEMS = {
+    "b1": "floor,sidetask",
+    "b2": "floor,sidetask",
+    "b3": "floor,sidetask",
+    "b4": "floor,sidetask",
+    "b5": "floor,sidetask",
+    "b6": "raw_semaphore,sidetask",
+    "b6r": "raw_semaphore,sidetask",
+    "b8t": "floor,sidetask",
+}
+
+
+class Results:
+    """What was measured, by bench, metric and system."""
+
+    def __init__(self, data: list[dict]) -> None:
+        self._rows = {
+            (found["bench"], row["metric"], found["system"]): row
+            for found in data
+            for row in found["rows"]
+        }
+        self.errors = [f"{r['bench']} {r['system']}: {r['error']}" for r in data if r["error"]]
+
+    def value(self, bench: str, metric: str, system: str = "sidetask") -> float:
+        return self._rows[bench, metric, system]["value"]
+
+    def paired(self, bench: str, metric: str) -> float:
+        return self._rows[bench, metric, "sidetask"]["ratio"]
+
+    def ratio(self, bench: str, metric: str, to: str = "floor") -> float:
+        return self.value(bench, metric) / self.value(bench, metric, to)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One promise: what it is about, where it ends, and how it is read from the results."""
+
+    name: str
+    limit: float
+    read: Callable[[Results], float]
+    unit: str = "x"
+
+
+TARGETS = [
+    Target("text turn", 20, lambda r: r.paired("b1", "turn")),
+    Target(
+        "turn 300 vs turn 10",
+        1.2,
+        lambda r: r.value("b1", "session turn #300") / r.value("b1", "session turn #10"),
+    ),
+    Target("turn with one tool", 15, lambda r: r.paired("b2", "1 tool")),
+    Target("turn with 16 parallel tools", 5, lambda r: r.paired("b2", "16 parallel tools")),
+    Target("loop of 200 steps, per step", 20, lambda r: r.paired("b2", "loop 200, per step")),
+    Target("loop: growth exponent", 1.05, lambda r: r.value("b2", "growth exponent 100->200"), ""),
+    Target("stream, per delta", 20, lambda r: r.paired("b3", "delta (of 1000)")),
+    Target("1,000 agents, wall / ideal", 1.6, lambda r: r.value("b4", "wall/ideal N=1000")),
+    Target("idle conversation", 8, lambda r: r.value("b4", "idle session (1 turn)"), "KiB"),
+    Target("running task", 4, lambda r: r.value("b6r", "running job") / 1024, "KiB"),
+    Target("queued task", 1.5, lambda r: r.value("b6r", "queued job") / 1024, "KiB"),
+    Target(
+        "no-op background task", 3, lambda r: r.ratio("b6", "noop, budget 100", "raw_semaphore")
+    ),
+    Target("cancel 1,000 tasks", 6, lambda r: r.ratio("b8t", "cancel 1000")),
+    Target("import, CPU", 2.7, lambda r: r.ratio("b5", "import (CPU)")),
+]
+
+
+def machine() -> str:
+    """What it was measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text("utf-8").splitlines() if "model name" in line]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    load = f"{os.getloadavg()[0]:.1f}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{cpu}, {os.cpu_count()} CPUs, load {load}; {python}; {platform.system()}"
+
+
+def show(data: list[dict]) -> None:
+    results = Results(data)
+    print(f"\n{machine()}\n")
+    print(f"{'':32}{'measured':>12}{'target':>10}")
+    for target in TARGETS:
+        try:
+            found = target.read(results)
+        except KeyError:
+            continue
+        verdict = "" if found <= target.limit else "  missed"
+        measured, limit = f"{found:.2f} {target.unit:3}", f"{target.limit:g} {target.unit:3}"
+        print(f"{target.name:32}{measured:>12}{limit:>10}{verdict}")
+    for error in results.errors:
+        print(f"! {error}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="benches against their targets")
+    parser.add_argument("--json", default="out.json", help="results are merged into this file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default=",".join(SYSTEMS), help="benches, by comma")
+    parser.add_argument("--show", action="store_true", help="measure nothing: print the file")
+    args = parser.parse_args()
+    if not args.show:
+        version = platform.python_version().rpartition(".")[0]
+        for bench in args.only.split(","):
+            systems = SYSTEMS[bench].split(",")
+            runner.run(systems, [bench], version, args.rounds, {}, 900, args.json)
+    show(json.loads(Path(args.json).read_text("utf-8"))["results"])
+
+
+if __name__ == "__main__":
+    main()
