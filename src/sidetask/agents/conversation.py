@@ -1,11 +1,8 @@
 """One conversation as the loop sees it: its history, and what its turns run with."""
 
-from collections.abc import Mapping
-
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.tools.toolset import Toolset
-from sidetask.core.ids import ConversationId
-from sidetask.core.jsons import Json
+from sidetask.core.ids import CallId, ConversationId
 from sidetask.core.messages import Message, UserMessage
 from sidetask.core.usage import Usage
 from sidetask.models.base import Model
@@ -15,13 +12,13 @@ class Conversation:
     """Its history is appended to and never copied; a turn lock guards it, above."""
 
     __slots__ = (
+        "call_ids",
         "config",
         "history",
         "id",
         "last_output",
         "last_usage",
         "model",
-        "settings",
         "steering",
         "toolset",
         "turns",
@@ -35,8 +32,9 @@ class Conversation:
         self.config = config
         self.model = model
         self.toolset = toolset
-        self.settings: Mapping[str, Json] = config.settings
         self.history: list[Message] = []
+        self.call_ids: set[CallId] = set()
+        """Every call id of the history. Models repeat themselves; an answer must not."""
         self.steering: list[UserMessage] = []
         """Messages for the running turn: they join it before its next model call."""
         self.usage = Usage()

@@ -1,8 +1,9 @@
 """One call of a model: chunks come in, events go out, a message is put together."""
 
-import asyncio
+import logging
 from typing import assert_never
 
+from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import (
     IncompleteResponseError,
     ModelError,
@@ -17,7 +18,7 @@ from sidetask.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from sidetask.core.ids import CallId, ConversationId, RunId, TurnId
+from sidetask.core.ids import CallId
 from sidetask.core.messages import AssistantMessage, AssistantPart, Text, Thinking, ToolCall
 from sidetask.core.usage import Usage
 from sidetask.models.base import (
@@ -25,31 +26,34 @@ from sidetask.models.base import (
     CallStarted,
     Chunk,
     Finished,
-    Model,
     ModelRequest,
     TextChunk,
     ThinkingChunk,
 )
-from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.scope import Cuttable
 from sidetask.tasks.aio.tokens import CancelToken
 
 NEWS = "news"
 """Why a reply is cut: a result came that interrupts."""
 
+_log = logging.getLogger(__name__)
 
-class Reply:
+
+class Draft:
     """A model's reply while it comes, and what it became."""
 
-    __slots__ = ("_calls", "_parts", "_pieces", "_thinking", "cut_by", "finished", "scope")
+    __slots__ = ("_calls", "_ids", "_parts", "_pieces", "_thinking", "cut_by", "finished", "scope")
 
-    def __init__(self) -> None:
+    def __init__(self, ids: set[CallId]) -> None:
+        self._ids = ids
+        """The call ids that are taken."""
         self._parts: list[AssistantPart] = []
         self._pieces: list[str] = []
         self._thinking = False
         self._calls: dict[int, tuple[CallId, str, list[str]]] = {}
         self.finished: Finished | None = None
         self.scope: Cuttable | None = None
+        """What cuts it, while it comes."""
         self.cut_by: str | None = None
 
     @property
@@ -63,10 +67,7 @@ class Reply:
         run, and a call that is not run needs no answer.
         """
         self._flush()
-        parts = self._parts
-        if self.finished is not None:
-            calls = [ToolCall(i, name, "".join(args)) for i, name, args in self._calls.values()]
-            parts = [*parts, *calls]
+        parts = [*self._parts, *self.calls()] if self.finished is not None else self._parts
         return AssistantMessage(tuple(parts), partial=self.finished is None) if parts else None
 
     def text(self, piece: str) -> None:
@@ -83,24 +84,26 @@ class Reply:
             self._flush(signature)
 
     def call_started(self, index: int, call_id: str, name: str) -> CallId:
-        """Note a call; its id is made unique in this reply."""
-        taken = {known for known, _, _ in self._calls.values()}
-        unique = call_id or f"call-{index}"
-        while unique in taken:
-            unique += "+"
-        self._calls[index] = CallId(unique), name, []
-        return CallId(unique)
+        """Note a call. It gets an id of its own where the model gave it none, or a used one."""
+        if index in self._calls:
+            raise ModelError(f"the model began call {index} twice")
+        made, number = CallId(call_id), len(self._ids)
+        while not made or made in self._ids:
+            number += 1
+            made = CallId(f"{call_id or 'call'}-{number}")
+        self._ids.add(made)
+        self._calls[index] = made, name, []
+        return made
 
     def call_arguments(self, index: int, piece: str) -> CallId:
-        try:
-            call_id, _, pieces = self._calls[index]
-        except KeyError:
-            raise ModelError(f"the model sent arguments for call {index}, never begun") from None
+        if index not in self._calls:
+            raise ModelError(f"the model sent arguments for call {index}, never begun")
+        call_id, _, pieces = self._calls[index]
         pieces.append(piece)
         return call_id
 
-    def calls(self) -> list[tuple[CallId, str, str]]:
-        return [(i, name, "".join(pieces)) for i, name, pieces in self._calls.values()]
+    def calls(self) -> list[ToolCall]:
+        return [ToolCall(i, name, "".join(pieces)) for i, name, pieces in self._calls.values()]
 
     def _flush(self, signature: str | None = None) -> None:
         text = "".join(self._pieces)
@@ -115,87 +118,88 @@ class Reply:
 class ReplyReader:
     """Reads replies for one turn."""
 
-    __slots__ = ("_conversation_id", "_outbox", "_run_id", "_turn_id")
+    __slots__ = ("_log", "_token")
 
-    def __init__(
-        self, outbox: Outbox, conversation_id: ConversationId, turn_id: TurnId, run_id: RunId
-    ) -> None:
-        self._outbox = outbox
-        self._conversation_id = conversation_id
-        self._turn_id = turn_id
-        self._run_id = run_id
+    def __init__(self, log: TurnLog, token: CancelToken) -> None:
+        self._log = log
+        self._token = token
 
-    async def read(
-        self,
-        reply: Reply,
-        model: Model,
-        request: ModelRequest,
-        *,
-        token: CancelToken,
-        patience: float | None,
-    ) -> None:
-        """Fill `reply` from a streamed model call.
+    async def read(self, draft: Draft, request: ModelRequest) -> None:
+        """Fill `draft` from a streamed model call.
 
         Raises:
-            TurnCancelledError: The token was cancelled meanwhile.
-            ModelError: The model failed, stalled, or was cut off. `reply` keeps what came.
+            TurnCancelledError: The turn's token was cancelled meanwhile.
+            ModelError: The model failed, stalled, or was cut off. `draft` keeps what came.
         """
-        if token.is_cancelled:
-            raise TurnCancelledError(token.reason)
+        if self._token.is_cancelled:
+            raise TurnCancelledError(self._token.reason)
+        conversation = self._log.conversation
+        draft.scope = scope = Cuttable(self._token, conversation.config.model_timeout)
+        fault: Exception | None = None
         try:
-            with Cuttable(token, patience) as scope:
-                reply.scope = scope
-                async with model.stream(request) as chunks:
-                    async for chunk in chunks:
-                        scope.touch()
-                        self._take(reply, chunk)
-        except (SidetaskError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            raise ModelError(f"{model.name} failed: {type(error).__name__}: {error}") from error
+            async with scope, conversation.model.stream(request) as chunks:
+                scope.touch()
+                async for chunk in chunks:
+                    scope.touch()
+                    self._take(draft, chunk)
+                    if draft.finished is not None:
+                        break
+        except Exception as error:  # noqa: BLE001 - the one boundary: vendors' faults, judged below
+            fault = error
         finally:
-            reply.scope = None
-        reply.cut_by = scope.cut_by
-        match scope.cut_by:
+            draft.scope = None
+        draft.cut_by = scope.cut_by
+        self._judge(draft, fault)
+
+    def _judge(self, draft: Draft, fault: Exception | None) -> None:
+        """Raise what is wrong with a reply. What has finished is whole, however it was closed;
+        what a model raises that was cut is no fault of its own."""
+        conversation = self._log.conversation
+        name = conversation.model.name
+        match draft.cut_by:
             case "token":
-                raise TurnCancelledError(token.reason)
+                raise TurnCancelledError(self._token.reason) from fault
+            case _ if draft.finished is not None:
+                if fault is not None:
+                    _log.debug("closing a finished reply of %s", name, exc_info=fault)
             case "silence":
-                raise ModelStalledError(patience or 0.0)
-            case None if reply.finished is None:
+                raise ModelStalledError(conversation.config.model_timeout or 0.0) from fault
+            case "inside":
+                raise ModelError(f"{name} failed: something that it awaited was cancelled")
+            case None if isinstance(fault, SidetaskError):
+                raise fault
+            case None if fault is not None:
+                raise ModelError(f"{name} failed: {type(fault).__name__}: {fault}") from fault
+            case None:
                 raise IncompleteResponseError(
-                    f"the stream of {model.name} ended in the middle; nothing of it was run"
+                    f"the stream of {name} ended in the middle; nothing of it was run"
                 )
             case _:
                 return
 
-    def _take(self, reply: Reply, chunk: Chunk) -> None:
+    def _take(self, draft: Draft, chunk: Chunk) -> None:
+        live = self._log.live
         match chunk:
             case TextChunk(text):
-                reply.text(text)
-                self._live(TextDelta, text=text)
+                draft.text(text)
+                live(TextDelta, text=text)
             case ThinkingChunk(text, signature):
-                reply.thought(text, signature)
-                self._live(ThinkingDelta, text=text)
+                draft.thought(text, signature)
+                live(ThinkingDelta, text=text)
             case CallStarted(index, call_id, name):
-                made = reply.call_started(index, call_id, name)
-                self._live(ToolCallStarted, call_id=made, name=name)
+                made = draft.call_started(index, call_id, name)
+                live(ToolCallStarted, call_id=made, name=name)
             case CallArguments(index, text):
-                made = reply.call_arguments(index, text)
-                self._live(ToolCallDelta, call_id=made, arguments=text)
+                made = draft.call_arguments(index, text)
+                live(ToolCallDelta, call_id=made, arguments=text)
             case Finished():
-                reply.finished = chunk
-                for call_id, name, arguments in reply.calls():
-                    self._live(ToolCallCompleted, call_id=call_id, name=name, arguments=arguments)
+                draft.finished = chunk
+                for call in draft.calls():
+                    live(
+                        ToolCallCompleted,
+                        call_id=call.id,
+                        name=call.name,
+                        arguments=call.arguments,
+                    )
             case _:
                 assert_never(chunk)
-
-    def _live(
-        self,
-        event: type[
-            TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolCallCompleted
-        ],
-        **fields: object,
-    ) -> None:
-        self._outbox.live(
-            event, self._conversation_id, turn_id=self._turn_id, run_id=self._run_id, **fields
-        )

@@ -1,9 +1,12 @@
 """One turn of a conversation, as decisions. The loop in `agents` carries them out.
 
 A turn is a row of steps. A step is one model call and the tool calls it asks for. A reply
-without calls ends the turn, unless something came meanwhile that the model has to hear: a
-steering message, or a result that cut its reply. `decide` has no memory but the `Turn` it is
-given and returns: same turn and event, same answer. Replay relies on it.
+without calls ends the turn, unless the turn still owes an output, or something came meanwhile
+that the model has to hear: a steering message, or a result that cut its reply. News is worth
+another model call as long as there is one left; after that, the next turn hears it.
+
+`decide` has no memory but the `Turn` it is given and returns: same turn and event, same
+answer. Replay relies on it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +22,6 @@ class Turn:
     max_steps: int
     step: int = 0
     """Model calls so far."""
-    unanswered: frozenset[CallId] = frozenset()
 
 
 # -- what happened -----------------------------------------------------------------------
@@ -34,16 +36,20 @@ class Begun:
 class Replied:
     """The model's reply is part of the history."""
 
-    calls: tuple[CallId, ...]
+    calls: tuple[CallId, ...] = ()
     news: bool = False
-    """Something came that the model has not heard: it gets another word."""
+    """Something came that the model has not heard."""
+    owed: bool = False
+    """The turn cannot end yet: its output is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """These calls have their answers."""
+    """Every call of the step has its answer."""
 
-    calls: tuple[CallId, ...]
+    final: bool = False
+    """The turn's output is among them: nothing else is asked of the model."""
+    news: bool = False
 
 
 TurnEvent: TypeAlias = Begun | Replied | Answered
@@ -54,26 +60,17 @@ TurnEvent: TypeAlias = Begun | Replied | Answered
 
 @dataclass(frozen=True, slots=True)
 class CallModel:
-    """Ask the model for its next reply."""
-
     step: int
 
 
 @dataclass(frozen=True, slots=True)
-class StartCalls:
-    """Start these calls of the reply, then wait for answers."""
-
+class RunCalls:
     calls: tuple[CallId, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitAnswers:
-    """Some calls of the step are unanswered."""
-
-
-@dataclass(frozen=True, slots=True)
 class EndTurn:
-    """The turn is complete."""
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +80,19 @@ class GiveUp:
     max_steps: int
 
 
-Command: TypeAlias = CallModel | StartCalls | AwaitAnswers | EndTurn | GiveUp
+Command: TypeAlias = CallModel | RunCalls | EndTurn | GiveUp
 
 
 def decide(turn: Turn, event: TurnEvent) -> tuple[Turn, Command]:
     """Say what to do next."""
     match event:
-        case Begun():
+        case Replied(calls=calls) if calls:
+            return turn, RunCalls(calls)
+        case Begun() | Replied(owed=True) | Answered(final=False):
             return _call_model(turn)
-        case Replied(calls=(), news=news):
-            return _call_model(turn) if news else (turn, EndTurn())
-        case Replied(calls=calls):
-            return replace(turn, unanswered=frozenset(calls)), StartCalls(calls)
-        case Answered(calls):
-            turn = replace(turn, unanswered=turn.unanswered.difference(calls))
-            return (turn, AwaitAnswers()) if turn.unanswered else _call_model(turn)
+        case Replied(news=news) | Answered(news=news):
+            may_go_on = news and turn.step < turn.max_steps
+            return _call_model(turn) if may_go_on else (turn, EndTurn())
         case _:
             assert_never(event)
 

@@ -9,6 +9,7 @@ from sidetask.agents.agent import AgentConfig
 from sidetask.core.messages import Content, Message
 from sidetask.core.usage import Usage
 from sidetask.runtime.runtime import open as open_agent
+from sidetask.runtime.sync import LoopThread
 from sidetask.tasks.values import Idle
 
 
@@ -51,16 +52,13 @@ class Agent(AgentConfig):
             TimeoutError: It took longer than `timeout` seconds; its tasks are cancelled.
         """
         async with open_agent(self, deps=deps, **settings) as chat, asyncio.timeout(timeout):
-            reply = await chat.ask(content)
+            await chat.ask(content)
             idle = await chat.wait_for_idle()
-            last = chat.last_response
-            if last is not None and last.error is not None:
-                raise last.error
-            output = chat.last_structured_output if self.output_type is not None else None
-            text = last.text if last is not None else reply.text
+            assert chat.last_response is not None
+            last = await chat.last_response
             return RunResult(
-                output=text if output is None else output,
-                text=text,
+                output=last.output,
+                text=last.text,
                 turns=chat.turn_count,
                 usage=chat.total_usage,
                 history=chat.history(),
@@ -75,5 +73,10 @@ class Agent(AgentConfig):
         timeout: float | None = None,
         **settings: Any,
     ) -> RunResult:
-        """`run` for synchronous code. Not from inside a running event loop: await `run` there."""
-        return asyncio.run(self.run(content, deps=deps, timeout=timeout, **settings))
+        """`run` for synchronous code: scripts, and notebooks, whose own event loop it leaves
+        alone. Async code awaits `run`."""
+        thread = LoopThread()
+        try:
+            return thread.run(self.run(content, deps=deps, timeout=timeout, **settings))
+        finally:
+            thread.close()

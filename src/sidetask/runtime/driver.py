@@ -14,19 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.loop import Surroundings, TurnEnd, TurnRun
+from sidetask.agents.loop import TurnEnd, TurnRun
+from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import AgentNotStartedError, TurnCancelledError
 from sidetask.core.events import ContinueRequested, Event
 from sidetask.core.ids import TurnId
 from sidetask.core.messages import UserMessage
-from sidetask.core.usage import Usage
 from sidetask.runtime.response import ChatResponse
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.manager import AsyncTaskManager
 
 KEPT = 16
-"""Ended turns that `turns()` can still tell of."""
+"""Turns that `turns()` can still tell of when they have ended: the last ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,14 +69,12 @@ class Driver:
         self._task: asyncio.Task[None] | None = None
         self._parked = False
         self._auto_turns = 0
+        self._sleepers: Sleepers = []
         self.closed = False
-        self._watchers: list[asyncio.Future[None]] = []
         self.turns: list[ChatResponse] = []
         """The last turns that were admitted."""
         self.admitted = 0
         """How many turns were admitted."""
-        self.seen = 0
-        """How many of them somebody was given."""
         stream = around.outbox.journal(conversation.id).listen()
         self._untap: Callable[[], None] = stream.tap(self._hear)
 
@@ -91,6 +90,15 @@ class Driver:
         """No turn runs or is about to, and no task is queued or running."""
         return not self.busy and not self._manager.is_busy(self._conversation.id)
 
+    def check_open(self) -> None:
+        """Refuse to go on after the end.
+
+        Raises:
+            AgentNotStartedError: It was closed.
+        """
+        if self.closed:
+            raise AgentNotStartedError
+
     def ask(self, message: UserMessage) -> ChatResponse:
         """Queue a turn of its own for a message."""
         response = ChatResponse("user")
@@ -100,42 +108,42 @@ class Driver:
 
     def send(self, message: UserMessage) -> None:
         """Let a message join the running turn at its next safe point, or begin a turn."""
-        if self._current is not None:
-            self._conversation.steering.append(message)
-            self._parked = False
-        else:
+        if self._current is None:
             self.ask(message)
+        else:
+            self._conversation.steering.append(message)
+            self._user_spoke()
 
     def withdraw(self, response: ChatResponse, reason: str) -> None:
         """Whoever asked for this turn wants it no more."""
         if self._current is not None and self._current.response is response:
             self._current.token.cancel(reason)
-            return
-        for waiting in self._inbox:
-            if waiting.response is response:
-                self._inbox.remove(waiting)
-                _never_ran(response, reason)
-                return
+        waiting = [each for each in self._inbox if each.response is not response]
+        if len(waiting) < len(self._inbox):
+            self._inbox = waiting
+            response.finish(_cancelled(reason))
+            self._wake()
 
     # -- stopping ------------------------------------------------------------------------
 
-    async def stop_turn(self, reason: str, *, park: bool) -> None:
-        """End the running turn and wait until it has; its background lives."""
-        if park:
-            self._parked = True
-        current = self._current
-        if current is None:
-            return
-        current.token.cancel(reason)
-        while self._current is current:
+    def park(self) -> None:
+        """Begin no turn that nobody asked for until the user speaks."""
+        self._parked = True
+
+    async def stop_turn(self, reason: str) -> None:
+        """End the turn that runs or is about to, and wait until it has; its background lives."""
+        while self._current is None and self._task is not None:
             await self.changed()
+        current = self._current
+        if current is not None:
+            current.token.cancel(reason)
+            while self._current is current:
+                await self.changed()
 
     async def close(self) -> None:
         """End the running turn, refuse those that wait, and stop."""
         self.closed = True
-        waiting, self._inbox = self._inbox, []
-        for each in waiting:
-            _never_ran(each.response, "shut down")
+        self._refuse_waiting("shut down")
         self._conversation.steering.clear()
         if self._current is not None:
             self._current.token.cancel("shut down")
@@ -146,9 +154,7 @@ class Driver:
 
     async def changed(self) -> None:
         """Wait until a turn was admitted or has ended, or a task may have."""
-        watcher = asyncio.get_running_loop().create_future()
-        self._watchers.append(watcher)
-        await watcher
+        await sleep_among(self._sleepers)
 
     # -- running -------------------------------------------------------------------------
 
@@ -160,6 +166,7 @@ class Driver:
     def _kick(self) -> None:
         if self._task is None and not self.closed and self._has_work():
             self._task = spawn(self._drive(), name=f"turns of {self._conversation.id}")
+            self._task.add_done_callback(self._driven)
 
     def _has_work(self) -> bool:
         return bool(self._inbox or self._conversation.steering) or self._wakes()
@@ -176,8 +183,7 @@ class Driver:
                 self._auto_turns,
             )
             self._parked = True
-            return False
-        return True
+        return not self._parked
 
     async def _drive(self) -> None:
         try:
@@ -187,13 +193,20 @@ class Driver:
             self._task = None
             self._wake()
 
+    def _driven(self, task: asyncio.Task[None]) -> None:
+        if self._task is task:  # cancelled before its first step: it ran none of its code
+            self._task = None
+        if task.cancelled():  # from outside: the program is ending, and nobody would begin them
+            self._refuse_waiting("cancelled from outside")
+            self._wake()
+
     async def _run_next(self) -> None:
         conversation = self._conversation
-        if self._inbox:
+        if conversation.steering:  # it came too late for the turn that it was meant for
+            await self._run(conversation.steering.pop(0), ChatResponse("user"))
+        elif self._inbox:
             waiting = self._inbox.pop(0)
             await self._run(waiting.message, waiting.response)
-        elif conversation.steering:  # it came too late for the turn that it was meant for
-            await self._run(conversation.steering.pop(0), ChatResponse("user"))
         else:
             self._auto_turns += 1
             task_ids = self._manager.wants_turn(conversation.id)
@@ -207,12 +220,16 @@ class Driver:
         run = TurnRun(self._around, conversation, turn_id, token)
         self._current = Current(run, token, response)
         self._admit(response, turn_id)
-        end = TurnEnd("cancelled", "", Usage(), 0, error=TurnCancelledError("shut down"))
+        end = _cancelled("cancelled from outside")
         try:
-            end = await run.run(message, cause=response.cause, task_ids=response.task_ids)
+            await run.run(message, cause=response.cause, task_ids=response.task_ids)
+        except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
+            _log.exception("%s of %s", turn_id, conversation.id)
+            end = TurnEnd("failed", error=error)
         finally:
             self._current = None
-            response.finish(end, tuple(self._manager.handle().list_running(conversation.id)))
+            running = self._manager.handle().list_running(conversation.id)
+            response.finish(run.end or end, tuple(running))
             self._wake()
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> None:
@@ -222,6 +239,11 @@ class Driver:
         if len(self.turns) > KEPT:
             del self.turns[0]
         self._wake()
+
+    def _refuse_waiting(self, reason: str) -> None:
+        waiting, self._inbox = self._inbox, []
+        for each in waiting:
+            each.response.finish(_cancelled(reason))
 
     # -- hearing -------------------------------------------------------------------------
 
@@ -234,33 +256,13 @@ class Driver:
             if current is not None and event.interrupt:
                 current.run.cut_reply()
             self._kick()
-        elif self._watchers and not event.live:
+        if not event.live:
             self._wake()
 
     def _wake(self) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(None)
-
-    def saw(self, response: ChatResponse) -> None:
-        """Somebody was given this turn."""
-        oldest = self.admitted - len(self.turns)
-        for index, turn in enumerate(self.turns):
-            if turn is response:
-                self.seen = max(self.seen, oldest + index + 1)
-
-    def check_open(self) -> None:
-        """Refuse to go on after the end.
-
-        Raises:
-            AgentNotStartedError: It was closed.
-        """
-        if self.closed:
-            raise AgentNotStartedError
+        if self._sleepers:
+            wake_all(self._sleepers)
 
 
-def _never_ran(response: ChatResponse, reason: str) -> None:
-    error = TurnCancelledError(reason)
-    response.turn_id = TurnId("")
-    response.finish(TurnEnd("cancelled", "", Usage(), 0, error=error))
+def _cancelled(reason: str) -> TurnEnd:
+    return TurnEnd("cancelled", error=TurnCancelledError(reason))

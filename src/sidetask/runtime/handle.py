@@ -1,19 +1,22 @@
 """A live agent: a conversation to talk with, listen to, look at, and steer."""
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
+from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import ConversationBusyError
 from sidetask.core.events import Event
-from sidetask.core.ids import ConversationId, TurnId
+from sidetask.core.ids import ConversationId
 from sidetask.core.messages import Content, Message, user_message
 from sidetask.core.usage import Usage
 from sidetask.models.base import ToolSchema
 from sidetask.runtime.driver import Driver
-from sidetask.runtime.listening import EventTail, TurnsCursor, position_after
+from sidetask.runtime.listening import EventTail, TurnsCursor
 from sidetask.runtime.response import ChatResponse, Reply
 from sidetask.runtime.views import ConversationApprovals, ConversationTasks
 from sidetask.tasks.aio.spawn import spawn
@@ -25,29 +28,34 @@ from sidetask.tasks.values import Idle
 OnBusy = Literal["queue", "raise"]
 
 
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a live agent is put together from."""
+
+    conversation: Conversation
+    driver: Driver
+    tasks: ManagerHandle
+    around: Surroundings
+    state: StateView
+    user: str | None
+
+
 class AgentHandle:
     """One live agent. Made by `runtime.open` or `sidetask.open`; after its shutdown every method
     raises `AgentNotStartedError`."""
 
     def __init__(
-        self,
-        conversation: Conversation,
-        driver: Driver,
-        tasks: ManagerHandle,
-        listen: Callable[[int | None, bool], EventTail],
-        release: Callable[[], Coroutine[object, object, None]],
-        *,
-        state: StateView,
-        user: str | None,
+        self, wiring: Wiring, release: Callable[[], Coroutine[object, object, None]]
     ) -> None:
-        self._conversation = conversation
-        self._driver = driver
-        self._manager_handle = tasks
-        self._listen = listen
+        self._conversation = wiring.conversation
+        self._driver = wiring.driver
+        self._manager_handle = wiring.tasks
+        self._around = wiring.around
+        self._state = wiring.state
         self._release = release
-        self._state = state
-        self.user = user
+        self.user = wiring.user
         """Whose conversation it is."""
+        self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Task[None] | None = None
 
     # -- talk ------------------------------------------------------------------------------
@@ -68,8 +76,6 @@ class AgentHandle:
         except asyncio.CancelledError:
             self._driver.withdraw(response, "whoever asked was cancelled")
             raise
-        finally:
-            self._driver.saw(response)
 
     async def chat(self, content: Content, *, on_busy: OnBusy = "queue") -> ChatResponse:
         """Say something; returns when its turn is admitted, before the model starts.
@@ -79,12 +85,11 @@ class AgentHandle:
         """
         response = self._ask(content, on_busy)
         try:
-            while response.turn_id is None:
+            while response.turn_id is None and response.end is None:
                 await response.more()
         except asyncio.CancelledError:
             self._driver.withdraw(response, "whoever asked was cancelled")
             raise
-        self._driver.saw(response)
         return response
 
     async def send(self, content: Content) -> None:
@@ -102,11 +107,11 @@ class AgentHandle:
     def turns(
         self, *, after: str | None = None, until: Literal["idle"] | None = None
     ) -> AsyncIterator[ChatResponse]:
-        """Every turn, asked for or not: those after `after`, else those that neither `ask`,
-        `chat` nor an earlier `turns` gave you. Ends when idle with `until="idle"`."""
+        """Every turn, asked for or not, as it is admitted: first those that were already, after
+        the turn `after`, or else those that neither `ask`, `chat` nor `turns` gave to anybody.
+        With `until="idle"` it ends when the conversation is."""
         self._driver.check_open()
-        first = position_after(self._driver, TurnId(after) if after is not None else None)
-        return TurnsCursor(self._driver, first=first, until_idle=until == "idle")
+        return TurnsCursor(self._driver, after=after, until_idle=until == "idle")
 
     def events(
         self, *, after: int | None = None, follow: bool = True
@@ -115,7 +120,8 @@ class AgentHandle:
         first that is kept) and then live, each once and in order. `follow=False` ends with the
         facts that are there."""
         self._driver.check_open()
-        return self._listen(after, follow)
+        store, outbox = self._around.store, self._around.outbox
+        return EventTail(store, outbox, self.conversation_id, after=after, follow=follow)
 
     # -- steer -----------------------------------------------------------------------------
 
@@ -126,17 +132,18 @@ class AgentHandle:
         speaks again. The history stays valid: every call is answered, partial text is kept.
         """
         self._driver.check_open()
-        if scope == "all":
-            for task in self.tasks.running():
-                self._manager_handle.task(task.id).cancel("the user stopped everything")
-        await self._driver.stop_turn("the user interrupted the turn", park=True)
-        if scope == "all":
-            await self._manager_handle.wait_for_idle(self.conversation_id)
+        self._driver.park()
+        stopped = self.tasks.running() if scope == "all" else []
+        for task in stopped:
+            self._manager_handle.task(task.id).cancel("the user stopped everything")
+        await self._driver.stop_turn("the user interrupted the turn")
+        for task in stopped:
+            await self._manager_handle.wait(task.id)
 
     async def cancel(self) -> None:
         """End the running turn; results may begin another one by themselves."""
         self._driver.check_open()
-        await self._driver.stop_turn("the turn was cancelled", park=False)
+        await self._driver.stop_turn("the turn was cancelled")
 
     async def wait_for_idle(self, timeout: float | None = None) -> Idle:
         """Wait until no turn runs or is about to, and no task is queued or running.
@@ -215,10 +222,18 @@ class AgentHandle:
     # -- end -------------------------------------------------------------------------------
 
     async def shutdown(self) -> None:
-        """End the turn and all tasks of the conversation, and let go of it. Twice is fine."""
-        if self._closing is None or (self._closing.done() and self._closing.exception()):
-            self._closing = spawn(self._release(), name=f"shutdown of {self.conversation_id}")
-        await asyncio.shield(self._closing)
+        """End the turn and all tasks of the conversation, and let go of it. Twice is fine; after
+        a failure it can be tried again."""
+        await asyncio.shield(self.begin_shutdown())
+
+    def begin_shutdown(self) -> "asyncio.Task[None]":
+        """What `shutdown` waits for."""
+        closing = self._closing
+        if closing is None or (closing.done() and (closing.cancelled() or closing.exception())):
+            closing = self._closing = spawn(
+                self._release(), name=f"shutdown of {self.conversation_id}"
+            )
+        return closing
 
     def on_shutdown(self, also: Callable[[], Coroutine[object, object, None]]) -> None:
         """Let what was made for this agent alone end with it."""
@@ -236,9 +251,27 @@ class AgentHandle:
     async def __aexit__(self, *_: object) -> None:
         await self.shutdown()
 
+    def __del__(self) -> None:
+        if self._closing is not None or self._loop.is_closed():
+            return
+        warnings.warn(
+            f"the agent of {self.conversation_id} was dropped and never shut down: use it in"
+            " `async with`, or await its shutdown()",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+        self._loop.call_soon_threadsafe(_shut_down, self._release)
+
     def _ask(self, content: Content, on_busy: OnBusy) -> ChatResponse:
         self._driver.check_open()
         message = user_message(content)
         if on_busy == "raise" and self._driver.busy:
             raise ConversationBusyError(self.conversation_id)
-        return self._driver.ask(message)
+        response = self._driver.ask(message)
+        response.given = True
+        return response
+
+
+def _shut_down(release: Callable[[], Coroutine[object, object, None]]) -> None:
+    spawn(release(), name="shutdown of a dropped agent")

@@ -4,16 +4,16 @@ One buffer, many cursors: a reader that stops reading stalls nobody, one that co
 misses nothing. When the turn has ended, its text deltas are folded into one.
 """
 
-import asyncio
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from sidetask.agents.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
-from sidetask.core.events import Event, TextDelta
+from sidetask.core.events import Event, ModelStarted, TextDelta
 from sidetask.core.ids import TaskId, TurnId
 from sidetask.core.usage import Usage
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.values import TaskSnapshot
 
 Cause = Literal["user", "tasks"]
@@ -46,11 +46,13 @@ class ChatResponse:
     """
 
     __slots__ = (
-        "_end",
-        "_events",
         "_pending",
-        "_waiting",
+        "_pieces",
+        "_sleepers",
         "cause",
+        "end",
+        "events",
+        "given",
         "task_ids",
         "turn_id",
     )
@@ -61,36 +63,38 @@ class ChatResponse:
         """The tasks whose results began this turn."""
         self.turn_id: TurnId | None = None
         """None until the turn is admitted."""
-        self._events: list[Event] = []
-        self._waiting: list[asyncio.Future[None]] = []
-        self._end: TurnEnd | None = None
+        self.given = False
+        """Somebody has it: whoever asked, or a reader of `turns()`."""
+        self.events: list[Event] = []
+        self.end: TurnEnd | None = None
+        self._pieces: list[str] = []
+        self._sleepers: Sleepers = []
         self._pending: tuple[TaskSnapshot, ...] = ()
 
     @property
     def text(self) -> str:
-        """The reply's text, as far as it has come."""
-        if self._end is not None:
-            return self._end.text
-        return "".join([event.text for event in self._events if isinstance(event, TextDelta)])
+        """The text of the turn's latest reply, as far as it has come."""
+        return "".join(self._pieces) if self.end is None else self.end.text
 
     @property
     def status(self) -> Literal["running", "completed", "failed", "cancelled"]:
-        return "running" if self._end is None else self._end.status
+        return "running" if self.end is None else self.end.status
 
     @property
     def error(self) -> BaseException | None:
         """What the turn failed with, or was cancelled by."""
-        return self._end.error if self._end is not None else None
+        return self.end.error if self.end is not None else None
 
     def __await__(self) -> Generator[object, None, Reply]:
         return self._reply().__await__()
 
     def __aiter__(self) -> "EventCursor":
-        """Every event of the turn. A failed turn's error is raised after the last one."""
+        """Every event of the turn. A failed turn's error is raised after the last one; a
+        cancelled turn just ends."""
         return EventCursor(self)
 
     def text_stream(self) -> "TextCursor":
-        """The pieces of the reply's text. A failed turn's error is raised after the last one."""
+        """The pieces of the text of all its replies; the end is as for its events."""
         return TextCursor(self)
 
     async def _reply(self) -> Reply:
@@ -99,9 +103,9 @@ class ChatResponse:
         Raises:
             TurnError: The turn failed, or was cancelled.
         """
-        while self._end is None:
+        while self.end is None:
             await self.more()
-        end = self._end
+        end = self.end
         if end.error is not None:
             raise end.error
         assert self.turn_id is not None
@@ -111,45 +115,34 @@ class ChatResponse:
             usage=end.usage,
             steps=end.steps,
             pending=self._pending,
-            output=end.output if end.output is not None else end.text,
+            output=end.output,
         )
 
     # -- for the driver ------------------------------------------------------------------
 
     def admit(self, turn_id: TurnId) -> None:
         self.turn_id = turn_id
-        self._wake()
+        wake_all(self._sleepers)
 
     def append(self, event: Event) -> None:
-        self._events.append(event)
-        if self._waiting:
-            self._wake()
+        self.events.append(event)
+        if isinstance(event, TextDelta):
+            self._pieces.append(event.text)
+        elif isinstance(event, ModelStarted):
+            self._pieces.clear()
+        if self._sleepers:
+            wake_all(self._sleepers)
 
     def finish(self, end: TurnEnd, pending: tuple[TaskSnapshot, ...] = ()) -> None:
-        self._end = end
+        self.end = end
         self._pending = pending
-        self._events = _folded(self._events)  # readers under way keep the list they have
-        self._wake()
-
-    @property
-    def events(self) -> list[Event]:
-        return self._events
-
-    @property
-    def end(self) -> TurnEnd | None:
-        return self._end
+        self._pieces.clear()
+        self.events = _folded(self.events)  # readers under way keep the list they have
+        wake_all(self._sleepers)
 
     async def more(self) -> None:
         """Wait until something has changed."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        await sleep_among(self._sleepers)
 
 
 class EventCursor:

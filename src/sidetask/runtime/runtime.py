@@ -1,18 +1,18 @@
 """The one place that wires models, tools, tasks, state and store together."""
 
 import inspect
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
+from weakref import WeakValueDictionary
 
-from sidetask.agents.agent import AgentConfig
+from sidetask.agents.agent import AgentConfig, ToolLike
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.loop import Surroundings
 from sidetask.agents.tools.task_tools import task_tools
-from sidetask.agents.tools.tool import AnyTool
 from sidetask.agents.tools.toolset import Toolset
+from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConfigurationError,
@@ -22,8 +22,7 @@ from sidetask.core.errors import (
 from sidetask.core.ids import ConversationId
 from sidetask.models.base import Model
 from sidetask.runtime.driver import Driver
-from sidetask.runtime.handle import AgentHandle
-from sidetask.runtime.listening import EventTail
+from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.models import open_model
 from sidetask.runtime.sync import SyncHandle
 from sidetask.state.state import State
@@ -31,6 +30,7 @@ from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.spawn import wait_done
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy, Scope
 from sidetask.tasks.parts.permits import Limits
@@ -50,13 +50,16 @@ class Runtime:
 
     `deps` is what every tool finds in `ctx.deps`: a value, or a function that makes one for
     each conversation (it may be async). `tools` are given to every agent besides its own.
+
+    Raises:
+        ConfigurationError: Two agents of one name, or no such store.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one choice of the host
         self,
         *,
         agents: Iterable[AgentConfig] = (),
-        tools: Iterable[AnyTool] = (),
+        tools: Iterable[ToolLike] = (),
         models: Mapping[str, Model] | None = None,
         deps: object = None,
         store: str | Store = "memory:",
@@ -65,18 +68,21 @@ class Runtime:
         clock: Clock | None = None,
         max_auto_turns: int = MAX_AUTO_TURNS,
     ) -> None:
-        self._agents = {agent.name: agent for agent in agents}
+        self._agents = _by_name(agents)
         self._tools = tuple(tools)
         self._models = models or {}
         self._deps = deps
         self._store = _open_store(store)
+        self._owns_store = isinstance(store, str)
         self._outbox = Outbox(self._store, clock or SystemClock())
         self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
         self._around = Surroundings(self._manager, self._store, self._outbox)
         self._task_tools = task_tools(self._manager)
         self._routed = routing is not None
         self._max_auto_turns = max_auto_turns
-        self._live: dict[ConversationId, AgentHandle] = {}
+        # A handle that its owner drops shall be dropped: its conversation ends then, too.
+        self._live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
+        self._open: set[ConversationId] = set()
         self._ids = count(1)
         self._closed = False
 
@@ -109,35 +115,27 @@ class Runtime:
         conversation_id: str | None = None,
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
-        if self._closed:
-            raise AgentNotStartedError
         config = self._find_agent(agent)
         model = open_model(config.model, self._models)
         toolset = Toolset(
-            _with(config, self._tools).toolbox,
+            config.with_tools(*self._tools).toolbox,
             output_type=config.output_type,
             task_tools=self._task_tools,
             routed=self._routed,
         )
         own_deps = await _made(self._deps if deps is None else deps)
+        if self._closed:
+            raise AgentNotStartedError
         key = self._new_id(conversation_id)
+        self._open.add(key)
         state = State()
         self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
         conversation = Conversation(key, config, model, toolset)
         driver = Driver(
             conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
         )
-
-        async def release() -> None:
-            await self._release(key, driver)
-
-        def listen(after: int | None, follow: bool) -> EventTail:
-            return EventTail(self._store, self._outbox, key, after=after, follow=follow)
-
-        handle = AgentHandle(
-            conversation, driver, self.tasks, listen, release, state=state, user=user
-        )
-        self._live[key] = handle
+        wiring = Wiring(conversation, driver, self.tasks, self._around, state, user)
+        self._live[key] = handle = AgentHandle(wiring, partial(self._release, key, driver))
         return handle
 
     @property
@@ -153,9 +151,12 @@ class Runtime:
     async def close(self) -> None:
         """Shut every live agent down, and then the tasks. Twice is fine."""
         self._closed = True
-        for handle in self.live_agents:
-            await handle.shutdown()
+        closings = [handle.begin_shutdown() for handle in self.live_agents]
+        for closing in closings:
+            await wait_done(closing)
         await self.tasks.close()
+        for closing in closings:
+            closing.result()
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,13 +167,16 @@ class Runtime:
     # -- steps -------------------------------------------------------------------------------
 
     async def _release(self, key: ConversationId, driver: Driver) -> None:
-        tasks = self._manager.handle()
         await driver.close()
-        for task in tasks.list_running(key):
-            tasks.task(task.id).cancel("the agent was shut down")
-        await tasks.wait_for_idle(key)
+        tasks = [self.tasks.task(task.id) for task in self.tasks.list_running(key)]
+        for task in tasks:
+            task.cancel("the agent was shut down")
+        for task in tasks:
+            await task.wait()
         self._manager.forget(key)
-        await self._store.delete(key)
+        if self._owns_store:
+            await self._store.delete(key)
+        self._open.discard(key)
         self._live.pop(key, None)
 
     def _find_agent(self, agent: AgentConfig | str) -> AgentConfig:
@@ -185,10 +189,10 @@ class Runtime:
 
     def _new_id(self, wanted: str | None) -> ConversationId:
         if wanted is not None:
-            if not wanted or ConversationId(wanted) in self._live:
+            if not wanted or ConversationId(wanted) in self._open:
                 raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
             return ConversationId(wanted)
-        while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._live:
+        while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._open:
             continue
         return made
 
@@ -267,13 +271,17 @@ def _open_store(wanted: str | Store) -> Store:
     raise ConfigurationError(f"no store {wanted!r}: this version keeps conversations in 'memory:'")
 
 
-def _with(config: AgentConfig, tools: tuple[AnyTool, ...]) -> AgentConfig:
-    return config.with_tools(*tools) if tools else config
+def _by_name(agents: Iterable[AgentConfig]) -> Mapping[str, AgentConfig]:
+    named: dict[str, AgentConfig] = {}
+    for agent in agents:
+        if named.setdefault(agent.name, agent) is not agent:
+            raise ConfigurationError(f"two agents are named {agent.name!r}: give one name=")
+    return named
 
 
 async def _made(deps: object) -> object:
     """The dependencies: as they are, or made by a function for this conversation."""
-    if not callable(deps) or isinstance(deps, type):
+    if not (inspect.isroutine(deps) or isinstance(deps, partial)):
         return deps
-    made = deps()
+    made = cast("Callable[[], object]", deps)()
     return await made if inspect.isawaitable(made) else made

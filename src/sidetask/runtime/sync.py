@@ -6,14 +6,15 @@ script, or a notebook between two cells, does something else.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
+from sidetask.core.errors import AgentNotStartedError
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import Content, Message
 from sidetask.core.usage import Usage
 from sidetask.runtime.handle import AgentHandle, OnBusy
-from sidetask.runtime.response import Reply
+from sidetask.runtime.response import ChatResponse, Reply
 from sidetask.tasks.handle import CancelResult
 from sidetask.tasks.values import Approval, Idle, TaskSnapshot
 
@@ -24,16 +25,25 @@ class LoopThread:
     """An event loop that runs in a daemon thread."""
 
     def __init__(self) -> None:
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._main, name="sidetask-loop", daemon=True)
+        # With a factory, or it would become the event loop of the thread that made it.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
+        self._thread = threading.Thread(target=self._serve, name="sidetask-loop", daemon=True)
         self._thread.start()
-        self._ready.wait()
+
+    @property
+    def closed(self) -> bool:
+        return not self._thread.is_alive()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it. Ctrl-C cancels it."""
-        assert self._loop is not None
+        """Run a coroutine on the loop and wait for it. Ctrl-C cancels it.
+
+        Raises:
+            AgentNotStartedError: The thread was closed.
+        """
+        if self.closed:
+            work.close()
+            raise AgentNotStartedError
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -42,19 +52,14 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Stop the loop and wait for its thread."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+        """Stop the loop and wait for its thread. Twice is fine."""
+        if not self.closed:
+            self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
-    def _main(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._ready.set()
-        await self._stop.wait()
+    def _serve(self) -> None:
+        with self._runner:
+            self._loop.run_forever()
 
 
 class SyncHandle:
@@ -86,15 +91,40 @@ class SyncHandle:
         return self._thread.run(self._handle.ask(content, on_busy=on_busy))
 
     def stream(self, content: Content) -> Iterator[str]:
-        """Say something and iterate the pieces of the answer's text."""
+        """Say something and iterate the pieces of the answer's text. Ctrl-C ends the turn; to
+        stop iterating leaves it to itself."""
         response = self._thread.run(self._handle.chat(content))
         pieces = response.text_stream()
 
         async def following() -> str | None:
-            return await anext(pieces, None)
+            try:
+                return await anext(pieces, None)
+            except asyncio.CancelledError:
+                await self._handle.cancel()
+                raise
 
         while (piece := self._thread.run(following())) is not None:
             yield piece
+
+    def turns(
+        self, *, after: str | None = None, until: Literal["idle"] | None = None
+    ) -> Iterator[ChatResponse]:
+        """The turns of `AgentHandle.turns`, each when it has ended: its `cause`, `text`, `status`
+        and `error` are there to be read."""
+
+        async def listening() -> AsyncIterator[ChatResponse]:
+            return self._handle.turns(after=after, until=until)
+
+        turns = self._thread.run(listening())
+
+        async def following() -> ChatResponse | None:
+            turn = await anext(turns, None)
+            while turn is not None and turn.end is None:
+                await turn.more()
+            return turn
+
+        while (turn := self._thread.run(following())) is not None:
+            yield turn
 
     def send(self, content: Content) -> None:
         """Say something without waiting for an answer."""
@@ -103,6 +133,10 @@ class SyncHandle:
     def interrupt(self, scope: Literal["turn", "all"] = "turn") -> None:
         """A user's Stop. See `AgentHandle.interrupt`."""
         self._thread.run(self._handle.interrupt(scope))
+
+    def cancel(self) -> None:
+        """End the running turn. See `AgentHandle.cancel`."""
+        self._thread.run(self._handle.cancel())
 
     def wait_for_idle(self, timeout: float | None = None) -> Idle:
         """Wait until nothing runs. See `AgentHandle.wait_for_idle`."""
@@ -157,7 +191,9 @@ class SyncHandle:
         return self._handle.total_usage
 
     def shutdown(self) -> None:
-        """End the agent and its thread."""
+        """End the agent and its thread. Twice is fine."""
+        if self._thread.closed:
+            return
         try:
             self._thread.run(self._end())
         finally:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sidetask.core.errors import TaskNotFoundError
+from sidetask.core.errors import ApprovalNotFoundError, TaskNotFoundError
 from sidetask.core.ids import ConversationId
 from sidetask.core.jsons import JsonObject
 from sidetask.tasks.handle import CancelResult, ManagerHandle
@@ -73,8 +73,18 @@ class ConversationApprovals:
         arguments: JsonObject | None = None,
     ) -> Approval:
         """Say yes, perhaps to other arguments. See `ManagerHandle.approve`."""
+        self._check_own(approval_id)
         return self._handle.approve(approval_id, by=by, note=note, arguments=arguments)
 
     def deny(self, approval_id: str, reason: str | None = None, *, by: str) -> Approval:
         """Say no; the model is told the reason. See `ManagerHandle.deny`."""
+        self._check_own(approval_id)
         return self._handle.deny(approval_id, reason, by=by)
+
+    def _check_own(self, approval_id: str) -> None:
+        """Refuse to decide what was asked in another conversation."""
+        own = [each.id for each in self]
+        if approval_id not in own and any(
+            each.id == approval_id for each in self._handle.approvals()
+        ):
+            raise ApprovalNotFoundError(approval_id, own)

@@ -1,0 +1,160 @@
+"""The calls of one step: started in their order, answered in any, committed in theirs."""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from sidetask.agents.output import TurnOutput
+from sidetask.agents.turn_log import TurnLog
+from sidetask.core.errors import (
+    DuplicateTaskError,
+    InvalidInputError,
+    TooManyTasksError,
+    TurnCancelledError,
+)
+from sidetask.core.ids import CallId, TaskId
+from sidetask.core.messages import ToolCall, ToolMessage, ToolResult
+from sidetask.core.routing import TaskKind
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.values import (
+    Detached,
+    Pending,
+    Ready,
+    Resolution,
+    Resolved,
+    StartResult,
+    TaskLaunch,
+    TurnCancelled,
+    TurnNews,
+    TurnSettled,
+    TurnUpdate,
+)
+
+
+class StepCalls:
+    """Owns what a reply asked for, until each call has its one answer in the history."""
+
+    def __init__(
+        self, calls: Sequence[ToolCall], log: TurnLog, token: CancelToken, output: TurnOutput
+    ) -> None:
+        self._calls = calls
+        self._log = log
+        self._token = token
+        self._output = output
+        self._answers: dict[CallId, ToolResult] = {}
+        self._acks: list[TaskId] = []
+        self.handed_in = False
+        """One of them handed in the turn's output."""
+
+    @property
+    def ids(self) -> tuple[CallId, ...]:
+        return tuple([call.id for call in self._calls])
+
+    async def run(self) -> None:
+        """Start the calls, wait until each is answered, and commit the answers.
+
+        Raises:
+            TurnCancelledError: The turn was; `close` is left to do.
+        """
+        for call in self._calls:
+            await self._start(call)
+        manager, conversation_id = self._log.manager, self._log.conversation.id
+        while len(self._answers) < len(self._calls):
+            news = await manager.wait_for_turn(conversation_id, self._log.turn_id, self._token)
+            self._hear(news)
+        await self._log.commit(self._message(), ack=tuple(self._acks))
+
+    async def close(self, updates: Iterable[TurnUpdate]) -> None:
+        """Commit an answer for each call, whatever has become of it: the turn is ending."""
+        for update in updates:
+            self._hear(update)
+        self._answer_rest("Not answered: the turn ended before it.")
+        message, acks = self._message(), tuple(self._acks)
+        try:
+            await self._log.commit(message, ack=acks)
+        except Exception:  # the one boundary: the history here is valid, whatever the store says
+            self._log.keep(message, ack=acks)
+            raise
+
+    async def _start(self, call: ToolCall) -> None:
+        if self._token.is_cancelled:
+            raise TurnCancelledError(self._token.reason)
+        if self._output.is_handed_in_by(call):
+            problem = self._output.take(call.arguments)
+            if problem is None:
+                self.handed_in = True
+                return self._answer(call, "Accepted.")
+            return self._answer(call, f"The output does not fit: {problem}", is_error=True)
+        toolset = self._log.conversation.toolset
+        tool = toolset.tools.get(call.name)
+        if tool is None:
+            known = ", ".join(schema.name for schema in toolset.schemas) or "none"
+            problem = f"There is no tool {call.name!r}. The tools are: {known}."
+            return self._answer(call, problem, is_error=True)
+        launch = TaskLaunch(
+            call=call,
+            conversation_id=self._log.conversation.id,
+            turn_id=self._log.turn_id,
+            run_id=self._log.run_id,
+            route=tool.route,
+            policy=tool.policy,
+        )
+        try:
+            started = await self._log.manager.start_task(launch, cancellation=self._token)
+        except (DuplicateTaskError, TooManyTasksError, InvalidInputError) as error:
+            return self._answer(call, f"Not started: {error}.", is_error=True)
+        return self._note(call, started)
+
+    def _note(self, call: ToolCall, started: StartResult) -> None:
+        match started:
+            case Ready(resolution):
+                self._resolve(resolution)
+            case Pending(task_id, TaskKind.BACKGROUND):
+                self._answer(call, receipt(task_id))
+            case Pending():
+                pass  # its turn waits for it
+            case _:
+                assert_never(started)
+
+    def _hear(self, news: TurnNews) -> None:
+        match news:
+            case Resolved(resolution):
+                self._resolve(resolution)
+            case Detached(task_id, call_ids, name):
+                for call_id in call_ids:
+                    self._answers[call_id] = ToolResult(call_id, name, receipt(task_id))
+            case TurnSettled():
+                self._answer_rest("The call was lost.")
+            case TurnCancelled(reason):
+                raise TurnCancelledError(reason)
+            case _:
+                assert_never(news)
+
+    def _resolve(self, resolution: Resolution) -> None:
+        self._acks.append(resolution.task_id)
+        for call_id in resolution.call_ids:
+            self._answers[call_id] = ToolResult(
+                call_id,
+                resolution.name,
+                resolution.content,
+                is_error=resolution.is_error,
+                attachments=resolution.attachments,
+            )
+
+    def _answer(self, call: ToolCall, content: str, *, is_error: bool = False) -> None:
+        self._answers[call.id] = ToolResult(call.id, call.name, content, is_error=is_error)
+
+    def _answer_rest(self, content: str) -> None:
+        for call in self._calls:
+            if call.id not in self._answers:
+                self._answer(call, content, is_error=True)
+
+    def _message(self) -> ToolMessage:
+        return ToolMessage(tuple([self._answers[call.id] for call in self._calls]))
+
+
+def receipt(task_id: TaskId) -> str:
+    """The answer of a call that goes on beside the conversation.
+
+    It says nothing of how the result will look: a model that knows would write it itself.
+    """
+    return f"Running in the background as {task_id}. Its result will follow by itself."

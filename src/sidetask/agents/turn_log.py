@@ -1,0 +1,84 @@
+"""Where a turn writes: messages into the history, and everything that happens into the outbox."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from sidetask.agents.conversation import Conversation
+from sidetask.core.events import (
+    AssistantMessageCommitted,
+    Event,
+    LiveEvent,
+    NotificationsCommitted,
+    ToolMessageCommitted,
+    UserMessageCommitted,
+)
+from sidetask.core.ids import RunId, TaskId, TurnId
+from sidetask.core.messages import (
+    AssistantMessage,
+    Message,
+    NotificationMessage,
+    ToolMessage,
+    UserMessage,
+)
+from sidetask.stores.base import Store
+from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.manager import TaskManager
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What turns need of the runtime."""
+
+    manager: TaskManager
+    store: Store
+    outbox: Outbox
+
+
+class TurnLog:
+    """The pen of one turn."""
+
+    __slots__ = ("_outbox", "_store", "conversation", "manager", "run_id", "turn_id")
+
+    def __init__(self, around: Surroundings, conversation: Conversation, turn_id: TurnId) -> None:
+        self._store = around.store
+        self._outbox = around.outbox
+        self.manager = around.manager
+        self.conversation = conversation
+        self.turn_id = turn_id
+        self.run_id = RunId(f"run:{turn_id}")
+
+    async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
+        """Write a message, and with it that these results are delivered; then tell."""
+        await self._store.commit_turn(self.conversation.id, (message,), ack=ack)
+        self.keep(message, ack=ack)
+        self.fact(_committed(message), message=message)
+
+    def keep(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
+        """The half of a commit that cannot fail: the history in this process."""
+        self.conversation.history.append(message)
+        if ack:
+            self.manager.ack(self.conversation.id, ack)
+
+    def fact(self, event: type[Event], **fields: object) -> None:
+        self._outbox.fact(
+            event, self.conversation.id, turn_id=self.turn_id, run_id=self.run_id, **fields
+        )
+
+    def live(self, event: type[LiveEvent], **fields: object) -> None:
+        self._outbox.live(
+            event, self.conversation.id, turn_id=self.turn_id, run_id=self.run_id, **fields
+        )
+
+
+def _committed(message: Message) -> type[Event]:
+    match message:
+        case UserMessage():
+            return UserMessageCommitted
+        case AssistantMessage():
+            return AssistantMessageCommitted
+        case ToolMessage():
+            return ToolMessageCommitted
+        case NotificationMessage():
+            return NotificationsCommitted
+        case _:
+            assert_never(message)
