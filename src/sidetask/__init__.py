@@ -1,55 +1,51 @@
-"""A runtime for LLM agents that keep talking while their work goes on."""
+"""A runtime for LLM agents that keep talking while their work goes on.
 
-from sidetask.agents.tools.tool import Tool as Tool
-from sidetask.agents.tools.tool import tool as tool
-from sidetask.core.errors import SidetaskError as SidetaskError
-from sidetask.core.errors import ToolError as ToolError
-from sidetask.core.events import Event as Event
-from sidetask.core.events import EventKind as EventKind
-from sidetask.core.lifecycle import TaskStatus as TaskStatus
-from sidetask.core.messages import File as File
-from sidetask.core.messages import Image as Image
-from sidetask.core.messages import Text as Text
-from sidetask.core.routing import Route as Route
-from sidetask.core.routing import TaskPolicy as TaskPolicy
-from sidetask.core.routing import background as background
-from sidetask.core.routing import detach_after as detach_after
-from sidetask.core.routing import foreground as foreground
-from sidetask.core.usage import Usage as Usage
-from sidetask.runtime.agent import Agent as Agent
-from sidetask.runtime.agent import RunResult as RunResult
-from sidetask.runtime.handle import AgentHandle as AgentHandle
-from sidetask.runtime.response import ChatResponse as ChatResponse
-from sidetask.runtime.response import Reply as Reply
-from sidetask.runtime.runtime import Runtime as Runtime
-from sidetask.runtime.runtime import open as open
-from sidetask.tasks.context import RunContext as RunContext
-from sidetask.tasks.parts.permits import Limits as Limits
+The face: the public names, each loaded when it is first used, so that importing the package
+costs nothing. `__init__.pyi` beside this file tells type checkers the same names.
+"""
 
-__all__ = [
-    "Agent",
-    "AgentHandle",
-    "ChatResponse",
-    "Event",
-    "EventKind",
-    "File",
-    "Image",
-    "Limits",
-    "Reply",
-    "Route",
-    "RunContext",
-    "RunResult",
-    "Runtime",
-    "SidetaskError",
-    "TaskPolicy",
-    "TaskStatus",
-    "Text",
-    "Tool",
-    "ToolError",
-    "Usage",
-    "background",
-    "detach_after",
-    "foreground",
-    "open",
-    "tool",
-]
+from importlib import import_module
+
+_HOMES = {
+    "Agent": "runtime.agent",
+    "AgentHandle": "runtime.handle",
+    "ChatResponse": "runtime.response",
+    "Event": "core.events",
+    "EventKind": "core.events",
+    "File": "core.messages",
+    "Image": "core.messages",
+    "Limits": "tasks.parts.permits",
+    "Reply": "runtime.response",
+    "Route": "core.routing",
+    "RunContext": "tasks.context",
+    "RunResult": "runtime.agent",
+    "Runtime": "runtime.runtime",
+    "SidetaskError": "core.errors",
+    "TaskPolicy": "core.routing",
+    "TaskStatus": "core.lifecycle",
+    "Text": "core.messages",
+    "Tool": "agents.tools.tool",
+    "ToolError": "core.errors",
+    "Usage": "core.usage",
+    "background": "core.routing",
+    "detach_after": "core.routing",
+    "foreground": "core.routing",
+    "open": "runtime.runtime",
+    "tool": "agents.tools.tool",
+}
+"""Where each public name is defined."""
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found  # the next look finds it at once
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
