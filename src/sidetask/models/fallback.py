@@ -1,0 +1,98 @@
+"""A chain of models: when one cannot answer, the next is asked.
+
+A model is given up only while nothing of its reply was handed on: what the user has seen is
+not taken back. And only for an error that another model, or another key, may not have.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
+
+from sidetask.core.errors import (
+    ConfigurationError,
+    IncompleteResponseError,
+    ModelError,
+    ModelStalledError,
+)
+from sidetask.core.usage import Price
+from sidetask.models.base import Chunk, Model, ModelRequest
+
+
+class FallbackModel:
+    """Asks its models one after another until one answers.
+
+    `patience` is how many seconds a model has until its first piece comes; None: as long as the
+    agent waits. What the last model raises is raised.
+
+    Raises:
+        ConfigurationError: There is no model in the chain.
+    """
+
+    def __init__(self, *models: Model, patience: float | None = None) -> None:
+        if not models:
+            raise ConfigurationError("a chain of models needs at least one")
+        self.models = models
+        self.patience = patience
+
+    @property
+    def name(self) -> str:
+        return ", then ".join([model.name for model in self.models])
+
+    @property
+    def quota_key(self) -> str:
+        """The chain's own: one member's limit does not stop the others."""
+        return sha256("\0".join([model.quota_key for model in self.models]).encode()).hexdigest()[
+            :32
+        ]
+
+    @property
+    def context_window(self) -> int | None:
+        """The smallest one, for any member may be asked; None if one is unknown."""
+        windows = [model.context_window for model in self.models]
+        known = [window for window in windows if window is not None]
+        return min(known) if len(known) == len(windows) else None
+
+    @property
+    def price(self) -> Price | None:
+        """Unknown: it depends on who answers, who tells the cost in the reply's usage."""
+        return None
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        async with AsyncExitStack() as stack:
+            yield await self._first_that_answers(request, stack)
+
+    async def _first_that_answers(
+        self, request: ModelRequest, stack: AsyncExitStack
+    ) -> AsyncIterator[Chunk]:
+        for model in self.models[:-1]:
+            try:
+                return await self._asked(model, request, stack)
+            except ModelError as error:
+                if not error.retryable:
+                    raise
+                await stack.aclose()
+        return await self._asked(self.models[-1], request, stack)
+
+    async def _asked(
+        self, model: Model, request: ModelRequest, stack: AsyncExitStack
+    ) -> AsyncIterator[Chunk]:
+        """Open a model's reply and wait for its first piece."""
+        try:
+            async with asyncio.timeout(self.patience):
+                chunks = await stack.enter_async_context(model.stream(request))
+                first = await anext(chunks, None)
+        except TimeoutError:
+            raise ModelStalledError(self.patience or 0.0) from None
+        if first is None:
+            raise IncompleteResponseError(f"the stream of {model.name} ended before it began")
+        reply = _joined(first, chunks)
+        stack.push_async_callback(reply.aclose)
+        return reply
+
+
+async def _joined(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    yield first
+    async for chunk in rest:
+        yield chunk

@@ -1,0 +1,29 @@
+"""Servers that run models on this machine. They speak OpenAI's Chat Completions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """A kind of server, and where it listens unless told otherwise."""
+
+    name: str
+    port: int
+    dialect: str = "openai-chat"
+    """The provider of pydantic-ai that knows its ways."""
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+
+SERVERS: Mapping[str, LocalServer] = {
+    server.name: server
+    for server in (
+        LocalServer("ollama", 11434, "ollama"),
+        LocalServer("lmstudio", 1234),
+        LocalServer("vllm", 8000, "vllm"),
+        LocalServer("llama-server", 8080),
+    )
+}

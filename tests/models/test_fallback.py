@@ -1,0 +1,147 @@
+"""A chain of models: who is asked next, and when nobody is."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sidetask.core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    IncompleteResponseError,
+    ModelError,
+    ModelStalledError,
+    ModelUnavailableError,
+    RateLimitedError,
+)
+from sidetask.core.messages import user_message
+from sidetask.core.usage import Price
+from sidetask.models.base import Chunk, Finished, ModelRequest, TextChunk
+from sidetask.models.fallback import FallbackModel
+from sidetask.models.scripted import ScriptedModel, cut, reply, stall
+
+ASKED = ModelRequest(instructions="", messages=[user_message("hi")])
+LIMITED = RateLimitedError("slow down", 7.0)
+
+
+async def said(model: FallbackModel) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    await gather(model, chunks)
+    return chunks
+
+
+async def gather(model: FallbackModel, into: list[Chunk]) -> None:
+    async with asyncio.timeout(5), model.stream(ASKED) as chunks:
+        async for chunk in chunks:
+            into.append(chunk)
+
+
+async def test_the_first_that_answers_is_the_one() -> None:
+    first, second = ScriptedModel("one"), ScriptedModel("two")
+    assert await said(FallbackModel(first, second)) == [TextChunk("one"), Finished()]
+    assert second.calls == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [LIMITED, ModelUnavailableError("down"), reply(LIMITED), cut()],
+    ids=["limited", "down", "limited in the stream", "cut before it began"],
+)
+async def test_one_that_cannot_answer_now_is_passed_over(answer: ModelError) -> None:
+    chain = FallbackModel(ScriptedModel(answer), ScriptedModel(LIMITED), ScriptedModel("three"))
+    assert await said(chain) == [TextChunk("three"), Finished()]
+
+
+async def test_once_a_piece_was_handed_on_nobody_else_is_asked() -> None:
+    second = ScriptedModel("two")
+    heard: list[Chunk] = []
+    with pytest.raises(ModelUnavailableError):
+        await gather(
+            FallbackModel(ScriptedModel(reply("Half", ModelUnavailableError("down"))), second),
+            heard,
+        )
+    assert heard == [TextChunk("Half")]
+    assert second.calls == 0
+
+
+async def test_an_error_that_is_the_callers_is_not_hidden_by_another_model() -> None:
+    second = ScriptedModel("two")
+    with pytest.raises(AuthenticationError):
+        await said(FallbackModel(ScriptedModel(AuthenticationError("no")), second))
+    assert second.calls == 0
+
+
+async def test_what_the_last_one_raises_is_raised() -> None:
+    with pytest.raises(RateLimitedError) as caught:
+        await said(
+            FallbackModel(ScriptedModel(ModelUnavailableError("down")), ScriptedModel(LIMITED))
+        )
+    assert caught.value is LIMITED
+
+
+async def test_a_chain_of_cut_replies_is_a_cut_reply() -> None:
+    with pytest.raises(IncompleteResponseError):
+        await said(FallbackModel(ScriptedModel(cut()), ScriptedModel(cut())))
+
+
+async def test_one_that_says_nothing_is_not_waited_for_any_longer() -> None:
+    chain = FallbackModel(ScriptedModel(stall()), ScriptedModel("two"), patience=0.001)
+    assert await said(chain) == [TextChunk("two"), Finished()]
+
+
+async def test_when_nobody_says_anything_that_is_told() -> None:
+    with pytest.raises(ModelStalledError):
+        await said(FallbackModel(ScriptedModel(stall()), patience=0.001))
+
+
+async def test_whoever_was_asked_is_closed_before_the_next_one() -> None:
+    events: list[str] = []
+
+    class Noting(ScriptedModel):
+        @asynccontextmanager
+        async def stream(  # type: ignore[override]
+            self, request: ModelRequest
+        ) -> AsyncGenerator[AsyncIterator[Chunk]]:
+            events.append(f"open {self.name}")
+            async with super().stream(request) as chunks:
+                try:
+                    yield chunks
+                finally:
+                    events.append(f"close {self.name}")
+
+    chain = FallbackModel(Noting(reply(LIMITED), name="a"), Noting("two", name="b"))
+    await said(chain)
+    assert events == ["open a", "close a", "open b", "close b"]
+
+
+async def test_a_cancelled_call_asks_nobody_else() -> None:
+    second, begun = ScriptedModel("two"), asyncio.Event()
+
+    async def hang(_: ModelRequest) -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    task = asyncio.create_task(said(FallbackModel(ScriptedModel(hang), second)))
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert second.calls == 0
+
+
+def test_a_chain_tells_of_itself_what_holds_for_all_of_it() -> None:
+    small = ScriptedModel(name="small", context_window=1_000, price=Price(input=1, output=1))
+    large = ScriptedModel(name="large", context_window=9_000)
+    chain = FallbackModel(large, small)
+    assert chain.name == "large, then small"
+    assert chain.context_window == 1_000
+    assert chain.price is None
+    assert chain.quota_key not in {small.quota_key, large.quota_key}
+    assert FallbackModel(small, ScriptedModel()).context_window is None
+
+
+def test_a_chain_of_nobody_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        FallbackModel()
