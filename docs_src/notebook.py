@@ -4,7 +4,6 @@ import time
 
 import sidetask
 from sidetask import Agent, background, tool
-from sidetask.core.messages import AssistantMessage
 from sidetask.models.scripted import ScriptedModel, call
 
 
@@ -24,9 +23,8 @@ def main() -> None:
     with sidetask.open(Agent(model, tools=[train])) as chat:
         print(chat.ask("Train it."))
         print([task.name for task in chat.tasks()], "at work")
-        chat.wait_for_idle(timeout=10)  # or go on in the next cell
-        last = chat.history()[-1]
-        print(last.text if isinstance(last, AssistantMessage) else last)
+        for turn in chat.turns(until="idle"):  # or go on in the next cell
+            print(turn.text)
 
 
 if __name__ == "__main__":

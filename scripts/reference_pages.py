@@ -17,7 +17,7 @@ from sidetask.core import errors, events
 from sidetask.core.lifecycle import TERMINAL, TRANSITIONS
 
 INTERNAL = {
-    ("AgentHandle", "on_shutdown"),
+    ("AgentHandle", "begin_shutdown"),
     ("ChatResponse", "admit"),
     ("ChatResponse", "append"),
     ("ChatResponse", "end"),

@@ -28,7 +28,7 @@ model = ScriptedModel(
 
 async def main() -> None:
     # region expiry
-    limits = sidetask.Limits(approval_age=60)  # seconds; then nobody's answer counts as no
+    limits = sidetask.Limits(approval_age=5)  # seconds; then nobody's answer counts as no
     async with sidetask.open(Agent(model, tools=[delete]), limits=limits) as chat:
         # endregion expiry
         print(await chat.ask("Delete /tmp/a."))

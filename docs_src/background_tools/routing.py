@@ -10,7 +10,7 @@ from sidetask.models.scripted import ScriptedModel, call
 @tool
 async def crawl(site: str) -> str:
     """Read all pages of a site."""
-    await asyncio.sleep(60)
+    await asyncio.sleep(5)
     return f"{site} has 12 pages"
 
 

@@ -11,7 +11,7 @@ model = ScriptedModel(stall("Let me th"), cut("The answer"), "The answer is 42."
 
 
 async def main() -> None:
-    async with sidetask.open(Agent(model, model_timeout=20)) as chat:
+    async with sidetask.open(Agent(model, model_timeout=5)) as chat:
         # region catch
         for question in ["", "What is it?", "Well?", "And now?"]:
             try:

@@ -1,4 +1,4 @@
-"""A reader that comes back: the facts it missed, and then what happens."""
+"""A reader that comes back: the facts that it missed."""
 
 import asyncio
 
@@ -10,14 +10,12 @@ model = ScriptedModel("Hello.", "Good bye.")
 
 
 # region follow
-async def follow(chat: AgentHandle, after: int, until: int) -> int:
-    """Read facts up to number `until`; returns where to go on from."""
-    async for event in chat.events(after=after):
-        if isinstance(event, Event) and not event.live:
+async def catch_up(chat: AgentHandle, after: int) -> int:
+    """Show the facts after number `after`; returns where to go on from."""
+    async for event in chat.events(after=after, follow=False):
+        if isinstance(event, Event):
             print(event.seq, type(event).__name__)
             after = event.seq
-            if after >= until:
-                break
     return after
 
 
@@ -27,10 +25,10 @@ async def follow(chat: AgentHandle, after: int, until: int) -> int:
 async def main() -> None:
     async with sidetask.open(Agent(model)) as chat:
         await chat.ask("Hello?")
-        seen = await follow(chat, after=0, until=3)
+        seen = await catch_up(chat, after=0)
         await chat.ask("Bye.")
         print("gone on from", seen)
-        await follow(chat, after=seen, until=7)
+        await catch_up(chat, after=seen)
 
 
 if __name__ == "__main__":
