@@ -51,7 +51,7 @@ class ScriptModel:
         self._calls = 0
 
     def stream(self, request: ModelRequest) -> Playing:
-        return Playing(self._chunks(request), pause=self._scenario.name == "stream")
+        return Playing(self._chunks(request))
 
     def _chunks(self, request: ModelRequest) -> Iterable[Chunk]:
         if self._scenario.name == "stream":
@@ -80,21 +80,14 @@ def _tail(request: ModelRequest) -> tuple[str, list[str]]:
 
 
 class Playing:
-    """One reply: a context manager, and the iterator that it gives.
+    """One reply: a context manager, and the iterator that it gives."""
 
-    With `pause` it lets the reader in before the first piece, as any connection does. Without,
-    the whole turn would be over before the reader looks, and he would be given one text.
-    """
+    __slots__ = ("_chunks",)
 
-    __slots__ = ("_chunks", "_pause")
-
-    def __init__(self, chunks: Iterable[Chunk], *, pause: bool) -> None:
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
         self._chunks = iter(chunks)
-        self._pause = pause
 
     async def __aenter__(self) -> Playing:
-        if self._pause:
-            await asyncio.sleep(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
