@@ -1,7 +1,19 @@
-"""Work that misbehaves, for tests of what has to live with it."""
+"""Models and work that misbehave, for tests of what has to live with them.
+
+A model that is cut, stalls or floods is scripted: `cut`, `stall` and `flood` are replies of a
+`ScriptedModel`, and so is `fails`.
+"""
 
 import asyncio
 from contextlib import suppress
+
+from sidetask.core.errors import ModelError
+from sidetask.models.scripted import Part
+
+
+def fails(*parts: Part, error: Exception | None = None) -> tuple[Part, ...]:
+    """A reply that raises after these parts: at once if there are none."""
+    return (*parts, error or ModelError("the model failed, as the test wants it"))
 
 
 async def ignores_cancellation(seconds: float) -> None:
