@@ -1,7 +1,7 @@
 """Asking once, from a script: the answer comes when all is done, late results included."""
 
 from sidetask import Agent, background, tool
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 @tool(route=background())

@@ -5,7 +5,7 @@ import asyncio
 import sidetask
 from sidetask import Agent, background, tool
 from sidetask.core.errors import AlreadyDecidedError
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 @tool(approval="ask", route=background())

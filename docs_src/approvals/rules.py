@@ -5,7 +5,7 @@ from typing import Any
 
 import sidetask
 from sidetask import Agent, tool
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 # region rule

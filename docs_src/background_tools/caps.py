@@ -4,7 +4,7 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, Limits, TaskPolicy, background, tool
-from sidetask.models.scripted import ScriptedModel, call, reply
+from sidetask.testing import ScriptedModel, call, reply
 
 
 # region cap

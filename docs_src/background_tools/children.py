@@ -4,7 +4,7 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, Limits, RunContext, tool
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 # region tools

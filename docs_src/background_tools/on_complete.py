@@ -4,8 +4,8 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, TaskPolicy, background, tool
-from sidetask.models.scripted import ScriptedModel, call, reply
 from sidetask.tasks.values import Resolution
+from sidetask.testing import ScriptedModel, call, reply
 
 
 # region tools

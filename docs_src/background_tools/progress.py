@@ -5,7 +5,7 @@ import asyncio
 import sidetask
 from sidetask import Agent, RunContext, background, tool
 from sidetask.core.events import TaskProgressed
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 # region tool

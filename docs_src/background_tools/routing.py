@@ -4,7 +4,7 @@ import asyncio
 
 from sidetask import Agent, Route, Runtime, background, tool
 from sidetask.core.messages import ToolCall
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 @tool

@@ -4,8 +4,7 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, TaskPolicy, background, tool
-from sidetask.models.scripted import ScriptedModel, call, reply
-from sidetask.testing import ignores_cancellation
+from sidetask.testing import ScriptedModel, call, ignores_cancellation, reply
 
 
 # region tools

@@ -6,7 +6,7 @@ import time
 
 import sidetask
 from sidetask import Agent, RunContext, background, tool
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 # region tool

@@ -6,7 +6,7 @@ import sidetask
 from sidetask import Agent, ToolError, tool
 from sidetask.core.ids import CallId
 from sidetask.core.messages import ToolCall, ToolMessage
-from sidetask.models.scripted import ScriptedModel, call, reply
+from sidetask.testing import ScriptedModel, call, reply
 
 
 # region tools

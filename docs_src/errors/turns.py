@@ -5,7 +5,7 @@ import asyncio
 import sidetask
 from sidetask import Agent
 from sidetask.core.errors import InvalidInputError, ModelStalledError, TurnError
-from sidetask.models.scripted import ScriptedModel, cut, stall
+from sidetask.testing import ScriptedModel, cut, stall
 
 model = ScriptedModel(stall("Let me th"), cut("The answer"), "The answer is 42.")
 

@@ -4,7 +4,7 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, AgentHandle, Event
-from sidetask.models.scripted import ScriptedModel
+from sidetask.testing import ScriptedModel
 
 model = ScriptedModel("Hello.", "Good bye.")
 

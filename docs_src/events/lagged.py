@@ -4,7 +4,7 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, Event
-from sidetask.models.scripted import ScriptedModel, flood
+from sidetask.testing import ScriptedModel, flood
 
 model = ScriptedModel(flood(5000), "Short.")
 

@@ -4,7 +4,7 @@ import asyncio
 
 import sidetask
 from sidetask import Agent, ChatResponse
-from sidetask.models.scripted import ScriptedModel, reply
+from sidetask.testing import ScriptedModel, reply
 
 go_on = asyncio.Event()
 model = ScriptedModel(reply("One, ", "two, ", go_on, "three."))

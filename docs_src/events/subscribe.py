@@ -4,7 +4,7 @@ import asyncio
 
 from sidetask import Agent, Event, Runtime, tool
 from sidetask.core.events import TaskEnded
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 @tool

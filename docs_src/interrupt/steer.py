@@ -5,7 +5,7 @@ import asyncio
 import sidetask
 from sidetask import Agent, tool
 from sidetask.core.messages import UserMessage
-from sidetask.models.scripted import ScriptedModel, call
+from sidetask.testing import ScriptedModel, call
 
 
 @tool

@@ -5,7 +5,7 @@ import asyncio
 import sidetask
 from sidetask import Agent, TaskPolicy, background, tool
 from sidetask.core.messages import ToolMessage
-from sidetask.models.scripted import ScriptedModel, call, reply
+from sidetask.testing import ScriptedModel, call, reply
 
 
 # region tools
