@@ -8,7 +8,7 @@ import asyncio
 
 from sidetask.agents.tools.asking import Arguments, Context
 from sidetask.agents.tools.tool import AnyTool, Tool
-from sidetask.core.errors import TaskNotFoundError, ToolError
+from sidetask.core.errors import ToolError
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.routing import TaskKind, TaskPolicy
 from sidetask.tasks.manager import AsyncTaskManager
@@ -71,13 +71,13 @@ class TaskTools:
         self._handle = manager.handle()
 
     async def list_tasks(self, arguments: Arguments, ctx: Context) -> Json:
-        tasks = self._handle.list_running(ctx.conversation_id)
-        return [_told(task) for task in tasks if _is_background(task)]
+        return [_told(task) for task in self._at_work(ctx)]
 
     async def wait_for_task(self, arguments: Arguments, ctx: Context) -> str:
         task = self._own(arguments, ctx)
         seconds = arguments.get("seconds", WAIT)
-        if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_WAIT:
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds <= LONGEST_WAIT:
             raise ToolError(f"seconds is a number from 0 to {LONGEST_WAIT:g}, not {seconds!r}")
         try:
             async with asyncio.timeout(seconds):
@@ -98,22 +98,17 @@ class TaskTools:
         return _told(self._own(arguments, ctx))
 
     def _own(self, arguments: Arguments, ctx: Context) -> TaskSnapshot:
-        """The task that is meant, if it is one of this conversation's background tasks."""
+        """The task that is meant, if it is another background task of this conversation."""
         task_id = str(arguments.get("task_id", ""))
-        known = [
-            task.id
-            for task in self._handle.list_running(ctx.conversation_id)
-            if _is_background(task)
-        ]
-        try:
-            task = self._handle.get(task_id)
-        except TaskNotFoundError:
-            task = None
-        if task is None or task.conversation_id != ctx.conversation_id or not _is_background(task):
-            raise ToolError(
-                f"no background task {task_id!r}; at work: {', '.join(known) or 'none'}"
-            )
-        return task
+        for task in self._handle.list(conversation_id=ctx.conversation_id):
+            if task.id == task_id and _is_another(task, ctx):
+                return task
+        known = ", ".join(task.id for task in self._at_work(ctx)) or "none"
+        raise ToolError(f"no background task {task_id!r}; at work: {known}")
+
+    def _at_work(self, ctx: Context) -> list[TaskSnapshot]:
+        running = self._handle.list_running(ctx.conversation_id)
+        return [task for task in running if _is_another(task, ctx)]
 
 
 def _parameters(**properties: JsonObject) -> JsonObject:
@@ -126,8 +121,8 @@ def _parameters(**properties: JsonObject) -> JsonObject:
     }
 
 
-def _is_background(task: TaskSnapshot) -> bool:
-    return task.kind is TaskKind.BACKGROUND
+def _is_another(task: TaskSnapshot, ctx: Context) -> bool:
+    return task.kind is TaskKind.BACKGROUND and task.id != ctx.task_id
 
 
 def _told(task: TaskSnapshot) -> Json:

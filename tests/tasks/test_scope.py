@@ -1,0 +1,126 @@
+"""A block that is cut: by a token, by silence, by a word; and never by mistake."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from sidetask.tasks.aio.scope import Cuttable
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.testing import VirtualClock
+
+
+async def test_a_block_that_ends_by_itself_was_cut_by_nothing() -> None:
+    async with Cuttable(CancelToken(), 1) as scope:
+        await asyncio.sleep(0.5)
+    assert scope.cut_by is None
+    await asyncio.sleep(10)
+
+
+async def test_a_cancelled_token_ends_the_block_and_what_follows_goes_on() -> None:
+    token = CancelToken()
+    asyncio.get_running_loop().call_later(1, token.cancel)
+    async with Cuttable(token, None) as scope:
+        await asyncio.sleep(1000)
+    assert scope.cut_by == "token"
+    await asyncio.sleep(1)
+
+
+async def test_a_token_that_was_cancelled_before_ends_the_block_at_its_first_wait() -> None:
+    token = CancelToken()
+    token.cancel()
+    passed: list[int] = []
+    async with Cuttable(token, None) as scope:
+        passed.append(1)
+        await asyncio.sleep(0)
+        passed.append(2)
+    assert (scope.cut_by, passed) == ("token", [1])
+
+
+async def test_silence_ends_the_block_and_every_touch_puts_it_off(clock: VirtualClock) -> None:
+    async with Cuttable(CancelToken(), 10) as scope:
+        for _ in range(5):
+            await asyncio.sleep(9)
+            scope.touch()
+        await asyncio.sleep(1000)
+    assert (scope.cut_by, clock.time()) == ("silence", 55)
+
+
+async def test_the_first_reason_stands() -> None:
+    async with Cuttable(CancelToken(), 1) as scope:
+        scope.cut("this")
+        scope.cut("that")
+        await asyncio.sleep(1000)
+    assert scope.cut_by == "this"
+    scope.cut("later")
+    assert scope.cut_by == "this"
+
+
+async def test_a_cut_that_the_block_did_not_wait_for_is_not_felt_after_it() -> None:
+    async with Cuttable(CancelToken(), None) as scope:
+        scope.cut("this")
+    await asyncio.sleep(1)
+    task = asyncio.current_task()
+    assert (scope.cut_by, task and task.cancelling()) == ("this", 0)
+
+
+async def test_an_error_that_a_cut_becomes_passes_through() -> None:
+    async def work() -> None:
+        async with Cuttable(CancelToken(), 1):
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                raise OSError("aborted") from None
+
+    with pytest.raises(OSError, match="aborted"):
+        await work()
+    await asyncio.sleep(1)
+
+
+async def test_a_cancellation_from_outside_passes_through() -> None:
+    scopes: list[Cuttable] = []
+
+    async def work() -> None:
+        async with Cuttable(CancelToken(), None) as scope:
+            scopes.append(scope)
+            await asyncio.sleep(1000)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert scopes[0].cut_by is None
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+async def test_a_cancellation_from_outside_is_not_lost_beside_a_cut(swallowed: bool) -> None:
+    scopes: list[Cuttable] = []
+
+    async def work() -> None:
+        async with Cuttable(CancelToken(), None) as scope:
+            scopes.append(scope)
+            with suppress(asyncio.CancelledError if swallowed else OSError):
+                await asyncio.sleep(1000)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(1)
+    scopes[0].cut("this")
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_cancelled_error_that_nobody_asked_for_stays_inside() -> None:
+    async with Cuttable(CancelToken(), None) as scope:
+        raise asyncio.CancelledError
+    assert scope.cut_by == "inside"
+
+
+async def test_a_million_touches_cost_no_timer_each() -> None:
+    async with Cuttable(CancelToken(), 60) as scope:
+        loop: object = asyncio.get_running_loop()
+        before = len(getattr(loop, "_scheduled"))  # noqa: B009
+        for _ in range(1000):
+            scope.touch()
+        assert len(getattr(loop, "_scheduled")) == before  # noqa: B009
