@@ -227,6 +227,12 @@ class Ledger:
         self._evict(now)
         return now - record.started_at if record.started_at is not None else 0.0
 
+    def ask_end(self, record: TaskRecord, ending: Ending) -> None:
+        """An end is asked for: from now on the task is fenced, and busy until it has stopped."""
+        was_busy = _busy(record)
+        record.ending = ending
+        self._recount(record, was_busy)
+
     def announce(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
         """Send the end out, once the result can be taken."""
         self._send(record, event, **fields)
@@ -286,8 +292,12 @@ class Ledger:
         after = apply(before, event)
         if after is before:
             return
+        was_busy = _busy(record)
         record.status = after
-        change = (after in BUSY) - (before in BUSY)
+        self._recount(record, was_busy)
+
+    def _recount(self, record: TaskRecord, was_busy: bool) -> None:  # noqa: FBT001
+        change = _busy(record) - was_busy
         if change:
             self._count(record.launch.conversation_id, change)
 
@@ -338,3 +348,9 @@ class Ledger:
     def _forget(self, task_id: TaskId) -> None:
         self._records.pop(task_id, None)
         self._finished.pop(task_id, None)
+
+
+def _busy(record: TaskRecord) -> bool:
+    """Whether its conversation is not idle. A task that waits for a person keeps nobody busy,
+    unless it is stopping: its end is about to come."""
+    return record.status in BUSY or (record.ending is not None and not record.ended)

@@ -212,7 +212,7 @@ class Runner:
             if grace is not None:
                 self._hasten(record, grace)
             return False
-        record.ending = ending
+        self._ledger.ask_end(record, ending)
         if record.token is not None:
             record.token.cancel(ending.reason)
         for child in tuple(record.children.values()) if record.children else ():
