@@ -296,7 +296,7 @@ class Ledger:
         record.status = after
         self._recount(record, was_busy)
 
-    def _recount(self, record: TaskRecord, was_busy: bool) -> None:  # noqa: FBT001
+    def _recount(self, record: TaskRecord, was_busy: bool) -> None:
         change = _busy(record) - was_busy
         if change:
             self._count(record.launch.conversation_id, change)
