@@ -47,7 +47,7 @@ def find_model(wanted: str | None) -> Model:
 
 def is_driven(agent: AgentConfig) -> bool:
     """Whether a person takes the model's seat."""
-    return isinstance(agent.model, HumanModel)
+    return agent.model == "you" or isinstance(agent.model, HumanModel)
 
 
 def load_agent(app: str, root: Path) -> AgentConfig:

@@ -8,16 +8,17 @@ approval that holds up the turn can be given.
 import shutil
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.patch_stdout import StdoutProxy
 from rich.text import Text
 
 from sidetask.agents.agent import AgentConfig
@@ -32,6 +33,7 @@ from sidetask.core.errors import SidetaskError
 from sidetask.core.events import Event, TaskEnded
 from sidetask.models.human import usage
 from sidetask.runtime.runtime import open as open_agent
+from sidetask.tasks.aio.clock import SystemClock
 from sidetask.tasks.aio.spawn import spawn
 from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.values import TaskSnapshot
@@ -41,6 +43,7 @@ SHOWN = 30
 TWICE = 2.0
 """Seconds within which a second Ctrl-C leaves."""
 _REFRESH = 0.5
+_BUNDLE = 0.05  # seconds in which what is printed is drawn at once
 _TASKS = 5
 
 Reaction = Literal["leave", "interrupt", "clear", "hint"]
@@ -48,13 +51,27 @@ Reaction = Literal["leave", "interrupt", "clear", "hint"]
 
 async def hold(agent: AgentConfig, root: Path, *, approve: bool) -> int:
     """Chat in the terminal until the user leaves; returns the exit code."""
-    with patch_stdout(raw=True):
+    with _above_the_prompt():
         async with open_agent(agent) as live:
-            session = Session(live, driven=is_driven(agent), approve=True if approve else None)
+            session = Session(
+                live,
+                driven=is_driven(agent),
+                approve=True if approve else None,
+                clock=SystemClock(),
+            )
             chat = Chat(session, root)
             ends = {number: session.leaver(number) for number in (signal.SIGTERM, signal.SIGHUP)}
             with signals({signal.SIGINT: chat.interrupt, **ends}):
                 return await session.run(chat.read(), see=chat.see, leaving=chat.leaving)
+
+
+@contextmanager
+def _above_the_prompt() -> Generator[None]:
+    """What is printed stands above the prompt. As `patch_stdout`, but quicker to show it."""
+    with StdoutProxy(raw=True, sleep_between_writes=_BUNDLE) as proxy:
+        output = cast(TextIO, proxy)
+        with redirect_stdout(output), redirect_stderr(output):
+            yield
 
 
 class Interrupts:
@@ -105,11 +122,11 @@ class Chat:
 
     def leaving(self, tasks: list[TaskSnapshot]) -> None:
         """Tell what is stopped."""
-        self._screen.show(*render.stopping(tasks, time.time()))
+        self._screen.show(*render.stopping(tasks, self._session.now()))
 
     def _greet(self) -> None:
         if not self._session.driven:
-            self._screen.show(render.note("/help lists the commands, Ctrl-D leaves"))
+            self._screen.show(render.note("/help lists the commands, Ctrl-D leaves"), Text())
             return
         tools = self._session.chat.available_tools
         self._screen.show(
@@ -118,10 +135,11 @@ class Chat:
         )
         if tools:
             self._screen.show(render.note(f"For example: {usage(tools[0])}"))
+        self._screen.show(Text())
 
     def _above(self) -> ANSI:
         """The tasks at work, and below them the prompt."""
-        live, now = self._session.chat, time.time()
+        live, now = self._session.chat, self._session.now()
         tasks = live.tasks.running()
         asked = {each.task_id: each.id for each in live.approvals}
         width = shutil.get_terminal_size().columns - 1

@@ -4,7 +4,6 @@ A command is one entry of `COMMANDS`. It answers with lines; what it changes is 
 events that follow from it.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -100,7 +99,7 @@ async def _tasks(session: Session, _: str) -> Answer:
     lines = [render.past_task(task) for task in past[-_PAST:]]
     if len(past) > _PAST:
         lines.insert(0, render.note(f"… {len(past) - _PAST} more that are over"))
-    now = time.time()
+    now = session.now()
     lines += [
         render.task_line(task, now, approval_id=asked.get(task.id, ""))
         for task in tasks

@@ -65,7 +65,8 @@ def _paths(
         name, text, prefix = begun.name, begun.value, f"{shlex.quote(begun.name)}="
     else:
         name, text, prefix = _place(before, parameters), begun.text, ""
-    if not name or parameters.choices(name) or "string" not in parameters.described(name):
+    kinds = parameters.described(name) if name else ""
+    if not kinds.startswith("<") or "string" not in kinds.strip("<>").split("|"):
         return []
     return [
         Candidate(f"{prefix}{shlex.quote(path)}{'' if path.endswith('/') else ' '}", path)

@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import AsyncIterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from sidetask.agents.agent import AgentConfig
@@ -24,9 +24,11 @@ from sidetask.cli.view.transcript import Transcript
 from sidetask.core.codec import event_to_json
 from sidetask.core.events import Event, RunCompleted, RunFailed
 from sidetask.runtime.runtime import open as open_agent
+from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.values import TaskSnapshot
 
+CLOCK = SystemClock()
 _CHUNK = 64 * 1024
 
 
@@ -44,32 +46,33 @@ class Manner:
     """Seconds that all of it may take."""
 
 
-async def hold(agent: AgentConfig, lines: AsyncIterable[str], manner: Manner) -> int:
+async def hold(
+    agent: AgentConfig, lines: AsyncIterable[str], manner: Manner, *, clock: Clock = CLOCK
+) -> int:
     """Say every line in a turn of its own, wait until all is done, and return the exit code.
 
     Raises:
         BrokenPipeError: Whoever read the output is gone.
     """
-    async with open_agent(agent) as chat:
-        session = Session(chat, driven=is_driven(agent), approve=manner.approve)
+    async with open_agent(agent, clock=clock) as chat:
+        driven = is_driven(agent)
+        session = Session(chat, driven=driven, approve=manner.approve, clock=clock)
         ends = (signal.SIGINT, signal.SIGTERM)
         with signals({number: session.leaver(number) for number in ends}):
             code = await session.run(
-                _say(session, lines, manner.timeout), see=_viewer(manner, session), leaving=_stopped
+                _say(session, lines),
+                see=_viewer(manner, session),
+                leaving=partial(_stopped, clock),
+                timeout=manner.timeout,
             )
     return code or int(session.failed)
 
 
-async def _say(session: Session, lines: AsyncIterable[str], timeout: float | None) -> int:
-    try:
-        async with asyncio.timeout(timeout):
-            async for line in lines:
-                if line.strip() and not line.lstrip().startswith("#"):
-                    await _turn(session, line)
-            await _settle(session)
-    except TimeoutError:
-        complain(f"not done within {timeout:g} s")
-        return 1
+async def _say(session: Session, lines: AsyncIterable[str]) -> int:
+    async for line in lines:
+        if line.strip() and not line.lstrip().startswith("#"):
+            await _turn(session, line)
+    await _settle(session)
     return 0
 
 
@@ -88,8 +91,8 @@ async def _settle(session: Session) -> None:
             return
 
 
-def _stopped(tasks: list[TaskSnapshot]) -> None:
-    for line in render.stopping(tasks, time.time()):
+def _stopped(clock: Clock, tasks: list[TaskSnapshot]) -> None:
+    for line in render.stopping(tasks, clock.now()):
         complain(line.plain)
 
 

@@ -16,6 +16,7 @@ from sidetask.core.events import ApprovalRequested, Event, RunFailed
 from sidetask.core.ids import ApprovalId
 from sidetask.core.jsons import JsonObject
 from sidetask.runtime.handle import AgentHandle
+from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.values import TaskSnapshot
@@ -29,8 +30,11 @@ See = Callable[[Event | Lagged], None]
 class Session:
     """One chat, from its opening to its end."""
 
-    def __init__(self, chat: AgentHandle, *, driven: bool, approve: bool | None) -> None:
+    def __init__(
+        self, chat: AgentHandle, *, driven: bool, approve: bool | None, clock: Clock
+    ) -> None:
         self.chat = chat
+        self.now = clock.now
         self.driven = driven
         """The user takes the model's seat."""
         self._approve = approve
@@ -54,20 +58,26 @@ class Session:
         *,
         see: See,
         leaving: Callable[[list[TaskSnapshot]], None],
+        timeout: float | None = None,
     ) -> int:
         """Do the work, then shut the agent down; returns the exit code.
 
-        `see` is given every event, and `leaving` what is still at work at the end.
+        `see` is given every event, and `leaving` what is still at work at the end. The exit
+        code is 1 after `timeout` seconds.
         """
         events = self.chat.events()  # before the first event can be
         follower = spawn(self._follow(events, see), name="events")
         main = spawn(work, name="work")
         try:
-            await asyncio.wait({follower, main, self._left}, return_when="FIRST_COMPLETED")
+            first = {follower, main, self._left}
+            done, _ = await asyncio.wait(first, timeout=timeout, return_when="FIRST_COMPLETED")
+            if not done:
+                complain(f"not done within {timeout:g} s")
+                self.leave(1)
         finally:
+            leaving(self.chat.tasks.running())
             main.cancel()
             await wait_done(main)
-            leaving(self.chat.tasks.running())
             await self.chat.shutdown()
             await wait_done(follower)
         follower.result()

@@ -44,6 +44,7 @@ class Transcript:
         self._details = details
         """What else a tool tells whoever is to decide."""
         self._background: set[TaskId] = set()
+        self._begun = False
         self._reply = ""
         self._told = 0
         """Characters of the reply that were shown."""
@@ -54,7 +55,7 @@ class Transcript:
             case Lagged(missed):
                 return [render.note(f"… {missed:,} events came too fast to be shown …")]
             case UserMessageCommitted(message=message):
-                return [Text(), render.echo(message.text)]
+                return [*self._gap(), render.echo(message.text)]
             case RunStarted():
                 self._reply, self._told = "", 0
                 return []
@@ -93,9 +94,14 @@ class Transcript:
                 return []
             case TaskEnded() if event.task_id in self._background:
                 self._background.discard(event.task_id)
-                return [Text(), render.task_end(event)]
+                return [*self._gap(), render.task_end(event)]
             case _:
                 return []
+
+    def _gap(self) -> list[Text]:
+        """A blank line before what begins anew."""
+        gap, self._begun = [Text()] if self._begun else [], True
+        return gap
 
     def _stream(self, text: str) -> list[Text]:
         self._reply += text

@@ -1,0 +1,77 @@
+"""A terminal to start the command line at, as a person would."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+
+class Terminal:
+    """A program with a terminal of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        # Nobody here answers the question where the cursor is.
+        environ = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from sidetask.cli.main import main; main()", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=folder,
+            env=environ,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._raw = b""
+        self._read = 0
+
+    def type(self, text: str) -> None:
+        """Press keys; \\r is Enter, \\x03 Ctrl-C."""
+        os.write(self._master, text.encode())
+
+    def sees(self, wanted: str, *, within: float = 10) -> str:
+        """Wait until a text stands after what was seen before; returns what came up to it."""
+        end = time.monotonic() + within
+        while True:
+            plain = self.text[self._read :]
+            at = plain.find(wanted)
+            if at >= 0:
+                self._read += at + len(wanted)
+                return plain[: at + len(wanted)]
+            ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
+            if not ready or not self._pull():
+                raise AssertionError(f"no {wanted!r} in {plain!r}")
+
+    @property
+    def text(self) -> str:
+        """All that was shown, without escape sequences."""
+        text = self._raw.decode("utf-8", "replace")
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r", "", text)
+
+    def ends(self, *, within: float = 10) -> int:
+        """The exit code."""
+        while self._pull():
+            pass
+        return self.process.wait(within)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def _pull(self) -> bool:
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # Linux says so when the program has ended
+            return False
+        self._raw += data
+        return bool(data)

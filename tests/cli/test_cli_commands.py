@@ -1,0 +1,112 @@
+"""What is said to the chat: each command, without a terminal."""
+
+import asyncio
+
+from sidetask.cli.commands import complete, is_command, obey
+from sidetask.cli.session import Session
+from sidetask.core.events import ApprovalRequested, TaskStarted
+from tests.cli.kitchen import heard
+
+
+async def said(line: str, session: Session) -> str:
+    return "\n".join(line.plain for line in await obey(line, session))
+
+
+async def begin(session: Session, line: str) -> None:
+    """Say a line whose call asks first, and wait until it does."""
+    events = session.chat.events()
+    await session.chat.chat(line)
+    await heard(events, ApprovalRequested)
+
+
+async def test_a_line_with_a_slash_is_a_command_unless_a_blank_stands_before_it() -> None:
+    assert is_command("/tasks")
+    assert not is_command(" /etc/passwd")
+    assert not is_command("read_file /etc")
+
+
+async def test_a_command_that_nobody_knows_gets_a_suggestion(session: Session) -> None:
+    assert "no command /tsaks: did you mean /tasks?" in await said("/tsaks", session)
+    assert "no command /xyzzy: /help lists them" in await said("/xyzzy", session)
+
+
+async def test_help_lists_the_commands_and_how_each_tool_is_called(session: Session) -> None:
+    text = await said("/help", session)
+    assert "/approve ID" in text
+    assert "Ctrl-C" in text
+    assert "bake what=<string> [seconds=<number>]" in text
+    session.driven = False
+    assert "bake" not in await said("/help", session)
+
+
+async def test_a_task_is_listed_while_it_waits_works_and_is_over(session: Session) -> None:
+    assert await said("/tasks", session) == "no tasks yet"
+    await begin(session, "bake cake")
+    assert await said("/tasks", session) == "? task-1 bake  waits for /approve approval-1  cake"
+    await said("/approve", session)
+    await asyncio.sleep(7)
+    assert await said("/tasks", session) == "● task-1 bake  0:07  cake  ━━━━━━━━━━ 50%  in the oven"
+    await session.chat.wait_for_idle()
+    assert await said("/tasks", session) == "○ task-1 bake cake  succeeded after 20 s"
+
+
+async def test_only_the_last_tasks_that_are_over_are_listed(session: Session) -> None:
+    for _ in range(7):
+        await session.chat.ask("stir seconds=0.1")
+    text = await said("/tasks", session)
+    assert text.startswith("… 2 more that are over\n○ task-3 stir")
+    assert len(text.splitlines()) == 6
+
+
+async def test_the_only_question_needs_no_id_and_the_number_is_enough(session: Session) -> None:
+    assert await said("/approve", session) == "✗ there is no approval open"
+    events = session.chat.events()
+    await begin(session, "bake cake; bake bread")
+    await heard(events, ApprovalRequested)
+    await heard(events, ApprovalRequested)
+    assert await said("/approve", session) == "✗ which one? approval-1, approval-2"
+    assert await said("/approve 2", session) == ""
+    assert await said("/deny", session) == ""
+    assert len(session.chat.approvals) == 0
+    assert [task.name for task in session.chat.tasks.running()] == ["bake"]
+
+
+async def test_a_denied_call_tells_the_model_the_reason(session: Session) -> None:
+    await begin(session, "bake cake")
+    await said("/deny approval-1 too risky", session)
+    await session.chat.wait_for_idle()
+    assert "The call was denied: too risky." in str(session.chat.history())
+
+
+async def test_what_is_decided_already_or_never_asked_is_a_clear_line(session: Session) -> None:
+    await begin(session, "bake cake")
+    await said("/approve", session)
+    assert "approval-1 is already approved by you" in await said("/deny approval-1", session)
+    assert await said("/approve nope", session) == "✗ no approval 'nope'"
+
+
+async def test_detach_gives_the_prompt_back_and_cancel_ends_a_task(session: Session) -> None:
+    assert await said("/cancel", session) == "✗ there is no task at work"
+    events = session.chat.events()
+    turn = await session.chat.chat("stir")
+    await heard(events, TaskStarted)
+    assert await said("/detach", session) == ""
+    reply = await turn
+    assert [task.id for task in reply.pending] == ["task-1"]
+    assert await said("/detach 1", session) == "task-1 holds up no turn"
+    assert await said("/cancel task-1", session) == ""
+    assert await said("/cancel task-1", session) == "task-1 was over already"
+    assert await said("/cancel task-9", session) == "✗ no task 'task-9'"
+
+
+async def test_tab_completes_commands_and_the_ids_that_they_may_have(session: Session) -> None:
+    assert complete("/de", session) == [
+        ("/detach ", "send it to the background: the turn goes on"),
+        ("/deny ", "refuse it; the model is told the reason"),
+    ]
+    assert complete("/ta", session) == [("/tasks", "what is at work, and what was lately")]
+    await begin(session, "bake cake")
+    assert complete("/approve ", session) == [("approval-1", "")]
+    assert complete("/cancel ta", session) == [("task-1", "")]
+    assert complete("/tasks ", session) == []
+    assert complete("/nope ", session) == []

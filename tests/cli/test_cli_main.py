@@ -1,0 +1,145 @@
+"""The command line itself: options, exit codes, pipes and signals."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidetask.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+SIDETASK = (sys.executable, "-c", "from sidetask.cli.main import main; main()")
+
+
+def ran(*arguments: str) -> int:
+    """The exit code of a command line, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture
+def folder(app_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, and `sys.path` as it was afterwards."""
+    monkeypatch.setattr(sys, "path", [str(app_folder), *sys.path])
+    monkeypatch.chdir(app_folder)
+    return app_folder
+
+
+def test_one_shot_shows_what_a_model_would_see(folder: Path, capsys: Capture) -> None:
+    assert ran("run", "read_file path=flour.txt") == 0
+    assert "  │ flour" in capsys.readouterr().out.splitlines()
+
+
+def test_one_shot_prints_events_as_json(folder: Path, capsys: Capture) -> None:
+    assert ran("run", "--json", "-m", "you", "--app", "kitchen:agent", "> ü") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[-1]["kind"] == "run_completed"
+    assert events[-1]["text"] == "ü"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["run", "-m", "nope", "> hi"], "sidetask: no model 'nope'"),
+        (["run", "--app", "nope:agent", "> hi"], "sidetask: no module 'nope'"),
+        (["run", "--cwd", "nowhere", "> hi"], "sidetask: --cwd nowhere: No such file"),
+        (["run"], "requires an argument"),
+        (["run", "--nope", "> hi"], "--nope"),
+        (["caht"], 'Did you mean "chat"?'),
+    ],
+)
+def test_what_cannot_be_is_told_and_ends_with_2(
+    arguments: list[str], why: str, folder: Path, capsys: Capture
+) -> None:
+    assert ran(*arguments) == 2
+    told = capsys.readouterr()
+    assert why in told.err
+    assert told.out == ""
+
+
+def test_a_refused_line_ends_with_1_in_the_directory_that_was_asked_for(
+    folder: Path, capsys: Capture
+) -> None:
+    (folder / "sub").mkdir()
+    assert ran("run", "--cwd", "sub", "read_file flour.txt; nope") == 1
+    assert Path.cwd() == folder / "sub"
+    assert "refused: no tool 'nope'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["chat"], ["run"]])
+def test_every_command_has_help(command: list[str], capsys: Capture) -> None:
+    assert ran(*command, "--help") == 0
+    assert "Usage: sidetask" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: Capture) -> None:
+    assert ran("--version") == 0
+    assert re.fullmatch(r"\d+\.\d+.*\n", capsys.readouterr().out)
+
+
+# -- in processes of their own --------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_help_loads_no_model_library_and_no_prompt() -> None:
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*(n.split('.')[0] for n in sys.modules), file=sys.stderr))\n"
+        "from sidetask.cli.main import main\nmain(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"pydantic_ai", "prompt_toolkit", "pydantic", "dbos"} & set(done.stderr.split()) == set()
+
+
+@pytest.mark.slow
+def test_lines_from_a_pipe_are_turns_and_late_results_come_before_the_end(folder: Path) -> None:
+    lines = "# cakes\n\nbake cake seconds=0.3\nread_file flour.txt\n> meanwhile\n"
+    done = subprocess.run(
+        [*SIDETASK, "chat", "--app", "kitchen:agent", "--yes"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr  # the kitchen has no `read_file`
+    assert done.stdout.index("refused: no tool 'read_file'") < done.stdout.index("\nmeanwhile\n")
+    assert done.stdout.endswith("  │ baked cake\n  │ </task-result>\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_a_pipe_stops_everything_and_tells_it(folder: Path) -> None:
+    with subprocess.Popen(
+        [*SIDETASK, "chat", "--yes"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as chat:
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        assert chat.stderr is not None
+        chat.stdin.write("shell 'echo $PPID; sleep 62'\n")
+        chat.stdin.flush()  # and not closed: it still waits for more
+        while "approved by --yes" not in chat.stdout.readline():
+            pass
+        chat.send_signal(signal.SIGINT)
+        assert "sidetask: stopping ● task-1 shell" in chat.stderr.read()
+        assert chat.wait(10) == 128 + signal.SIGINT
+
+
+@pytest.mark.slow
+def test_a_reader_who_leaves_ends_the_command_quietly(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*SIDETASK, "run", "> hi"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

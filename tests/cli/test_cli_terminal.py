@@ -1,0 +1,54 @@
+"""The chat at a real terminal, in a process of its own."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.terminal import Terminal
+
+pytestmark = pytest.mark.slow
+
+Start = Callable[..., Terminal]
+
+
+def test_an_approved_call_detaches_and_its_result_arrives_by_itself(terminal: Start) -> None:
+    chat = terminal("chat", "--app", "kitchen:agent")
+    chat.sees("You drive")
+    chat.type("bake cake\r")
+    chat.sees('→ bake {"what": "cake"}')
+    chat.sees("? approval-1  task-1 asks to run bake")
+    chat.sees("waits for /approve approval-1")
+    chat.type("/app\t")
+    chat.sees("rove")  # the rest of the word is all that is drawn anew
+    chat.type("\r")  # no id: there is one question
+    chat.sees("approval-1 approved by you")
+    chat.sees("Running in the background as task-1")
+    chat.type("> meanwhile\r")
+    chat.sees("\nmeanwhile")
+    chat.sees("● task-1 bake  0:00  cake")
+    chat.sees("● task-1 bake succeeded after")
+    chat.sees('<task-result task="task-1" tool="bake" status="succeeded">')
+    chat.sees("baked cake")
+    chat.type("/quit\r")
+    assert chat.ends() == 0
+    assert "stopping" not in chat.text
+
+
+def test_ctrl_c_ends_the_turn_and_a_second_one_leaves_and_tells_what_is_stopped(
+    terminal: Start,
+) -> None:
+    chat = terminal("chat", "--app", "kitchen:agent", "--yes")
+    chat.sees("You drive")
+    chat.type("bake cake seconds=60\r")
+    chat.sees("Running in the background as task-1")
+    chat.type("stir\r")
+    chat.sees("● task-2 stir  0:00    ━━━━━━━━━━ 50%  stirring")
+    chat.type("\x03")
+    chat.sees("✗ stir")
+    chat.sees("the turn is over: the user interrupted the turn")
+    chat.sees("● task-1 bake  0:00")
+    chat.type("\x03")
+    chat.sees("stopping ● task-1 bake")
+    chat.sees("● task-1 bake cancelled after")
+    assert chat.ends() == 0
+    assert "stopping ● task-2" not in chat.text
