@@ -7,7 +7,7 @@ from ..base import AgentAdapter, CancelAdapter, DispatchAdapter, Meta
 META = Meta(
     name="sidetask",
     dist="sidetask",
-    imports="from sidetask import Agent, Runtime, open, tool",  # each name is loaded when it is used
+    imports="from sidetask import Agent, Runtime, tool",  # each name is loaded when it is used
     note="one runtime; a task with events and validation for each tool call; caps on",
 )
 
