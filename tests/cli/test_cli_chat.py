@@ -20,6 +20,8 @@ from sidetask.models.scripted import ScriptedModel
 from sidetask.tasks.aio.spawn import spawn
 from tests.cli.kitchen import agent, stir
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def anyio_backend() -> str:

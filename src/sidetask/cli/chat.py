@@ -25,7 +25,7 @@ from sidetask.agents.agent import AgentConfig
 from sidetask.cli.apps import is_driven
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.completion import candidates, replaced
-from sidetask.cli.session import Session, signals
+from sidetask.cli.session import ENDS, Session, signals
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen
 from sidetask.cli.view.transcript import Transcript
@@ -60,7 +60,7 @@ async def hold(agent: AgentConfig, root: Path, *, approve: bool) -> int:
                 clock=SystemClock(),
             )
             chat = Chat(session, root)
-            ends = {number: session.leaver(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+            ends = {each: session.leaver(each) for each in ENDS}
             with signals({signal.SIGINT: chat.interrupt, **ends}):
                 return await session.run(chat.read(), see=chat.see, leaving=chat.leaving)
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.cli.apps import is_driven
-from sidetask.cli.session import See, Session, signals
+from sidetask.cli.session import ENDS, See, Session, signals
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen, complain
 from sidetask.cli.view.transcript import Transcript
@@ -57,8 +57,7 @@ async def hold(
     async with open_agent(agent, clock=clock) as chat:
         driven = is_driven(agent)
         session = Session(chat, driven=driven, approve=manner.approve, clock=clock)
-        ends = (signal.SIGINT, signal.SIGTERM)
-        with signals({number: session.leaver(number) for number in ends}):
+        with signals({each: session.leaver(each) for each in (signal.SIGINT, *ENDS)}):
             code = await session.run(
                 _say(session, lines),
                 see=_viewer(manner, session),

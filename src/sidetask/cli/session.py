@@ -24,6 +24,9 @@ from sidetask.tasks.values import TaskSnapshot
 BY_SIGNAL = 128
 """Added to a signal's number: the exit code of a command that it ended."""
 
+ENDS = tuple(each for each in signal.Signals if each.name in {"SIGTERM", "SIGHUP"})
+"""Signals that end a session in order; which there are depends on the system."""
+
 See = Callable[[Event | Lagged], None]
 
 
@@ -115,10 +118,15 @@ class Session:
 
 @contextmanager
 def signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Generator[None]:
-    """Call these on the event loop when the signals come, until the block is left."""
+    """Call these on the event loop when the signals come, until the block is left.
+
+    A signal that whoever started us wants ignored, as `nohup` does, stays so.
+    """
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
     for number, handler in handlers.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue
         with suppress(NotImplementedError):  # Windows: asyncio's own Ctrl-C has to do
             loop.add_signal_handler(number, handler)
             taken.append(number)

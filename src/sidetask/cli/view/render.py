@@ -269,26 +269,26 @@ def _line(*parts: Part) -> Text:
 
 
 def _body(content: str, limit: int | None) -> list[Text]:
-    lines = cleaned(content).split("\n")
-    return [_indented(line) for line in _trimmed(lines, limit)]
-
-
-def _trimmed(lines: list[str], limit: int | None) -> Iterable[Text]:
-    """Head and tail of what is too long to be shown. The model reads all of it."""
     if limit is None:
-        return [Text(line) for line in lines]
-    shown = [Text(line) if len(line) <= _LONG_LINE else _cut(line) for line in lines]
+        return [_indented(Text(line)) for line in cleaned(content).split("\n")]
+    return [_indented(line) for line in _trimmed(content.splitlines() or [""], limit)]
+
+
+def _trimmed(lines: list[str], limit: int) -> Iterable[Text]:
+    """Head and tail of what is too long to be shown. The model reads all of it."""
     if len(lines) <= limit:
-        return shown
+        return map(_cut, lines)
     tail = limit // 4
-    head = limit - tail
     left = note(f"… {len(lines) - limit:,} more lines, which the model reads too …")
-    return [*shown[:head], left, *shown[-tail:]]
+    return [*map(_cut, lines[: limit - tail]), left, *map(_cut, lines[-tail:])]
 
 
 def _cut(line: str) -> Text:
+    if len(line) <= _LONG_LINE:
+        return _line(line)
     rest = len(line) - _LONG_LINE
-    return Text(line[:_LONG_LINE]) + note(f" … {rest:,} more characters, which the model reads too")
+    more = note(f" … {rest:,} more characters, which the model reads too")
+    return _line(line[:_LONG_LINE]) + more
 
 
 def _attached(attachments: Sequence[Attachment]) -> list[Text]:

@@ -57,7 +57,10 @@ def complain(text: str) -> None:
 
 
 def tolerate() -> None:
-    """Let no character that the terminal lacks, and no byte that is not UTF-8, end the command."""
+    """Let no closed stream and no character that the terminal lacks end the command."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
