@@ -51,6 +51,14 @@ unit: $(DEV)  ## unit suite alone; make unit ARGS="-k detach"
 seeds: $(DEV)  ## the scenarios that run under many seeds
 	$(BIN)/python -m pytest -m seeds $(ARGS)
 
+.PHONY: wires
+wires: $(DEV) tests/wires/node_modules  ## the wires of the providers, against aimock (needs node)
+	$(BIN)/python -m pytest -m wires tests/wires $(ARGS)
+
+# Without npm, or when it fails, the tests say that they are skipped and why.
+tests/wires/node_modules: tests/wires/package-lock.json
+	-@cd tests/wires && npm ci --ignore-scripts --silent && touch node_modules
+
 check: $(DEV)  ## lint, format, types, imports, docs
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)

@@ -23,6 +23,7 @@ from sidetask.core.usage import Price
 from sidetask.models.base import Chunk, ModelRequest, ToolSchema
 from sidetask.models.pydantic_ai.errors import Progress, mapped
 from sidetask.models.pydantic_ai.messages import theirs
+from sidetask.models.pydantic_ai.sockets import closed_sockets, watch
 from sidetask.models.pydantic_ai.stream import chunks
 
 AnyModel: TypeAlias = Model[Any]
@@ -107,14 +108,15 @@ class PydanticAIModel:
                 model_settings=self._settled(model, request.settings),
                 model_request_parameters=parameters,
             )
-            async with opened as response:
+            async with closed_sockets(), opened as response:
                 gives_reason = not isinstance(model, FunctionModel | TestModel)
                 reply = chunks(response, self.name, progress, gives_reason=gives_reason)
                 async with aclosing(reply):
                     yield reply
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop. A later call opens new ones."""
+        """Close the connections of the running loop. A later call opens new ones, if this was
+        made with a function."""
         model = self._per_loop.pop(asyncio.get_running_loop(), None)
         if model is not None:
             async with model:  # leaving it closes the client that it owns
@@ -128,6 +130,7 @@ class PydanticAIModel:
             fresh = self._unused or self._make is None
             self._unused = False
             found = self._per_loop[loop] = self._model if fresh or not self._make else self._make()
+            watch(_client(found))
         return found
 
     def _tools(self, tools: tuple[ToolSchema, ...]) -> list[ToolDefinition]:
@@ -160,7 +163,12 @@ def _definitions(tools: Sequence[ToolSchema]) -> list[ToolDefinition]:
 
 def _api_key(model: AnyModel) -> str:
     """The key that the vendor's client holds; "" where it has none, or one that changes."""
-    client: Any = model.provider.client if model.provider is not None else None
+    client = _client(model)
     inner = getattr(client, "_api_client", client)  # where Google's keeps it
     key = getattr(inner, "api_key", None)
     return key if isinstance(key, str) else ""
+
+
+def _client(model: AnyModel) -> Any:
+    """The vendor's client."""
+    return model.provider.client if model.provider is not None else None

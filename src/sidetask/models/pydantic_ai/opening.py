@@ -12,7 +12,6 @@ from pydantic_ai.providers import Provider, infer_provider_class
 
 from sidetask.core.errors import ConfigurationError, MissingKeyError, UnknownModelError
 from sidetask.core.jsons import Json
-from sidetask.models.local import SERVERS
 from sidetask.models.pydantic_ai.model import PydanticAIModel
 
 VARIABLE = re.compile(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`")
@@ -29,12 +28,7 @@ def open_named(name: str) -> PydanticAIModel:
         ConfigurationError: Something else that the provider needs is not there.
         ImportError: The provider's own library is not installed.
     """
-    provider, _, model = name.partition(":")
-    local = SERVERS.get(provider)
-    if local is not None:
-        address = os.environ.get(f"{_in_variables(provider)}_BASE_URL") or local.base_url
-        key = os.environ.get(f"{_in_variables(provider)}_API_KEY")
-        return openai_compatible(model, address, key, dialect=local.dialect, name=name)
+    provider = name.partition(":")[0]
     try:
         infer_provider_class(provider)
     except ValueError:
@@ -72,10 +66,6 @@ def openai_compatible(
 
     make = partial(infer_model, f"{dialect}:{model}", provider)
     return PydanticAIModel(make, name=name or f"{dialect}:{model}", settings=settings)
-
-
-def _in_variables(provider: str) -> str:
-    return provider.upper().replace("-", "_")
 
 
 def _refuse_empty_key(name: str, provider: str) -> None:

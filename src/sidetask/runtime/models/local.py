@@ -17,6 +17,10 @@ class LocalServer:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def variable(self, what: str) -> str:
+        """The environment variable that says otherwise: `OLLAMA_BASE_URL`."""
+        return f"{self.name.upper().replace('-', '_')}_{what}"
+
 
 SERVERS: Mapping[str, LocalServer] = {
     server.name: server

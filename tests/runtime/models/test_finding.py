@@ -7,8 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from sidetask.models.local import LocalServer
-from sidetask.runtime.finding import find_model, probe
+from sidetask.runtime.models.finding import find_model, probe
+from sidetask.runtime.models.local import LocalServer
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # real sockets know no virtual clock
+
 
 QUIET: list[LocalServer] = []
 """No server at all: what is chosen then does not depend on the machine of the test."""

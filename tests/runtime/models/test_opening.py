@@ -14,7 +14,7 @@ from sidetask.core.errors import (
 from sidetask.models.human import HumanModel
 from sidetask.models.pydantic_ai import PydanticAIModel, openai_compatible
 from sidetask.models.scripted import ScriptedModel
-from sidetask.runtime.models import open_model
+from sidetask.runtime.models.opening import Models, open_model
 
 VARIABLES = (
     "OPENAI_API_KEY",
@@ -108,6 +108,25 @@ def test_a_local_server_may_be_told_to_be_elsewhere(monkeypatch: pytest.MonkeyPa
     assert opened("ollama:qwen3").quota_key != here
 
 
+async def test_agents_that_name_one_model_share_it_until_the_runtime_closes() -> None:
+    mine = ScriptedModel()
+    models = Models({"mine": mine})
+    model = models.open("ollama:qwen3")
+    assert models.open("ollama:qwen3") is model
+    assert models.open("mine") is mine
+    assert models.open(mine) is mine
+    assert models.open("you") is not models.open("you")
+    await models.aclose()
+    await models.aclose()
+    assert models.open("ollama:qwen3") is not model
+
+
+@pytest.mark.parametrize("name", ["nonsense", "nonsense:x"])
+def test_an_unknown_name_is_unknown_to_a_runtime_too(name: str) -> None:
+    with pytest.raises(UnknownModelError, match="there are: you, mine, openai:"):
+        Models({"mine": ScriptedModel()}).open(name)
+
+
 @pytest.mark.slow
 def test_a_missing_extra_is_one_line_that_names_it() -> None:
     wanted = {"openai:gpt-5.2": "openai", "anthropic:x": "anthropic", "ollama:qwen3": "openai"}
@@ -128,7 +147,7 @@ def _without(hidden: str, *names: str) -> list[str]:
     code = f"""
 import sys
 sys.modules[{hidden!r}] = None
-from sidetask.runtime.models import open_model
+from sidetask.runtime.models.opening import Models, open_model
 for name in {names!r}:
     try:
         open_model(name, {{}})

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sidetask.models.local import SERVERS, LocalServer
+from sidetask.runtime.models.local import SERVERS, LocalServer
 from sidetask.tasks.aio.spawn import spawn
 
 VARIABLE = "SIDETASK_MODEL"
