@@ -1,4 +1,4 @@
-"""The command line: `sidetask chat`, `sidetask run`.
+"""The command line: `sidetask chat`, `sidetask run`, `sidetask demo`.
 
 Exit codes: 0; 1 if a turn failed; 2 if it could not begin; 128 and the signal's number if a
 signal ended it. Each command loads what it needs when it is called, so that `--help` is quick.
@@ -110,6 +110,26 @@ def run(  # noqa: PLR0913 - the options of a command
         What to say.
     """
     return _without_terminal(text, model, app, cwd, yes=yes, as_json=json, timeout=timeout)
+
+
+@app.command
+def demo(
+    *,
+    picture: Annotated[
+        Path, Parameter(["--picture", "-p"], help="Where the timeline is written, as SVG.")
+    ] = Path("timeline.svg"),
+    cwd: Directory = None,
+) -> int:
+    """See what this is for, in a quarter of a minute and without a key.
+
+    Fifty sub-agents read the files here, a few at a time; a process detaches while the chat
+    goes on; a Stop cuts a turn and spares the work; an approval stays open and holds up nobody.
+    The model is scripted, all else is real. At the end the promises are checked against the
+    event log, and the exit code is 1 if one was broken.
+    """
+    from sidetask.cli.demo import command  # noqa: PLC0415
+
+    return command.demo(root=_enter(cwd), picture=picture)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -64,65 +64,86 @@ class Audit:
 
 def audit(events: Iterable[Event]) -> Audit:
     """Count a conversation's events and check them against the promises."""
-    calls: Counter[str] = Counter()
-    answers: Counter[str] = Counter()
-    delivered: Counter[str] = Counter()
-    batches: list[int] = []
-    queued: dict[str, None] = {}
-    ends: Counter[str] = Counter()
-    detached: set[str] = set()
-    runs: Counter[str] = Counter()
-    run_ends: Counter[str] = Counter()
-    cut = 0
-    asked: set[str] = set()
+    count = Count()
     for event in events:
+        count.take(event)
+    return count.audit()
+
+
+class Count:
+    """The sums, as they grow."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[str] = Counter()
+        self._answers: Counter[str] = Counter()
+        self._delivered: Counter[str] = Counter()
+        self._batches: list[int] = []
+        self._queued: dict[str, None] = {}
+        self._ends: Counter[str] = Counter()
+        self._detached: set[str] = set()
+        self._runs: Counter[str] = Counter()
+        self._run_ends: Counter[str] = Counter()
+        self._cut = 0
+        self._asked: set[str] = set()
+
+    def take(self, event: Event) -> None:
+        """Count one event."""
         match event:
             case AssistantMessageCommitted():
-                calls.update(call.id for call in event.message.calls)
+                self._calls.update(call.id for call in event.message.calls)
             case ToolMessageCommitted():
-                answers.update(result.call_id for result in event.message.results)
+                self._answers.update(result.call_id for result in event.message.results)
             case NotificationsCommitted():
-                delivered.update(item.task_id for item in event.message.items)
-                batches.append(len(event.message.items))
+                self._delivered.update(item.task_id for item in event.message.items)
+                self._batches.append(len(event.message.items))
             case TaskQueued():
-                queued[event.task_id] = None
+                self._queued[event.task_id] = None
             case TaskDetached():
-                detached.add(event.task_id)
+                self._detached.add(event.task_id)
             case TaskEnded():
-                ends[event.task_id] += 1
+                self._ends[event.task_id] += 1
             case RunStarted():
-                runs[str(event.run_id)] += 1
+                self._runs[str(event.run_id)] += 1
             case RunCompleted() | RunFailed() | RunCancelled():
-                run_ends[str(event.run_id)] += 1
-                cut += isinstance(event, RunCancelled)
+                self._run_ends[str(event.run_id)] += 1
+                self._cut += isinstance(event, RunCancelled)
             case ApprovalRequested():
-                asked.add(event.approval_id)
+                self._asked.add(event.approval_id)
             case ApprovalDecided():
-                asked.discard(event.approval_id)
+                self._asked.discard(event.approval_id)
             case _:
                 pass
-    broken = (
-        *_not_once("call", "answered", calls, answers),
-        *_not_once("turn", "ended", runs, run_ends),
-        *[f"task {each} ended {ends[each]} times" for each in queued if ends[each] > 1],
-        *[f"the result of {each} was told twice" for each in delivered if delivered[each] > 1],
-    )
-    return Audit(
-        calls=len(calls),
-        answered=sum(1 for call in calls if answers[call]),
-        answered_twice=sum(1 for call in calls if answers[call] > 1),
-        launched=len(queued),
-        ended=sum(1 for task in queued if ends[task]),
-        detached=len(detached),
-        delivered=len(delivered),
-        delivered_twice=sum(1 for each in delivered.values() if each > 1),
-        delivery_turns=len(batches),
-        most_at_once=max(batches, default=0),
-        turns=len(runs),
-        turns_cut=cut,
-        approvals_open=len(asked),
-        broken=broken,
-    )
+
+    def audit(self) -> Audit:
+        """The sums, and what they say of the promises."""
+        return Audit(
+            calls=len(self._calls),
+            answered=sum(1 for call in self._calls if self._answers[call]),
+            answered_twice=sum(1 for call in self._calls if self._answers[call] > 1),
+            launched=len(self._queued),
+            ended=sum(1 for task in self._queued if self._ends[task]),
+            detached=len(self._detached),
+            delivered=len(self._delivered),
+            delivered_twice=sum(1 for times in self._delivered.values() if times > 1),
+            delivery_turns=len(self._batches),
+            most_at_once=max(self._batches, default=0),
+            turns=len(self._runs),
+            turns_cut=self._cut,
+            approvals_open=len(self._asked),
+            broken=tuple(self._broken()),
+        )
+
+    def _broken(self) -> list[str]:
+        return [
+            *_not_once("call", "answered", self._calls, self._answers),
+            *_not_once("turn", "ended", self._runs, self._run_ends),
+            *[f"task {task} ended {n} times" for task, n in self._ends.items() if n > 1],
+            *[
+                f"the result of {task} was told twice"
+                for task, n in self._delivered.items()
+                if n > 1
+            ],
+        ]
 
 
 def _not_once(what: str, done: str, begun: Counter[str], ended: Counter[str]) -> list[str]:
