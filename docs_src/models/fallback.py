@@ -1,0 +1,25 @@
+"""A chain of models: the second is asked when the first cannot answer now."""
+
+import asyncio
+
+import sidetask
+from sidetask import Agent
+from sidetask.core.errors import RateLimitedError
+from sidetask.models.fallback import FallbackModel
+from sidetask.testing import ScriptedModel
+
+large = ScriptedModel(RateLimitedError("large: too many requests", 30), "I am back.")
+small = ScriptedModel("The small one speaking.")
+
+
+async def main() -> None:
+    # region chain
+    model = FallbackModel(large, small, patience=20)
+    async with sidetask.open(Agent(model)) as chat:
+        print(await chat.ask("Who is there?"))
+        print(await chat.ask("And now?"))
+    # endregion chain
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
