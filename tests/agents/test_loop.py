@@ -143,6 +143,7 @@ async def test_a_turn_gives_up_at_its_step_limit_with_a_valid_history() -> None:
         assert (await talk.chat.ask("and now?")).text == "never"
 
 
+@pytest.mark.slow
 async def test_a_model_that_asks_for_800_calls_gets_800_answers_and_16_at_once() -> None:
     running = most = 0
 

@@ -51,12 +51,13 @@ async def test_what_a_test_left_behind_is_told_and_ended() -> None:
             chats.append(chat)
 
     chats: list[object] = []
+    before = asyncio.all_tasks()
     with pytest.raises(LeakError) as caught:
         await leaking()
     assert caught.value.agents == ("conversation-1",)
     assert caught.value.tasks == ("task-1 endless running",)
     assert "live agent: conversation-1\n  living task: task-1 endless running" in str(caught.value)
-    assert len(asyncio.all_tasks()) == 1
+    assert asyncio.all_tasks() == before
 
 
 async def test_an_error_of_the_test_is_not_hidden_by_what_it_left_behind() -> None:

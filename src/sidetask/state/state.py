@@ -48,7 +48,7 @@ class State:
             raise InvalidInputError("a state key is a text of at least one letter")
         try:
             text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise StateValueError(f"{key!r} holds {type(value).__name__}: {error}") from None
         self._texts[key] = text
 
