@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from sidetask.core.jsons import JsonObject
+from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message
 from sidetask.core.usage import Price, Usage
 
@@ -39,7 +39,7 @@ class ModelRequest:
     messages: Sequence[Message]
     """The live history: read it, don't keep it, don't change it."""
     tools: tuple[ToolSchema, ...] = ()
-    settings: JsonObject = field(default_factory=dict)
+    settings: JsonObject = field(default_factory=dict[str, Json])
     """Passed on as they are: temperature and the like."""
 
 
