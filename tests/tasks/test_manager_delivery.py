@@ -289,7 +289,7 @@ async def test_waits_that_are_given_up_leave_nothing_behind(bench: Bench) -> Non
     parts = bench.parts
     sleepers = (
         parts.mailbox._turns[C, T].waiters,
-        parts.ledger.get(task).listeners,
+        parts.ledger.records.get(task).listeners,
         parts.delivery._idle[None],
         parts.outbox.everything._asleep,
     )

@@ -7,7 +7,7 @@ from sidetask.core.errors import TaskFailedError
 from sidetask.core.events import Event, TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
-from sidetask.core.lifecycle import TERMINAL, TaskStatus
+from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import (
     DEFAULT_POLICY,
     DeliveryMode,
@@ -16,7 +16,7 @@ from sidetask.core.routing import (
     OnCompleteLike,
 )
 from sidetask.tasks.aio.streams import Lagged, Subscription, of_conversation
-from sidetask.tasks.parts.ledger import Ending, TaskRecord
+from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.values import Approval, Idle, Progress, Resolution, TaskSnapshot
 from sidetask.tasks.wiring import Parts
 
@@ -59,17 +59,18 @@ class ManagerHandle:
         wanted = None if status is None else TaskStatus(status)
         return [
             snapshot(record)
-            for record in self._parts.ledger.records(conversation_id)
+            for record in self._parts.ledger.records.all(conversation_id)
             if wanted is None or record.status is wanted
         ]
 
     def list_running(self, conversation_id: ConversationId | None = None) -> "list[TaskSnapshot]":
         """The tasks that have not ended: queued, running, or waiting for an approval."""
-        return [task for task in self.list(conversation_id=conversation_id) if not _ended(task)]
+        return [snapshot(record) for record in self._parts.ledger.records.living(conversation_id)]
 
     def list_completed(self, conversation_id: ConversationId | None = None) -> "list[TaskSnapshot]":
         """The tasks that have ended, however, as far as they are remembered."""
-        return [task for task in self.list(conversation_id=conversation_id) if _ended(task)]
+        records = self._parts.ledger.records.all(conversation_id)
+        return [snapshot(record) for record in records if record.ended]
 
     def approvals(self, conversation_id: ConversationId | None = None) -> "list[Approval]":
         """The approvals that wait for a decision, oldest first."""
@@ -216,7 +217,7 @@ class ManagerHandle:
     # -- inside ---------------------------------------------------------------------------------
 
     def _record(self, task_id: str) -> TaskRecord:
-        return self._parts.ledger.get(TaskId(task_id))
+        return self._parts.ledger.records.get(TaskId(task_id))
 
 
 class TaskHandle:
@@ -274,10 +275,6 @@ class TaskHandle:
 
 def _on_complete(word: OnCompleteLike) -> OnComplete:
     return OnComplete(DEFAULT_POLICY.with_(on_complete=word).on_complete)
-
-
-def _ended(task: TaskSnapshot) -> bool:
-    return task.status in TERMINAL
 
 
 def snapshot(record: TaskRecord) -> TaskSnapshot:

@@ -30,8 +30,8 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
 from sidetask.tasks.handle import ManagerHandle
-from sidetask.tasks.parts.ledger import Ending, TaskRecord
 from sidetask.tasks.parts.permits import Limits
+from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.parts.runner import Executor, Work
 from sidetask.tasks.values import (
     LoopUpdates,
@@ -140,7 +140,7 @@ class AsyncTaskManager(TaskManager):
         """Drop what is remembered of a conversation whose tasks have ended."""
         self._scopes.pop(conversation_id, None)
         self._parts.mailbox.forget(conversation_id)
-        self._parts.ledger.forget(conversation_id)
+        self._parts.ledger.records.forget_all(conversation_id)
         self._parts.outbox.forget(conversation_id)
 
     # -- starting --------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class AsyncTaskManager(TaskManager):
             if launch.policy.on_interrupt != "keep":
                 record.turn_token = cancellation
         if launch.parent_id is not None:
-            parent = self._parts.ledger.get(launch.parent_id)
+            parent = self._parts.ledger.records.get(launch.parent_id)
             if parent.children is None:
                 parent.children = {}
             parent.children[record.id] = record
@@ -205,7 +205,7 @@ class AsyncTaskManager(TaskManager):
     def _twin(self, launch: TaskLaunch) -> TaskRecord | None:
         """The living task that does this very work already."""
         name, work = launch.call.name, _work_of(launch.call)
-        for record in self._parts.ledger.records(launch.conversation_id):
+        for record in self._parts.ledger.records.living(launch.conversation_id):
             if not record.fenced and record.call.name == name and work == _work_of(record.call):
                 return record if work is not None else None
         return None
@@ -263,7 +263,7 @@ class AsyncTaskManager(TaskManager):
         """Read an ended task's result as part of the result of task `by`: delivered with that
         one, and not again."""
         self._parts.mailbox.claim(conversation_id, task_id, by)
-        resolution = self._parts.ledger.get(task_id).resolution
+        resolution = self._parts.ledger.records.get(task_id).resolution
         assert resolution is not None
         return resolution
 
@@ -278,9 +278,10 @@ class AsyncTaskManager(TaskManager):
         if not self._closed:
             self._closed = True
             self._parts.delivery.closing = True
-            for record in list(self._parts.ledger.records()):
+            for record in list(self._parts.ledger.records.all()):
                 self._parts.runner.stop(record, Ending(TaskCancelled, "closing"), grace)
-        await self._parts.delivery.wait_quiet(None)
+        for record in list(self._parts.ledger.records.all()):  # those that wait for approval too
+            await self._parts.delivery.wait_ended(record)
         abandoned = self._parts.runner.abandoned()
         self._parts.asking.close()
         await self._parts.engine.close()

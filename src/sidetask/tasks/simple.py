@@ -202,6 +202,9 @@ def _resolution(
             status = TaskStatus.AWAITING_APPROVAL
             asked = reason or ", ".join(request.reason for request in outcome.requests)
             content = f"The call needs an approval: {asked or launch.call.name}"
+        case _:  # pyright: ignore[reportUnnecessaryComparison] - executors may not be typed
+            status, error_type = TaskStatus.FAILED, "TypeError"
+            content = f"the executor gave no outcome, but {outcome!r:.100}"
     return Resolution(
         task_id=task_id,
         conversation_id=launch.conversation_id,

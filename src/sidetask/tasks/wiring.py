@@ -11,9 +11,10 @@ from sidetask.tasks.context import ChildTask
 from sidetask.tasks.parts.approvals import Approvals
 from sidetask.tasks.parts.asking import Asking
 from sidetask.tasks.parts.delivery import Delivery
-from sidetask.tasks.parts.ledger import Ledger, TaskRecord
+from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
+from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.parts.runner import Runner, Work
 from sidetask.tasks.parts.turns import Turns
 

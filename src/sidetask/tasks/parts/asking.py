@@ -22,7 +22,8 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.parts.approvals import Approvals
 from sidetask.tasks.parts.body import TaskBody
 from sidetask.tasks.parts.delivery import Delivery
-from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
+from sidetask.tasks.parts.ledger import Ledger
+from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.parts.runner import Runner
 from sidetask.tasks.values import Approval, ApprovalRequest, Decision, Errored
 
@@ -101,7 +102,7 @@ class Asking:
     ) -> Approval:
         """Enter a yes, perhaps to other arguments than were asked for."""
         asked = self._approvals.get(approval_id)
-        record = self._ledger.find(asked.task_id)
+        record = self._ledger.records.find(asked.task_id)
         changed = None
         if arguments is not None:
             changed = ToolCall.make(asked.call.name, arguments, id=asked.call.id)
@@ -134,7 +135,7 @@ class Asking:
         """Open questions of tasks in manual delivery that nobody has read."""
         found: list[Approval] = []
         for approval in self._approvals.unread():
-            record = self._ledger.find(approval.task_id)
+            record = self._ledger.records.find(approval.task_id)
             if record is None or record.to_loop:
                 continue
             if conversation_id is None or approval.conversation_id == conversation_id:
@@ -187,7 +188,7 @@ class Asking:
         self, approval: Approval, decision: Decision, by: str, note: str | None
     ) -> Approval:
         refused = self._decide(approval, decision, by=by, note=note)
-        record = self._ledger.find(approval.task_id)
+        record = self._ledger.records.find(approval.task_id)
         if record is not None:
             self._runner.stop(record, Ending(TaskDenied, note or f"{by} said no"))
         return refused
@@ -201,7 +202,7 @@ class Asking:
         timer = self._expiries.pop(approval.id, None)
         if timer is not None:
             timer.cancel()
-        record = self._ledger.find(approval.task_id)
+        record = self._ledger.records.find(approval.task_id)
         if record is not None:
             self._ledger.tell(
                 record,

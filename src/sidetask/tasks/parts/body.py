@@ -10,7 +10,8 @@ from sidetask.core.messages import ToolCall
 from sidetask.engines.base import Context
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
-from sidetask.tasks.parts.ledger import Ledger, TaskRecord
+from sidetask.tasks.parts.ledger import Ledger
+from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.values import ApprovalRequest, Progress
 
 T = TypeVar("T")

@@ -20,8 +20,9 @@ from sidetask.core.lifecycle import TaskStatus, apply
 from sidetask.core.routing import OnComplete
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
-from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
+from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
+from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.values import (
     Completed,
     Detached,

@@ -109,10 +109,10 @@ class Mailbox:
             if box is None:
                 return _SETTLED
             if box.updates:
-                return box.updates.pop(0)
-            if not box.expected:
-                del self._turns[key]
-                return _SETTLED
+                update = box.updates.pop(0)
+                if not box.updates and not box.expected:
+                    del self._turns[key]  # a turn that has its answers leaves nothing behind
+                return update
             if cancellation is not None and cancellation.is_cancelled:
                 return TurnCancelled(cancellation.reason)
             await self._sleep(box, cancellation)

@@ -179,7 +179,7 @@ class Permits:
     def _admit(self, caps: tuple[tuple[Cap, int], ...]) -> list[TaskId]:
         started: list[TaskId] = []
         for cap, _ in caps:
-            while cap.waiting:
+            while cap.waiting and cap.used < cap.limit:
                 head = next(iter(cap.waiting.values()))
                 self._leave_queue(head)
                 head.caps = self._caps_of(head)  # a cap it saw may have been dropped since

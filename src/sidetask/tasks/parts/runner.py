@@ -23,8 +23,9 @@ from sidetask.engines.base import Context, Engine, JobSpec
 from sidetask.tasks.context import ChildTask, RunContext, StateView
 from sidetask.tasks.parts.body import Desk, TaskBody
 from sidetask.tasks.parts.delivery import Delivery
-from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord
+from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.permits import Permits
+from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.values import (
     ApprovalNeeded,
     Completed,
@@ -123,7 +124,7 @@ class Runner:
 
     def _admit(self, started: Iterable[TaskId]) -> None:
         for task_id in started:
-            self._go(self._ledger.get(task_id))
+            self._go(self._ledger.records.get(task_id))
 
     # -- the work ------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Runner:
         try:
             outcome = await self._carry_out(record, job)
         except asyncio.CancelledError:
-            self._settle(record, _cancelled_from_inside())
+            self._settle(record, record.ending or _cancelled_from_inside())
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the one boundary: a fault becomes an end
             outcome = Errored(f"{type(error).__name__}: {error}", type(error).__name__)
@@ -263,7 +264,7 @@ class Runner:
         for child in tuple(record.children.values()) if record.children else ():
             self.stop(child, Ending(TaskCancelled, f"{record.id} ended"))
         parent_id = record.launch.parent_id
-        parent = self._ledger.find(parent_id) if parent_id is not None else None
+        parent = self._ledger.records.find(parent_id) if parent_id is not None else None
         if parent is not None and parent.children is not None:
             parent.children.pop(record.id, None)
         if record.body is None:

@@ -6,8 +6,9 @@ from sidetask.core.events import TaskCancelled
 from sidetask.core.ids import ConversationId, TurnId
 from sidetask.core.routing import OnInterrupt, TaskKind
 from sidetask.tasks.parts.delivery import Delivery
-from sidetask.tasks.parts.ledger import Ending, Ledger, TaskRecord, Waiter
+from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
+from sidetask.tasks.parts.records import Ending, TaskRecord, Waiter
 from sidetask.tasks.parts.runner import Runner
 from sidetask.tasks.values import Detached, Resolved, TaskLaunch, TurnUpdate
 
@@ -49,7 +50,7 @@ class Turns:
         expected = self._mailbox.expected(conversation_id, turn_id)
         updates = self._mailbox.close_turn(conversation_id, turn_id)
         for task_id in expected:
-            record = self._ledger.get(task_id)
+            record = self._ledger.records.get(task_id)
             own = record.foreground and record.launch.turn_id == turn_id
             joined = _let_go(record, turn_id)
             call_ids = tuple([waiter.call_id for waiter in joined])

@@ -1,0 +1,236 @@
+"""The record of each task, and where records are kept.
+
+Plain slots records, not frozen values: building and replacing those would be the whole price
+of a task. They never leave the manager; what does is a snapshot.
+"""
+
+from asyncio import TimerHandle
+from collections import OrderedDict
+from collections.abc import Collection
+from contextvars import Context as ContextVars
+from dataclasses import dataclass
+from typing import cast
+
+from sidetask.core.errors import TaskNotFoundError
+from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
+from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
+from sidetask.core.lifecycle import BUSY, TERMINAL, TaskStatus
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import DeliveryMode, OnComplete, TaskKind
+from sidetask.tasks.aio.sleepers import Sleepers
+from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.parts.permits import Limits, Ticket
+from sidetask.tasks.values import Progress, Resolution, TaskLaunch
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An end that was asked for and has not happened yet: the work is still stopping."""
+
+    event: type[TaskCancelled | TaskTimedOut | TaskDenied]
+    reason: str
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A call that waits for a task, or has its receipt."""
+
+    call_id: CallId
+    turn_id: TurnId | None
+    waiting: bool
+    """Its turn waits. False: the result comes as a notification."""
+    answered: bool = False
+    """A Stop has told its end already."""
+    timer: TimerHandle | None = None
+    """Of a call that joined, and may hold up its turn for some seconds only."""
+
+
+class TaskRecord:
+    """All that is known of one task. A plain slots record: the ledger's own, never handed out."""
+
+    __slots__ = (
+        "approved",
+        "attempt",
+        "body",
+        "call",
+        "children",
+        "created_at",
+        "detach_timer",
+        "detached",
+        "ending",
+        "error",
+        "finished_at",
+        "id",
+        "job_id",
+        "joined",
+        "kind",
+        "launch",
+        "life",
+        "limit_timer",
+        "listeners",
+        "on_complete",
+        "progress",
+        "resolution",
+        "started_at",
+        "status",
+        "ticket",
+        "to_loop",
+        "token",
+        "topic",
+        "turn_token",
+        "vars",
+    )
+
+    def __init__(self, task_id: TaskId, launch: TaskLaunch, kind: TaskKind, now: float) -> None:
+        self.id = task_id
+        self.launch = launch
+        self.call: ToolCall = launch.call
+        """What runs: approving with changed arguments changes it."""
+        self.kind = kind
+        self.detached = False
+        self.status = TaskStatus.QUEUED
+        self.attempt = 1
+        self.life = 1
+        """How often its id has been used. Work of an earlier life may not have stopped yet."""
+        self.created_at = now
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.progress: Progress | None = None
+        self.error: str | None = None
+        self.on_complete = cast("OnComplete", launch.policy.on_complete)  # a policy normalises it
+        self.to_loop = launch.policy.delivery is DeliveryMode.TO_LOOP
+        self.ending: Ending | None = None
+        self.resolution: Resolution | None = None
+        self.token: CancelToken | None = None
+        self.turn_token: CancelToken | None = None
+        self.ticket: Ticket = Ticket(
+            task_id, launch, in_step=kind is TaskKind.FOREGROUND and launch.turn_id is not None
+        )
+        self.job_id: str | None = None
+        """The engine's job that carries the task out now; it may outlive the record's end."""
+        self.topic: str | None = None
+        """The approval that the job waits for in its body."""
+        self.approved: set[tuple[str, str]] | None = None
+        self.joined: list[Waiter] | None = None
+        self.children: dict[TaskId, TaskRecord] | None = None
+        self.body: object = None
+        """The attempt whose work is going on; None: nothing of it is."""
+        self.detach_timer: TimerHandle | None = None
+        self.limit_timer: TimerHandle | None = None
+        """Of the timeout first, then of the grace."""
+        self.listeners: Sleepers | None = None
+        self.vars: ContextVars | None = None
+        """The context variables of the launch, kept while the task waits to start."""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def fenced(self) -> bool:
+        """Ended or about to: whatever the work still brings is not wanted."""
+        return self.ending is not None or self.status in TERMINAL
+
+    @property
+    def busy(self) -> bool:
+        """Whether its conversation is not idle. A task that waits for a person keeps nobody
+        busy, unless it is stopping: its end is about to come."""
+        return self.status in BUSY or (self.ending is not None and not self.ended)
+
+    @property
+    def foreground(self) -> bool:
+        return self.kind is TaskKind.FOREGROUND
+
+    @property
+    def calls(self) -> tuple[Waiter, ...]:
+        """Every call that this task answers."""
+        first = Waiter(self.launch.call.id, self.launch.turn_id, self.foreground)
+        return (first, *self.joined) if self.joined else (first,)
+
+
+class Records:
+    """All records of a manager: the living, and the lately ended up to a number and an age.
+
+    Kept by conversation too, the living ones apart, so that no look at one conversation costs
+    more for what others do, or for what it did before.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._all: dict[TaskId, TaskRecord] = {}
+        self._of: dict[ConversationId, dict[TaskId, TaskRecord]] = {}
+        self._living: dict[ConversationId, dict[TaskId, TaskRecord]] = {}
+        self._ended: OrderedDict[TaskId, TaskRecord] = OrderedDict()
+
+    def __contains__(self, task_id: TaskId) -> bool:
+        return task_id in self._all
+
+    def add(self, record: TaskRecord) -> None:
+        """Keep a new record."""
+        conversation_id = record.launch.conversation_id
+        self._all[record.id] = record
+        self._of.setdefault(conversation_id, {})[record.id] = record
+        self._living.setdefault(conversation_id, {})[record.id] = record
+
+    def end(self, record: TaskRecord, now: float) -> None:
+        """The record lives no more; the oldest of its kind may be forgotten for it."""
+        _drop(self._living, record)
+        self._ended[record.id] = record
+        horizon = now - self._limits.finished_age
+        oldest = next(iter(self._ended.values()))
+        while len(self._ended) > self._limits.finished or _ended_before(oldest, horizon):
+            self.forget(oldest)
+            if not self._ended:
+                return
+            oldest = next(iter(self._ended.values()))
+
+    def find(self, task_id: TaskId) -> TaskRecord | None:
+        return self._all.get(task_id)
+
+    def get(self, task_id: TaskId) -> TaskRecord:
+        """Return a task's record.
+
+        Raises:
+            TaskNotFoundError: It was never started here, or it ended and was evicted.
+        """
+        record = self._all.get(task_id)
+        if record is None:
+            raise TaskNotFoundError(task_id)
+        return record
+
+    def all(self, conversation_id: ConversationId | None = None) -> Collection[TaskRecord]:
+        """All records, by creation."""
+        if conversation_id is None:
+            return self._all.values()
+        return self._of.get(conversation_id, {}).values()
+
+    def living(self, conversation_id: ConversationId | None = None) -> Collection[TaskRecord]:
+        """The records that have not ended, by creation."""
+        if conversation_id is None:
+            return [record for record in self._all.values() if not record.ended]
+        return self._living.get(conversation_id, {}).values()
+
+    def forget(self, record: TaskRecord) -> None:
+        """Drop an ended record."""
+        self._all.pop(record.id, None)
+        self._ended.pop(record.id, None)
+        _drop(self._of, record)
+
+    def forget_all(self, conversation_id: ConversationId) -> None:
+        """Drop the ended records of a conversation."""
+        for record in list(self.all(conversation_id)):
+            if record.ended:
+                self.forget(record)
+
+
+def _ended_before(record: TaskRecord, horizon: float) -> bool:
+    return record.finished_at is not None and record.finished_at < horizon
+
+
+def _drop(index: dict[ConversationId, dict[TaskId, TaskRecord]], record: TaskRecord) -> None:
+    conversation_id = record.launch.conversation_id
+    records = index.get(conversation_id)
+    if records is not None:
+        records.pop(record.id, None)
+        if not records:
+            del index[conversation_id]
