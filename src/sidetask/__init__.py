@@ -35,7 +35,7 @@ _HOMES = {
 }
 """Where each public name is defined."""
 
-__all__ = list(_HOMES)
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them
 
 
 def __getattr__(name: str) -> object:

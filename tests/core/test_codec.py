@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, NewType, Union, cast, get_args, get_origin
 
@@ -27,6 +27,7 @@ from sidetask.core.events import (
     TaskCancelled,
     TaskSucceeded,
     UserMessageCommitted,
+    fact,
 )
 from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.messages import (
@@ -279,7 +280,7 @@ def test_a_wrong_value_is_not_written() -> None:
 
 
 def test_an_event_from_elsewhere_is_not_written() -> None:
-    @dataclass(frozen=True, slots=True, kw_only=True)
+    @fact
     class Sneezed(Event):
         kind = EventKind.RUN_STARTED
 

@@ -10,7 +10,7 @@ Events hold values only: no task objects, no callables, no open files.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, TypeVar, dataclass_transform
 
 from sidetask.core.ids import ApprovalId, CallId, ConversationId, RunId, TaskId, TurnId
 from sidetask.core.jsons import Json
@@ -21,6 +21,18 @@ from sidetask.core.messages import (
     UserMessage,
 )
 from sidetask.core.usage import Usage
+
+
+Made = TypeVar("Made")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def fact(made: type[Made]) -> type[Made]:
+    """Make an event's class: frozen for type checkers, a plain slots record at run time.
+
+    Every step makes several events, and a frozen one takes three times as long to make.
+    """
+    return dataclass(slots=True, kw_only=True)(made)
 
 
 class EventKind(StrEnum):
@@ -57,7 +69,7 @@ class EventKind(StrEnum):
     CONTINUE_REQUESTED = "continue_requested"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Event:
     """A fact about a conversation, with its envelope. Subclasses are named in the past tense."""
 
@@ -82,7 +94,7 @@ class Event:
         return f"{self.conversation_id}:{self.seq}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class LiveEvent(Event):
     """An event that is told and not stored."""
 
@@ -99,7 +111,7 @@ class LiveEvent(Event):
 # -- runs ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class RunStarted(Event):
     """A turn began."""
 
@@ -110,7 +122,7 @@ class RunStarted(Event):
     """The tasks whose ends started this turn, when nobody asked for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class RunCompleted(Event):
     """The turn reached its end."""
 
@@ -121,7 +133,7 @@ class RunCompleted(Event):
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class RunFailed(Event):
     """The turn ended with an error; the history is valid."""
 
@@ -131,7 +143,7 @@ class RunFailed(Event):
     error_type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class RunCancelled(Event):
     """The turn was interrupted or cancelled; the history is valid."""
 
@@ -143,7 +155,7 @@ class RunCancelled(Event):
 # -- context and model ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ContextBuilt(Event):
     """The next model call's context is ready."""
 
@@ -153,7 +165,7 @@ class ContextBuilt(Event):
     """How many messages the context holds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ModelStarted(Event):
     """A model is being called."""
 
@@ -162,7 +174,7 @@ class ModelStarted(Event):
     model: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TextDelta(LiveEvent):
     """A piece of the reply's text."""
 
@@ -170,7 +182,7 @@ class TextDelta(LiveEvent):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ThinkingDelta(LiveEvent):
     """A piece of the model's thinking."""
 
@@ -178,7 +190,7 @@ class ThinkingDelta(LiveEvent):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolCallStarted(LiveEvent):
     """The model began to write a tool call."""
 
@@ -187,7 +199,7 @@ class ToolCallStarted(LiveEvent):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolCallDelta(LiveEvent):
     """A piece of a tool call's arguments, as JSON text."""
 
@@ -196,7 +208,7 @@ class ToolCallDelta(LiveEvent):
     arguments: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolCallCompleted(LiveEvent):
     """The model has written a whole tool call."""
 
@@ -206,7 +218,7 @@ class ToolCallCompleted(LiveEvent):
     arguments: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class UsageRecorded(Event):
     """What one model call consumed."""
 
@@ -218,7 +230,7 @@ class UsageRecorded(Event):
 # -- messages -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class UserMessageCommitted(Event):
     """A user's message is part of the history."""
 
@@ -226,7 +238,7 @@ class UserMessageCommitted(Event):
     message: UserMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class AssistantMessageCommitted(Event):
     """A model's reply is part of the history."""
 
@@ -234,7 +246,7 @@ class AssistantMessageCommitted(Event):
     message: AssistantMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolMessageCommitted(Event):
     """The answers to a step's calls are part of the history."""
 
@@ -242,7 +254,7 @@ class ToolMessageCommitted(Event):
     message: ToolMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class NotificationsCommitted(Event):
     """Results of background tasks are part of the history."""
 
@@ -253,7 +265,7 @@ class NotificationsCommitted(Event):
 # -- tasks ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskEvent(Event):
     """A fact about one task."""
 
@@ -263,7 +275,7 @@ class TaskEvent(Event):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskQueued(TaskEvent):
     """The task exists and waits for its permits. A second attempt is queued anew."""
 
@@ -272,7 +284,7 @@ class TaskQueued(TaskEvent):
     background: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskStarted(TaskEvent):
     """An attempt of the task has begun."""
 
@@ -280,7 +292,7 @@ class TaskStarted(TaskEvent):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskProgressed(TaskEvent):
     """The task told how far it is."""
 
@@ -296,7 +308,7 @@ class TaskProgressed(TaskEvent):
         return f"{self.conversation_id}:{self.seq}.{self.index}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskDetached(TaskEvent):
     """The turn stopped waiting; the task goes on in the background."""
 
@@ -305,7 +317,7 @@ class TaskDetached(TaskEvent):
     """`timer`, `host`, `interrupt` or `route`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ApprovalRequested(TaskEvent):
     """A person has to decide before the task goes on."""
 
@@ -317,7 +329,7 @@ class ApprovalRequested(TaskEvent):
     summary: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ApprovalDecided(TaskEvent):
     """An approval was decided, expired, or is no longer needed."""
 
@@ -328,7 +340,7 @@ class ApprovalDecided(TaskEvent):
     note: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskEnded(TaskEvent):
     """Base of the ends: exactly one for each task, when its work has stopped."""
 
@@ -337,7 +349,7 @@ class TaskEnded(TaskEvent):
     """Seconds from the first start to the end; 0 if it never started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskSucceeded(TaskEnded):
     """The tool returned."""
 
@@ -345,7 +357,7 @@ class TaskSucceeded(TaskEnded):
     metadata: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskFailed(TaskEnded):
     """The tool raised, or said that it failed."""
 
@@ -354,7 +366,7 @@ class TaskFailed(TaskEnded):
     error_type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskCancelled(TaskEnded):
     """The task was asked to stop, and has stopped or was given up."""
 
@@ -364,7 +376,7 @@ class TaskCancelled(TaskEnded):
     """The work did not stop within its grace and may still be running."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskTimedOut(TaskEnded):
     """An attempt ran longer than its policy allows."""
 
@@ -374,7 +386,7 @@ class TaskTimedOut(TaskEnded):
     abandoned: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskDenied(TaskEnded):
     """A person or a policy said no."""
 
@@ -383,7 +395,7 @@ class TaskDenied(TaskEnded):
     abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ContinueRequested(Event):
     """Results are ready that ask for a turn of their own. Follows the end of its tasks."""
 
