@@ -1,6 +1,8 @@
 """What a chat is opened with: an agent out of somebody's module, or the toolbox, and a model."""
 
+import asyncio
 import importlib
+import os
 import sys
 import traceback
 from dataclasses import replace
@@ -14,7 +16,8 @@ from sidetask.core.errors import ConfigurationError, SidetaskError
 from sidetask.models.base import Model
 from sidetask.models.human import HumanModel
 from sidetask.runtime.agent import Agent
-from sidetask.runtime.models import open_model
+from sidetask.runtime.models import finding, open_model
+from sidetask.runtime.models.finding import Choice
 
 INSTRUCTIONS = (
     "You work in the user's directory. Use the tools to look before you answer. A command that"
@@ -34,6 +37,13 @@ def find_agent(app: str | None, model: str | None, root: Path) -> AgentConfig:
     if model is not None:
         return replace(agent, model=find_model(model))
     return replace(agent, model=open_model(agent.model, {}))
+
+
+def choose_model(app: str | None, model: str | None) -> Choice | None:
+    """Which model a chat takes, and why, if nobody said: an app says, and so does `-m`."""
+    if app is not None or model is not None:
+        return None
+    return asyncio.run(finding.find_model(None, os.environ))
 
 
 def find_model(wanted: str | None) -> Model:

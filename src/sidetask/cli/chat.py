@@ -49,8 +49,11 @@ _TASKS = 5
 Reaction = Literal["leave", "interrupt", "clear", "hint"]
 
 
-async def hold(agent: AgentConfig, root: Path, *, approve: bool) -> int:
-    """Chat in the terminal until the user leaves; returns the exit code."""
+async def hold(agent: AgentConfig, root: Path, *, approve: bool, why: str | None = None) -> int:
+    """Chat in the terminal until the user leaves; returns the exit code.
+
+    `why` tells how the model was chosen, if nobody named one.
+    """
     with _above_the_prompt():
         async with open_agent(agent) as live:
             session = Session(
@@ -59,7 +62,7 @@ async def hold(agent: AgentConfig, root: Path, *, approve: bool) -> int:
                 approve=True if approve else None,
                 clock=SystemClock(),
             )
-            chat = Chat(session, root)
+            chat = Chat(session, root, why)
             ends = {each: session.leaver(each) for each in ENDS}
             with signals({signal.SIGINT: chat.interrupt, **ends}):
                 return await session.run(chat.read(), see=chat.see, leaving=chat.leaving)
@@ -93,8 +96,9 @@ class Interrupts:
 class Chat:
     """The two sides of the terminal: what is shown, and what is written."""
 
-    def __init__(self, session: Session, root: Path) -> None:
+    def __init__(self, session: Session, root: Path, why: str | None = None) -> None:
         self._session = session
+        self._why = why
         self._screen = Screen(styled=True)
         self._transcript = Transcript(limit=SHOWN, hints=True, details=session.details)
         self._interrupts = Interrupts()
@@ -125,6 +129,8 @@ class Chat:
         self._screen.show(*render.stopping(tasks, self._session.now()))
 
     def _greet(self) -> None:
+        if self._why is not None:
+            self._screen.show(render.note(f"Model: {self._why}."))
         if not self._session.driven:
             self._screen.show(render.note("/help lists the commands, Ctrl-D leaves"), Text())
             return
@@ -135,6 +141,8 @@ class Chat:
         )
         if tools:
             self._screen.show(render.note(f"For example: {usage(tools[0])}"))
+        if self._why is not None:
+            self._screen.show(render.note("New here? `sidetask demo` shows what this is for."))
         self._screen.show(Text())
 
     def _above(self) -> ANSI:
@@ -227,8 +235,9 @@ class Chat:
 class _Tab(Completer):
     """prompt_toolkit's side of the completion."""
 
-    def __init__(self, session: Session, root: Path) -> None:
+    def __init__(self, session: Session, root: Path, why: str | None = None) -> None:
         self._session = session
+        self._why = why
         self._root = root
 
     def get_completions(

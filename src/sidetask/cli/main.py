@@ -22,7 +22,11 @@ WRONG = 2
 
 ModelName = Annotated[
     str | None,
-    Parameter(["--model", "-m"], help="The model. `you`: you drive, and are the model yourself."),
+    Parameter(
+        ["--model", "-m"],
+        help="The model: openai:gpt-5.2, ollama:llama4, ...; `you`: you drive, and are the model"
+        " yourself. Else SIDETASK_MODEL, or a server on this machine, or you.",
+    ),
 ]
 AppName = Annotated[
     str | None,
@@ -83,7 +87,9 @@ def chat(
     from sidetask.cli.chat import hold  # noqa: PLC0415
 
     root = _enter(cwd)
-    return asyncio.run(hold(apps.find_agent(app, model, root), root, approve=yes))
+    choice = apps.choose_model(app, model)
+    agent = apps.find_agent(app, choice.name if choice else model, root)
+    return asyncio.run(hold(agent, root, approve=yes, why=choice.why if choice else None))
 
 
 @app.command
@@ -170,7 +176,11 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
 ) -> int:
     from sidetask.cli import apps, lines  # noqa: PLC0415
 
-    agent = apps.find_agent(app, model, _enter(cwd))
+    root = _enter(cwd)
+    choice = apps.choose_model(app, model)
+    agent = apps.find_agent(app, choice.name if choice else model, root)
+    if choice is not None and not apps.is_driven(agent):
+        print(choice.why, file=sys.stderr)
     only = text is not None and not apps.is_driven(agent)
     manner = lines.Manner(approve=yes, as_json=as_json, answers_only=only, timeout=timeout)
     source = lines.standard_input() if text is None else lines.OneLine(text)

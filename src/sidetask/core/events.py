@@ -22,7 +22,6 @@ from sidetask.core.messages import (
 )
 from sidetask.core.usage import Usage
 
-
 Made = TypeVar("Made")
 
 

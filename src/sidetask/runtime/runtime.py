@@ -23,7 +23,7 @@ from sidetask.core.ids import ConversationId
 from sidetask.models.base import Model
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
-from sidetask.runtime.models import open_model
+from sidetask.runtime.models import Models
 from sidetask.runtime.sync import SyncHandle
 from sidetask.state.state import State
 from sidetask.stores.base import Store
@@ -70,7 +70,7 @@ class Runtime:
     ) -> None:
         self._agents = _by_name(agents)
         self._tools = tuple(tools)
-        self._models = models or {}
+        self._models = Models(models)
         self._deps = deps
         self._store = _open_store(store)
         self._owns_store = isinstance(store, str)
@@ -116,7 +116,7 @@ class Runtime:
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
         config = self._find_agent(agent)
-        model = open_model(config.model, self._models)
+        model = self._models.open(config.model)
         toolset = Toolset(
             config.with_tools(*self._tools).toolbox,
             output_type=config.output_type,
@@ -155,6 +155,7 @@ class Runtime:
         for closing in closings:
             await wait_done(closing)
         await self.tasks.close()
+        await self._models.aclose()
         for closing in closings:
             closing.result()
 
