@@ -237,6 +237,9 @@ class Bench:
         """The inside, untyped: only leaks are looked for there."""
         return cast(Any, self.manager)._parts
 
+    def record(self, task_id: TaskId) -> Any:
+        return self.parts.ledger.records.get(task_id)
+
     @property
     def leaks(self) -> dict[str, object]:
         """What must be empty once everything has ended and was taken."""
@@ -248,6 +251,7 @@ class Bench:
             "results": parts.mailbox._pending,
             "jobs": parts.engine.find(),
             "working": parts.runner._working,
+            "living": parts.ledger.records._living,
             "busy": parts.ledger.busy,
             "busy conversations": parts.ledger._busy,
             "open approvals": parts.approvals._open,

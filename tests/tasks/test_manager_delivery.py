@@ -82,6 +82,13 @@ async def test_a_foreground_end_never_asks_to_continue(bench: Bench) -> None:
     assert (continues(bench), bench.pending()) == ([], ())
 
 
+async def test_only_what_was_taken_can_be_acknowledged(bench: Bench) -> None:
+    """A call may be answered before another call's result, of the same task, is taken."""
+    task = await finished(bench, TaskPolicy())
+    bench.manager.ack(C, [task])
+    assert [item.task_id for item in bench.pending()] == [task]
+
+
 # -- to the host -------------------------------------------------------------------------------
 
 
@@ -163,6 +170,7 @@ async def test_a_changed_result_keeps_its_place_in_completion_order(bench: Bench
 
 async def test_a_delivered_result_cannot_be_redirected(bench: Bench) -> None:
     task = await finished(bench, TaskPolicy())
+    assert len(bench.pending()) == 1
     bench.manager.ack(C, [task])
     with pytest.raises(InvalidInputError, match="delivered already"):
         bench.handle.set_on_complete(task, "notify")

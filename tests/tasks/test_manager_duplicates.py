@@ -224,6 +224,7 @@ async def test_an_id_may_be_used_again_while_abandoned_work_of_it_goes_on(
     assert (await bench.ended(new)).content == "slept"
     await bench.idle()
     assert bench.told("again").count("task_started") == 2
+    assert len(bench.pending()) == 1
     bench.manager.ack(C, [new])
     await bench.assert_no_leaks()
 

@@ -185,12 +185,9 @@ async def test_a_slow_subscriber_is_told_how_many_it_missed_and_keeps_every_end(
     bench: Bench,
 ) -> None:
     slow = bench.handle.subscribe()
-    for _ in range(8):
-        for _ in range(100):
-            bench.start("quick")
-        while (await bench.news()) and bench.handle.list_running():
-            pass
-        await bench.idle()
+    for _ in range(800):
+        bench.start("quick")
+    await bench.idle()
     assert len(bench.events) == 2_400
     told = ready(slow)
     missed = sum(event.missed for event in told if isinstance(event, Lagged))
@@ -198,7 +195,7 @@ async def test_a_slow_subscriber_is_told_how_many_it_missed_and_keeps_every_end(
     assert isinstance(told[0], Lagged)
     assert (missed > 0, len(seen) + missed) == (True, 2_400)
     ends = [event for event in seen if isinstance(event, TaskSucceeded)]
-    assert [end.task_id for end in ends] == [f"task-{number}" for number in range(1, 801)]
+    assert sorted(end.task_id for end in ends) == sorted(f"task-{n}" for n in range(1, 801))
     assert [event.seq for event in seen] == sorted(event.seq for event in seen)
 
 

@@ -273,6 +273,14 @@ async def test_close_refuses_new_work_cancels_and_ends_every_stream(clock: Virtu
         await bench.manager.start_task(TaskLaunch(call=ToolCall.make("quick"), conversation_id=C))
 
 
+@pytest.mark.parametrize("tool", ["gated", "asking"])
+async def test_close_waits_for_tasks_that_wait_for_approval(bench: Bench, tool: str) -> None:
+    task = bench.start(tool)
+    await settle()
+    assert await bench.handle.close() == []
+    assert (bench.told(task)[-1], bench.handle.approvals()) == ("task_cancelled", [])
+
+
 async def test_close_returns_what_did_not_stop_and_twice_is_fine(
     bench: Bench, clock: VirtualClock
 ) -> None:

@@ -285,6 +285,20 @@ async def test_only_a_foreground_task_sees_the_cancellation_of_its_turn(
     assert [bool(tokens[task]) for task in (waiting, detached, behind)] == [True, False, False]
 
 
+async def test_a_token_that_is_first_looked_at_after_the_detach_is_no_child_of_its_turns(
+    clock: VirtualClock,
+) -> None:
+    async def tool(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        await asyncio.sleep(10)
+        return Completed(ctx.cancelled.is_cancelled, "")
+
+    bench, turn = Bench(clock, {"tool": tool}), CancelToken()
+    task = bench.start("tool", route=detach_after(1), cancellation=turn)
+    await asyncio.sleep(2)
+    turn.cancel("stop")
+    assert (await bench.ended(task)).value is False
+
+
 async def test_cancelling_a_task_signals_its_own_token_and_those_of_its_children(
     clock: VirtualClock,
 ) -> None:
