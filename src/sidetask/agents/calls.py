@@ -41,8 +41,7 @@ class StepCalls:
         self._token = token
         self._output = output
         self._answers: dict[CallId, ToolResult] = {}
-        self._by: list[TaskId] = []
-        """The tasks that gave answers."""
+        self._acks: list[TaskId] = []
         self.handed_in = False
         """One of them handed in the turn's output."""
 
@@ -62,18 +61,18 @@ class StepCalls:
         while len(self._answers) < len(self._calls):
             news = await manager.wait_for_turn(conversation_id, self._log.turn_id, self._token)
             self._hear(news)
-        await self._log.commit(self._message(), answered=tuple(self._by))
+        await self._log.commit(self._message(), ack=tuple(self._acks))
 
     async def close(self, updates: Iterable[TurnUpdate]) -> None:
         """Commit an answer for each call, whatever has become of it: the turn is ending."""
         for update in updates:
             self._hear(update)
         self._answer_rest("Not answered: the turn ended before it.")
-        message, by = self._message(), tuple(self._by)
+        message, acks = self._message(), tuple(self._acks)
         try:
-            await self._log.commit(message, answered=by)
+            await self._log.commit(message, ack=acks)
         except Exception:  # the one boundary: the history here is valid, whatever the store says
-            self._log.keep(message, answered=by)
+            self._log.keep(message, ack=acks)
             raise
 
     async def _start(self, call: ToolCall) -> None:
@@ -131,7 +130,7 @@ class StepCalls:
                 assert_never(news)
 
     def _resolve(self, resolution: Resolution) -> None:
-        self._by.append(resolution.task_id)
+        self._acks.append(resolution.task_id)
         for call_id in resolution.call_ids:
             self._answers[call_id] = ToolResult(
                 call_id,

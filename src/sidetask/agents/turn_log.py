@@ -47,33 +47,17 @@ class TurnLog:
         self.turn_id = turn_id
         self.run_id = RunId(f"run:{turn_id}")
 
-    async def commit(
-        self,
-        message: Message,
-        *,
-        ack: tuple[TaskId, ...] = (),
-        answered: tuple[TaskId, ...] = (),
-    ) -> None:
-        """Write a message, and with it what is delivered by it: background results, and the
-        answers of tasks that the turn waited for. Then tell."""
-        delivered = (*ack, *answered)
-        await self._store.commit_turn(self.conversation.id, (message,), ack=delivered)
-        self.keep(message, ack=ack, answered=answered)
+    async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
+        """Write a message, and with it that these results are delivered; then tell."""
+        await self._store.commit_turn(self.conversation.id, (message,), ack=ack)
+        self.keep(message, ack=ack)
         self.fact(_committed(message), message=message)
 
-    def keep(
-        self,
-        message: Message,
-        *,
-        ack: tuple[TaskId, ...] = (),
-        answered: tuple[TaskId, ...] = (),
-    ) -> None:
+    def keep(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """The half of a commit that cannot fail: the history in this process."""
         self.conversation.history.append(message)
         if ack:
             self.manager.ack(self.conversation.id, ack)
-        if answered:
-            self.manager.answered(self.conversation.id, answered)
 
     def fact(self, event: type[Event], **fields: object) -> None:
         self._outbox.fact(

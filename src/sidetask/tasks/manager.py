@@ -88,12 +88,7 @@ class TaskManager(Protocol):
         ...
 
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
-        """These background results are part of the history now."""
-        ...
-
-    def answered(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
-        """The answers that these tasks gave are part of the history now. A background result of
-        the same task, for a call that it was joined by, is another one and stays pending."""
+        """These results are part of the history now."""
         ...
 
     def on_turn_interrupted(
@@ -255,9 +250,6 @@ class AsyncTaskManager(TaskManager):
 
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
         self._parts.mailbox.ack(conversation_id, task_ids)
-
-    def answered(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
-        self._parts.mailbox.answered(conversation_id, task_ids)
 
     def is_busy(self, conversation_id: ConversationId) -> bool:
         """Whether a task of the conversation is queued or running."""

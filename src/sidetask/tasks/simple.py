@@ -101,9 +101,6 @@ class SimpleTaskManager(TaskManager):
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
         """Nothing is ever pending."""
 
-    def answered(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
-        """Nothing was ever claimed."""
-
     def on_turn_interrupted(
         self, conversation_id: ConversationId, turn_id: TurnId
     ) -> list[TurnUpdate]:

@@ -45,7 +45,7 @@ class TurnBox:
 class Pending:
     """What one conversation, or its host, has not taken yet."""
 
-    __slots__ = ("claims", "for_host", "results")
+    __slots__ = ("claims", "for_host", "results", "taken")
 
     def __init__(self) -> None:
         self.results: dict[TaskId, Resolution] = {}
@@ -54,6 +54,9 @@ class Pending:
         """Those of them that the host takes; the others are for the loop."""
         self.claims: dict[TaskId, TaskId] = {}
         """Results that another task has read and will deliver as its own: claimed by whom."""
+        self.taken: set[TaskId] = set()
+        """Those that somebody was given. Only they can be acknowledged: a task that calls joined
+        has a result for each of them, and one may be answered before another is taken."""
 
     def for_loop(self) -> list[Resolution]:
         left_out = self.for_host.union(self.claims)
@@ -62,7 +65,7 @@ class Pending:
     def drop(self, task_id: TaskId) -> None:
         self.results.pop(task_id, None)
         self.for_host.discard(task_id)
-        self.claims.pop(task_id, None)
+        self.taken.discard(task_id)
 
 
 class Mailbox:
@@ -161,34 +164,33 @@ class Mailbox:
     def take(self, conversation_id: ConversationId) -> LoopUpdates:
         """All results for the loop, in completion order; given again until acknowledged."""
         pending = self._pending.get(conversation_id)
-        return LoopUpdates(tuple(pending.for_loop()) if pending is not None else ())
+        if pending is None:
+            return LoopUpdates(())
+        updates = LoopUpdates(tuple(pending.for_loop()))
+        pending.taken.update(updates.ids)
+        return updates
 
     def take_for_host(self, conversation_id: ConversationId | None) -> list[Resolution]:
         """All results in manual delivery; given again until acknowledged."""
-        return [
-            item
-            for pending in self._of(conversation_id)
-            for item in pending.results.values()
-            if item.task_id in pending.for_host
-        ]
+        found: list[Resolution] = []
+        for pending in self._of(conversation_id):
+            found += [item for item in pending.results.values() if item.task_id in pending.for_host]
+            pending.taken.update(pending.for_host)
+        return found
 
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
-        """These pending results are delivered."""
+        """These results are delivered, and with them what these tasks had claimed."""
         pending = self._pending.get(conversation_id)
         if pending is None:
             return
         for task_id in task_ids:
-            pending.drop(task_id)
+            if task_id in pending.taken:
+                pending.drop(task_id)
+            for claimed in [one for one, by in pending.claims.items() if by == task_id]:
+                del pending.claims[claimed]
+                pending.drop(claimed)
         if not pending.results:
             del self._pending[conversation_id]
-
-    def answered(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
-        """Calls are answered by these tasks, and what the tasks had claimed is delivered."""
-        pending = self._pending.get(conversation_id)
-        if pending is not None and pending.claims:
-            done = set(task_ids)
-            claimed = [one for one, by in pending.claims.items() if by in done]
-            self.ack(conversation_id, claimed)
 
     def claim(self, conversation_id: ConversationId, task_id: TaskId, by: TaskId) -> None:
         """Task `by` has read this result and will deliver it as part of its own."""
