@@ -148,8 +148,10 @@ def waiting_to_be_told(talk: Talk) -> set[str]:
 
 
 def read_by_the_model(talk: Talk) -> set[str]:
-    """By a call of `wait_for_task` or `cancel_task`."""
-    return {answer.content.split()[0] for answer in talk.answers() if answer.content}
+    """By a call of `wait_for_task` or `cancel_task`, which may have been detached itself."""
+    late = [i for m in talk.history if isinstance(m, NotificationMessage) for i in m.items]
+    texts = [*[a.content for a in talk.answers()], *[item.content for item in late]]
+    return {text.split()[0] for text in texts if text}
 
 
 async def settled(talk: Talk, asked: list[asyncio.Task[Any]]) -> None:
