@@ -37,11 +37,11 @@ class Surroundings:
 class TurnLog:
     """The pen of one turn."""
 
-    __slots__ = ("_outbox", "_store", "conversation", "manager", "run_id", "turn_id")
+    __slots__ = ("_journal", "_store", "conversation", "manager", "run_id", "turn_id")
 
     def __init__(self, around: Surroundings, conversation: Conversation, turn_id: TurnId) -> None:
         self._store = around.store
-        self._outbox = around.outbox
+        self._journal = around.outbox.journal(conversation.id)
         self.manager = around.manager
         self.conversation = conversation
         self.turn_id = turn_id
@@ -60,14 +60,10 @@ class TurnLog:
             self.manager.ack(self.conversation.id, ack)
 
     def fact(self, event: type[Event], **fields: object) -> None:
-        self._outbox.fact(
-            event, self.conversation.id, turn_id=self.turn_id, run_id=self.run_id, **fields
-        )
+        self._journal.fact(event, turn_id=self.turn_id, run_id=self.run_id, **fields)
 
     def live(self, event: type[LiveEvent], **fields: object) -> None:
-        self._outbox.live(
-            event, self.conversation.id, turn_id=self.turn_id, run_id=self.run_id, **fields
-        )
+        self._journal.live(event, turn_id=self.turn_id, run_id=self.run_id, **fields)
 
 
 def _committed(message: Message) -> type[Event]:

@@ -9,7 +9,7 @@ another model call as long as there is one left; after that, the next turn hears
 answer. Replay relies on it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from sidetask.core.ids import CallId
@@ -100,4 +100,5 @@ def decide(turn: Turn, event: TurnEvent) -> tuple[Turn, Command]:
 def _call_model(turn: Turn) -> tuple[Turn, Command]:
     if turn.step >= turn.max_steps:
         return turn, GiveUp(turn.max_steps)
-    return replace(turn, step=turn.step + 1), CallModel(turn.step + 1)
+    step = turn.step + 1
+    return Turn(turn.max_steps, step), CallModel(step)

@@ -13,74 +13,77 @@ from sidetask.tasks.aio.streams import Stream
 
 
 class Journal:
-    """The counters and the listeners of one conversation."""
+    """One conversation's way out: its counters, and who listens."""
 
-    __slots__ = ("index", "seq", "stream")
+    __slots__ = ("_conversation_id", "_everything", "_now", "_store", "index", "seq", "stream")
 
-    def __init__(self) -> None:
+    def __init__(
+        self, conversation_id: ConversationId, store: Store, clock: Clock, everything: Stream
+    ) -> None:
+        self._conversation_id = conversation_id
+        self._store = store
+        self._now = clock.now
+        self._everything = everything
         self.seq = 0
         self.index = 0
         self.stream: Stream | None = None
 
     def listen(self) -> Stream:
+        """The conversation's own stream, made when first asked for."""
         if self.stream is None:
             self.stream = Stream()
         return self.stream
 
+    def fact(self, made: type[Event], **fields: object) -> None:
+        """Make, store and publish a fact of class `made`."""
+        seq = self.seq + 1
+        event = made(seq=seq, at=self._now(), conversation_id=self._conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
+        self._store.append(event)
+        self.seq = seq
+        self._publish(event)
+
+    def live(self, made: type[LiveEvent] | type[TaskProgressed], **fields: object) -> None:
+        """Publish a live event of class `made`, if anybody listens."""
+        if (self.stream is None or not self.stream.heard) and not self._everything.heard:
+            return
+        self.index += 1
+        event = made(
+            seq=self.seq,
+            index=self.index,
+            at=self._now(),
+            conversation_id=self._conversation_id,
+            **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
+        )
+        self._publish(event)
+
+    def _publish(self, event: Event) -> None:
+        if self.stream is not None:
+            self.stream.publish(event)
+        if self._everything.heard:
+            self._everything.publish(event)
+
 
 class Outbox:
-    """Stamps, stores and publishes the events of all conversations."""
+    """The journals of all conversations, and the stream of everything."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._now = clock.now
+        self._clock = clock
         self._journals: dict[ConversationId, Journal] = {}
         self.everything = Stream()
         """The events of all conversations."""
 
     def now(self) -> float:
-        return self._now()
+        """Seconds since the epoch."""
+        return self._clock.now()
 
     def journal(self, conversation_id: ConversationId) -> Journal:
+        """The journal of a conversation, made when first asked for."""
         journal = self._journals.get(conversation_id)
         if journal is None:
-            journal = self._journals[conversation_id] = Journal()
+            journal = Journal(conversation_id, self._store, self._clock, self.everything)
+            self._journals[conversation_id] = journal
         return journal
-
-    def fact(self, made: type[Event], conversation_id: ConversationId, **fields: object) -> None:
-        """Make, store and publish a fact of class `made`."""
-        journal = self._journals.get(conversation_id) or self.journal(conversation_id)
-        seq = journal.seq + 1
-        event = made(seq=seq, at=self._now(), conversation_id=conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
-        self._store.append(event)
-        journal.seq = seq
-        self._publish(journal, event)
-
-    def live(
-        self,
-        made: type[LiveEvent] | type[TaskProgressed],
-        conversation_id: ConversationId,
-        **fields: object,
-    ) -> None:
-        """Publish a live event of class `made`, if anybody listens."""
-        journal = self._journals.get(conversation_id) or self.journal(conversation_id)
-        if (journal.stream is None or not journal.stream.heard) and not self.everything.heard:
-            return
-        journal.index += 1
-        event = made(
-            seq=journal.seq,
-            index=journal.index,
-            at=self._now(),
-            conversation_id=conversation_id,
-            **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
-        )
-        self._publish(journal, event)
-
-    def _publish(self, journal: Journal, event: Event) -> None:
-        if journal.stream is not None:
-            journal.stream.publish(event)
-        if self.everything.heard:
-            self.everything.publish(event)
 
     async def stored(self) -> None:
         """Return when every fact so far is safe."""

@@ -144,9 +144,8 @@ class Delivery:
         if on_complete is OnComplete.NOTIFY or self.closing:
             return
         interrupt = on_complete is OnComplete.INTERRUPT
-        self._outbox.fact(
-            ContinueRequested, conversation_id, task_ids=(task_id,), interrupt=interrupt
-        )
+        journal = self._outbox.journal(conversation_id)
+        journal.fact(ContinueRequested, task_ids=(task_id,), interrupt=interrupt)
 
     # -- the order of an end --------------------------------------------------------------
 

@@ -107,9 +107,8 @@ class Ledger:
     def progress(self, record: TaskRecord, progress: Progress) -> None:
         record.progress = progress
         launch = record.launch
-        self._outbox.live(
+        self._outbox.journal(launch.conversation_id).live(
             TaskProgressed,
-            launch.conversation_id,
             turn_id=launch.turn_id,
             run_id=launch.run_id,
             parent_id=launch.parent_id,
@@ -144,9 +143,8 @@ class Ledger:
 
     def _send(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
         launch = record.launch
-        self._outbox.fact(
+        self._outbox.journal(launch.conversation_id).fact(
             event,
-            launch.conversation_id,
             turn_id=launch.turn_id,
             run_id=launch.run_id,
             parent_id=launch.parent_id,
