@@ -49,7 +49,7 @@ class State:
         try:
             text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise StateValueError(f"{key!r} holds {type(value).__name__}: {error}") from None
+            raise StateValueError(key, type(value).__name__, str(error)) from None
         self._texts[key] = text
 
     def delete(self, key: str) -> None:
