@@ -104,6 +104,17 @@ async def test_manual_results_go_to_the_host_once_and_never_ask_to_continue(
     await bench.assert_no_leaks()
 
 
+async def test_a_reused_id_goes_to_where_its_new_task_says(bench: Bench) -> None:
+    bench.start_in_background("quick", policy=MANUAL)
+    bench.start_in_background("quick", policy=MANUAL, task_id="again")
+    await bench.idle()
+    _, again = bench.handle.drain_ready_items(ack=False)
+    bench.handle.ack([again])
+    bench.start_in_background("quick", task_id="again")
+    await bench.idle()
+    assert [item.task_id for item in bench.pending()] == ["again"]
+
+
 async def test_a_host_that_acknowledges_by_itself_is_given_items_again_until_it_does(
     bench: Bench,
 ) -> None:
