@@ -198,6 +198,28 @@ async def test_cancel_ends_the_turn_and_lets_results_begin_another() -> None:
         assert talk.said()[-1] == "The result is here."
 
 
+async def test_a_call_that_ends_with_its_turn_is_told_why() -> None:
+    held = Held()
+    async with talking(call("held"), call("held"), call("held"), tools=[held.tool]) as talk:
+        for stop in (talk.chat.interrupt, talk.chat.cancel, talk.chat.shutdown):
+            asking = await beside(talk.chat.ask("go"))
+            await stop()
+            with pytest.raises(TurnCancelledError):
+                await asking
+        whys = ["the user interrupted the turn", "the turn was cancelled", "shut down"]
+        assert [a.content for a in talk.answers()] == [
+            f"The call was cancelled: {w}." for w in whys
+        ]
+
+
+async def test_a_call_to_a_manager_that_is_closed_cancels_the_turn() -> None:
+    async with talking(call("held"), tools=[Held().tool]) as talk:
+        await talk.runtime.tasks.close()
+        with pytest.raises(TurnCancelledError, match="manager is closed"):
+            await talk.chat.ask("go")
+        assert talk.answers()[0].is_error
+
+
 async def test_whoever_asked_and_is_cancelled_takes_the_turn_along() -> None:
     async with talking(stall("Well"), "Hello.") as talk:
         asking = await beside(talk.chat.ask("go"))

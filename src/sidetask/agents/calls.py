@@ -8,6 +8,7 @@ from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import (
     DuplicateTaskError,
     InvalidInputError,
+    ManagerClosedError,
     TooManyTasksError,
     TurnCancelledError,
 )
@@ -102,6 +103,8 @@ class StepCalls:
             started = await self._log.manager.start_task(launch, cancellation=self._token)
         except (DuplicateTaskError, TooManyTasksError, InvalidInputError) as error:
             return self._answer(call, f"Not started: {error}.", is_error=True)
+        except ManagerClosedError as error:
+            raise TurnCancelledError(str(error)) from None
         return self._note(call, started)
 
     def _note(self, call: ToolCall, started: StartResult) -> None:

@@ -17,7 +17,7 @@ from sidetask.agents.conversation import Conversation
 from sidetask.agents.output import TurnOutput
 from sidetask.agents.reply import NEWS, Draft, ReplyReader
 from sidetask.agents.turn_log import Surroundings, TurnLog
-from sidetask.core.errors import ManagerClosedError, StepLimitError, TurnCancelledError
+from sidetask.core.errors import StepLimitError, TurnCancelledError
 from sidetask.core.events import (
     ContextBuilt,
     ModelStarted,
@@ -112,6 +112,8 @@ class TurnRun:
             self._tell_end(error)
             raise
         except Exception as error:  # noqa: BLE001 - the one boundary: a turn's fault is its end
+            is_stop = isinstance(error, TurnCancelledError)
+            self._token.cancel(error.reason if is_stop else "the turn failed")
             late = await self._close()
             end = self._tell_end(error)
             if late is not None:
@@ -239,9 +241,9 @@ class TurnRun:
                 self._log.fact(
                     RunCompleted, text=self._text, steps=self._turn.step, usage=self._usage
                 )
-            case asyncio.CancelledError() | TurnCancelledError() | ManagerClosedError():
+            case asyncio.CancelledError() | TurnCancelledError():
                 status = "cancelled"
-                error = TurnCancelledError(self._token.reason or str(error))
+                error = TurnCancelledError(self._token.reason)
                 self._log.fact(RunCancelled, reason=error.reason)
             case _:
                 status = "failed"

@@ -62,7 +62,7 @@ class Turns:
                     self._runner.detach(record, "interrupt")
                 updates.append(Detached(record.id, call_ids, record.call.name))
                 continue
-            ending = record.ending or Ending(TaskCancelled, "the user interrupted the turn")
+            ending = record.ending or Ending(TaskCancelled, _why(record))
             for waiter in joined:
                 waiter.answered = True
             updates.append(Resolved(self._delivery.cut_off(record, ending, call_ids)))
@@ -77,6 +77,12 @@ class Turns:
         if call_ids:
             update = Detached(record.id, call_ids, record.call.name)
             self._mailbox.tell_turn(record.launch.conversation_id, turn_id, record.id, update)
+
+
+def _why(record: TaskRecord) -> str:
+    """Why the turn is over, as its token was told."""
+    told = record.turn_token.reason if record.turn_token is not None else ""
+    return told or "the turn was interrupted"
 
 
 def _let_go(record: TaskRecord, turn_id: TurnId) -> list[Waiter]:
