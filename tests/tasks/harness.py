@@ -123,8 +123,9 @@ class Bench:
         limits: Limits | None = None,
         routing: RoutingPolicy | None = None,
         state: StateView | None = None,
+        store: MemoryStore | None = None,
     ) -> None:
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.outbox = Outbox(self.store, clock)
         self.events: list[Event] = []
         self.outbox.everything.tap(self.events.append)

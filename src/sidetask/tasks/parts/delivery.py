@@ -165,13 +165,15 @@ class Delivery:
         )
         pending = self._post(record, resolution)
         self._mailbox.settle_claims(record.launch.conversation_id, record.id, error_type is None)
-        self._ledger.announce(record, event, duration=duration, **fields)
-        if pending and record.to_loop:
-            self.ask_to_continue(record.launch.conversation_id, record.id, record.on_complete)
-        if record.listeners is not None:
-            listeners, record.listeners = record.listeners, None
-            wake_all(listeners)
-        self.check_idle(record.launch.conversation_id)
+        try:
+            self._ledger.announce(record, event, duration=duration, **fields)
+            if pending and record.to_loop:
+                self.ask_to_continue(record.launch.conversation_id, record.id, record.on_complete)
+        finally:  # a store that takes no more events keeps nobody waiting
+            if record.listeners is not None:
+                listeners, record.listeners = record.listeners, None
+                wake_all(listeners)
+            self.check_idle(record.launch.conversation_id)
 
     def _post(self, record: TaskRecord, resolution: Resolution) -> bool:
         """Put the result where it can be taken; True if the conversation or host has to."""

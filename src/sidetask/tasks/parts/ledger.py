@@ -55,7 +55,13 @@ class Ledger:
         record.ticket.nested = self._works_for_its_turn(launch)
         self.records.add(record)
         self._count(launch.conversation_id, 1)
-        self._queued(record)
+        try:
+            self._queued(record)
+        except BaseException:  # the one boundary: what the store refused was never launched
+            self._count(launch.conversation_id, -1)
+            self.records.end(record, record.created_at)
+            self.records.forget(record)
+            raise
         return record
 
     def requeue(self, record: TaskRecord) -> None:
