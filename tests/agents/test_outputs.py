@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from sidetask.agents.tools.outputs import MAX_BYTES, MAX_LINES, ToolResultError, cut, to_completed
+from sidetask.agents.tools.outputs import MAX_BYTES, MAX_LINES, cut, to_completed
+from sidetask.core.errors import ToolResultError
 from sidetask.core.messages import File, Image
 from sidetask.tasks.values import Completed
 

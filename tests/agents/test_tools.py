@@ -55,6 +55,8 @@ class Host:
     def progress(self, fraction: float | None, note: str) -> None:
         self.told.append(note)
 
+    progress_soon = progress
+
     async def request_approval(self, reason: str, details: JsonObject) -> None:
         raise ApprovalDeniedError("approval-1", reason)
 

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from sidetask import Agent, RunContext, tool
-from sidetask.core.events import Event
-from sidetask.tasks.aio.streams import Lagged
+from sidetask.core.events import Event, Lagged
 
 KITCHEN = '''
 """An app with tools of a stranger."""

@@ -64,6 +64,7 @@ def asked(arguments: str, *, reason: str = "bake asks before it runs") -> Approv
         approval_id=ApprovalId("approval-1"),
         arguments=arguments,
         reason=reason,
+        metadata={},
         summary="bake: cake",
     )
 

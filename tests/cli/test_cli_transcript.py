@@ -5,12 +5,11 @@ import pytest
 from sidetask import Agent
 from sidetask.cli.lines import CLOCK, Manner, hold
 from sidetask.cli.view.transcript import Transcript
-from sidetask.core.events import AssistantMessageCommitted, TaskDetached, TextDelta
+from sidetask.core.events import AssistantMessageCommitted, Lagged, TaskDetached, TextDelta
 from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.messages import AssistantMessage, Text
 from sidetask.models.scripted import ScriptedModel, cut, reply
 from sidetask.tasks.aio.clock import Clock
-from sidetask.tasks.aio.streams import Lagged
 from sidetask.testing import VirtualClock
 from tests.cli.kitchen import Said, agent
 

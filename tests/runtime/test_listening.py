@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from sidetask import AgentHandle, ChatResponse, background, tool
-from sidetask.core.events import Event
+from sidetask.core.events import Event, Lagged
 from sidetask.stores.memory import MemoryStore
-from sidetask.tasks.aio.streams import BOUND, Lagged
+from sidetask.tasks.aio.streams import BOUND
 from sidetask.testing import call, flood, stall
 from tests.runtime.harness import Held, beside, talking
 

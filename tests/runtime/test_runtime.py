@@ -15,10 +15,10 @@ from sidetask.core.errors import (
     ConfigurationError,
     InvalidInputError,
     TaskNotFoundError,
+    UnknownAgentError,
     UnknownModelError,
 )
 from sidetask.core.messages import ToolMessage
-from sidetask.runtime.runtime import UnknownAgentError
 from sidetask.stores.memory import MemoryStore
 from sidetask.testing import ScriptedModel, call, running_runtime, stall
 from tests.runtime.harness import Held, beside, settle

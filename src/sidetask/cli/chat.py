@@ -30,12 +30,11 @@ from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen
 from sidetask.cli.view.transcript import Transcript
 from sidetask.core.errors import SidetaskError
-from sidetask.core.events import Event, TaskEnded
+from sidetask.core.events import Event, Lagged, TaskEnded
 from sidetask.models.human import usage
 from sidetask.runtime.runtime import open as open_agent
 from sidetask.tasks.aio.clock import SystemClock
 from sidetask.tasks.aio.spawn import spawn
-from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.values import TaskSnapshot
 
 SHOWN = 30

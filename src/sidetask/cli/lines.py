@@ -22,10 +22,9 @@ from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen, complain
 from sidetask.cli.view.transcript import Transcript
 from sidetask.core.codec import event_to_json
-from sidetask.core.events import Event, RunCompleted, RunFailed
+from sidetask.core.events import Event, Lagged, RunCompleted, RunFailed
 from sidetask.runtime.runtime import open as open_agent
 from sidetask.tasks.aio.clock import Clock, SystemClock
-from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.values import TaskSnapshot
 
 CLOCK = SystemClock()

@@ -12,13 +12,12 @@ from contextlib import contextmanager, suppress
 from sidetask.cli.view.render import glance
 from sidetask.cli.view.screen import complain
 from sidetask.core.errors import AlreadyDecidedError
-from sidetask.core.events import ApprovalRequested, Event, RunFailed
+from sidetask.core.events import ApprovalRequested, Event, Lagged, RunFailed
 from sidetask.core.ids import ApprovalId
 from sidetask.core.jsons import JsonObject
 from sidetask.runtime.handle import AgentHandle
 from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.spawn import spawn, wait_done
-from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.values import TaskSnapshot
 
 BY_SIGNAL = 128

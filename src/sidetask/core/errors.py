@@ -84,6 +84,12 @@ class UnknownToolError(NotFoundError):
     kind = "tool"
 
 
+class UnknownAgentError(NotFoundError):
+    """No agent of this name is registered with the runtime."""
+
+    kind = "agent"
+
+
 class UnknownModelError(NotFoundError):
     """No model of this name can be opened."""
 
@@ -199,6 +205,18 @@ class ApprovalDeniedError(SidetaskError):
 
 class ToolError(SidetaskError):
     """For tool authors: raise it to tell the model what went wrong, in your own words."""
+
+
+class ToolResultError(SidetaskError):
+    """A tool returned what is not JSON. It did run; only its result cannot be told."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__(what, instead)
+        self.what = what
+        self.instead = instead
+
+    def __str__(self) -> str:
+        return f"the tool ran, but its result is lost: it returned {self.what}; {self.instead}"
 
 
 # -- a turn ended otherwise than well -------------------------------------------------------

@@ -326,6 +326,8 @@ class ApprovalRequested(TaskEvent):
     """The call's arguments as JSON text."""
     reason: str
     summary: str
+    metadata: Mapping[str, Json]
+    """Details that the tool gave with the question."""
 
 
 @fact
@@ -402,3 +404,15 @@ class ContinueRequested(Event):
     task_ids: tuple[TaskId, ...]
     interrupt: bool = False
     """They may cut a reply that is streaming."""
+
+
+# -- what a reader is told in place of events -------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lagged:
+    """Stands in a subscription for events that came faster than they were read."""
+
+    missed: int
+    ended: int = 0
+    """How many of them were the last event of a run or task; usually these are kept."""

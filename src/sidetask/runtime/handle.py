@@ -10,7 +10,7 @@ from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import ConversationBusyError
-from sidetask.core.events import Event
+from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import Content, Message, user_message
 from sidetask.core.usage import Usage
@@ -20,7 +20,6 @@ from sidetask.runtime.listening import EventTail, TurnsCursor
 from sidetask.runtime.response import ChatResponse, Reply
 from sidetask.runtime.views import ConversationApprovals, ConversationTasks
 from sidetask.tasks.aio.spawn import spawn
-from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.context import StateView
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.values import Idle

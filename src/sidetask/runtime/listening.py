@@ -3,13 +3,12 @@
 from collections import deque
 from typing import Self
 
-from sidetask.core.events import Event
+from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.response import ChatResponse
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.outbox import Outbox
-from sidetask.tasks.aio.streams import Lagged
 
 
 class TurnsCursor:

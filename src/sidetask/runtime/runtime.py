@@ -17,7 +17,7 @@ from sidetask.core.errors import (
     AgentNotStartedError,
     ConfigurationError,
     InvalidInputError,
-    NotFoundError,
+    UnknownAgentError,
 )
 from sidetask.core.ids import ConversationId
 from sidetask.models.base import Model
@@ -37,12 +37,6 @@ from sidetask.tasks.parts.permits import Limits
 
 MAX_AUTO_TURNS = 8
 """Turns in a row that nobody asked for."""
-
-
-class UnknownAgentError(NotFoundError):
-    """No agent of this name is registered."""
-
-    kind = "agent"
 
 
 class Runtime:

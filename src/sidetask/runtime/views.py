@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sidetask.core.errors import ApprovalNotFoundError, TaskNotFoundError
 from sidetask.core.ids import ConversationId
 from sidetask.core.jsons import JsonObject
+from sidetask.core.routing import DeliveryModeLike, OnCompleteLike
 from sidetask.tasks.handle import CancelResult, ManagerHandle
 from sidetask.tasks.values import Approval, Resolution, TaskSnapshot
 
@@ -39,6 +40,18 @@ class ConversationTasks:
     def detach(self, task_id: str) -> bool:
         """Send a foreground task to the background; False if no turn waits for it."""
         return self._handle.detach(self._own(task_id).id)
+
+    def set_on_complete(self, task_id: str, on_complete: OnCompleteLike) -> None:
+        """Change what the end of a task does. See `ManagerHandle.set_on_complete`."""
+        self._handle.set_on_complete(self._own(task_id).id, on_complete)
+
+    def set_delivery_mode(self, task_id: str, delivery: DeliveryModeLike) -> None:
+        """Change who takes a result. See `ManagerHandle.set_delivery_mode`."""
+        self._handle.set_delivery_mode(self._own(task_id).id, delivery)
+
+    def drain_ready_items(self) -> list[Resolution | Approval]:
+        """Results and approvals in manual delivery. See `ManagerHandle.drain_ready_items`."""
+        return self._handle.drain_ready_items(self._conversation_id)
 
     async def wait(self, task_id: str) -> Resolution:
         """Wait for a task's end. Raises as `get` does."""

@@ -4,35 +4,17 @@
 managers: what it can do, it asks of its `TaskHost`, and each manager is one.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from sidetask.core.ids import CallId, ConversationId, RunId, TaskId, TurnId
 from sidetask.core.jsons import Json, JsonObject
+from sidetask.state.state import StateView
 from sidetask.tasks.aio.tokens import CancelToken
 
 Deps = TypeVar("Deps")
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class StateView(Protocol):
-    """The shared state of the conversation, as a tool may use it."""
-
-    def get(self, key: str, default: Json = None) -> Json: ...
-    def __getitem__(self, key: str) -> Json: ...
-    def __contains__(self, key: object) -> bool: ...
-    def keys(self, prefix: str = "") -> Iterator[str]: ...
-    def set(self, key: str, value: object) -> None:
-        """Write a JSON value.
-
-        Raises:
-            StateValueError: The value is not JSON.
-            TaskFencedError: The task's attempt is over; nothing is written.
-        """
-        ...
-
-    def delete(self, key: str) -> None: ...
 
 
 class ChildTask(Protocol):
@@ -53,6 +35,7 @@ class TaskHost(Protocol):
     @property
     def state(self) -> StateView: ...
     def progress(self, fraction: float | None, note: str) -> None: ...
+    def progress_soon(self, fraction: float | None, note: str) -> None: ...
     def is_approved(self, kind: str, digest: str) -> bool: ...
     def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]: ...
     async def request_approval(self, reason: str, details: JsonObject) -> None: ...
@@ -95,7 +78,8 @@ class RunContext(Generic[Deps]):
 
     @property
     def state(self) -> StateView:
-        """The conversation's shared state. Writes of an attempt that is over are refused."""
+        """The conversation's shared state. Writes of an attempt that is over are refused, and
+        each write tells the task that made it."""
         return self._host.state
 
     @property
@@ -110,6 +94,10 @@ class RunContext(Generic[Deps]):
     async def progress(self, fraction: float | None = None, note: str = "") -> None:
         """Tell how far the task is: a fraction between 0 and 1, or None if unknown, and a note."""
         self._host.progress(fraction, note)
+
+    def progress_nowait(self, fraction: float | None = None, note: str = "") -> None:
+        """`progress` for a synchronous tool: from its thread, or from any."""
+        self._host.progress_soon(fraction, note)
 
     def step(
         self, key: str, fn: Callable[P, Awaitable[T]], *args: P.args, **_: P.kwargs

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Literal
 
 from sidetask.core.errors import TaskFailedError
-from sidetask.core.events import Event, TaskCancelled
+from sidetask.core.events import Event, Lagged, TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.lifecycle import TaskStatus
@@ -15,7 +15,7 @@ from sidetask.core.routing import (
     OnComplete,
     OnCompleteLike,
 )
-from sidetask.tasks.aio.streams import Lagged, Subscription, of_conversation
+from sidetask.tasks.aio.streams import Subscription, of_conversation
 from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.values import Approval, Idle, Progress, Resolution, TaskSnapshot
 from sidetask.tasks.wiring import Parts

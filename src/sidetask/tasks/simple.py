@@ -173,6 +173,8 @@ class InlineHost:
     def progress(self, fraction: float | None, note: str) -> None:
         """Nobody listens."""
 
+    progress_soon = progress
+
     def is_approved(self, kind: str, digest: str) -> bool:
         return False
 

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from sidetask.core.errors import SidetaskError
+from sidetask.core.errors import ToolResultError
 from sidetask.core.messages import Attachment, File, Image
 from sidetask.tasks.values import Completed
 
@@ -24,18 +24,6 @@ MAX_LINES = 2_000
 
 _HALF_BYTES = (MAX_BYTES - 128) // 2  # 128: room for the line that tells what is missing
 _HALF_LINES = (MAX_LINES - 1) // 2
-
-
-class ToolResultError(SidetaskError):
-    """A tool returned what is not JSON. It did run; only its result cannot be told."""
-
-    def __init__(self, what: str, instead: str) -> None:
-        super().__init__(what, instead)
-        self.what = what
-        self.instead = instead
-
-    def __str__(self) -> str:
-        return f"the tool ran, but its result is lost: it returned {self.what}; {self.instead}"
 
 
 def to_completed(result: object) -> Completed:

@@ -28,12 +28,13 @@ from typing import (
 )
 
 from sidetask.agents.tools.asking import ApprovalRule, Arguments, Context, check_rule, held_by
-from sidetask.agents.tools.outputs import ToolResultError, cut, to_completed
+from sidetask.agents.tools.outputs import cut, to_completed
 from sidetask.core.errors import (
     ApprovalDeniedError,
     ConfigurationError,
     InvalidInputError,
     ToolError,
+    ToolResultError,
 )
 from sidetask.core.ids import CallId
 from sidetask.core.jsons import Json, JsonObject, digest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sidetask.agents.tools import AnyTool, tool
 from sidetask.cli.demo.actor import Actor, Line
-from sidetask.core.events import Event
+from sidetask.core.events import Event, Lagged
 from sidetask.core.messages import (
     AssistantMessage,
     Notification,
@@ -25,7 +25,6 @@ from sidetask.models.base import ModelRequest
 from sidetask.runtime.agent import Agent
 from sidetask.runtime.handle import AgentHandle
 from sidetask.runtime.runtime import Runtime
-from sidetask.tasks.aio.streams import Lagged
 from sidetask.tasks.context import RunContext
 
 SUB_AGENTS = 50

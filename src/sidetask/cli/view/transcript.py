@@ -10,6 +10,7 @@ from sidetask.core.events import (
     ApprovalRequested,
     AssistantMessageCommitted,
     Event,
+    Lagged,
     NotificationsCommitted,
     RunCancelled,
     RunFailed,
@@ -24,7 +25,6 @@ from sidetask.core.events import (
 from sidetask.core.ids import ApprovalId, TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import AssistantMessage
-from sidetask.tasks.aio.streams import Lagged
 
 
 class Transcript:

@@ -7,25 +7,15 @@ last event of each run and task, up to the same bound.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 from weakref import ReferenceType, ref
 
-from sidetask.core.events import Event
+from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 
 BOUND = 1024
 """Events that a reader may lag behind before it loses some."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lagged:
-    """Stands in a subscription for events that came faster than they were read."""
-
-    missed: int
-    ended: int = 0
-    """How many of them were the last event of a run or task; usually these are kept."""
 
 
 class Stream:

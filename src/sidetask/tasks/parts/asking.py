@@ -174,6 +174,7 @@ class Asking:
             arguments=approval.call.arguments,
             reason=approval.reason,
             summary=approval.summary,
+            metadata=approval.metadata,
         )
         return approval
 

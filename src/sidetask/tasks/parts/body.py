@@ -1,15 +1,18 @@
 """One attempt of a task, as the tool in it sees its host."""
 
+import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from sidetask.core.errors import InvalidInputError, TaskFencedError
-from sidetask.core.jsons import Json, JsonObject
+from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.engines.base import Context
+from sidetask.state.provenance import Origin
+from sidetask.state.state import StateView
 from sidetask.tasks.aio.tokens import CancelToken
-from sidetask.tasks.context import ChildTask, StateView
+from sidetask.tasks.context import ChildTask
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.values import ApprovalRequest, Progress
@@ -51,14 +54,16 @@ class Desk:
 class TaskBody:
     """The `TaskHost` of a running attempt. Once it is over, it refuses and forgets."""
 
-    __slots__ = ("_desk", "job", "record", "shared")
+    __slots__ = ("_desk", "_loop", "_view", "job", "record", "shared")
 
     def __init__(self, desk: Desk, record: TaskRecord, job: Context) -> None:
         self._desk = desk
+        self._loop = asyncio.get_running_loop()
         self.record = record
         self.job = job
         self.shared: StateView | None = None
         """The state of the conversation, unfenced."""
+        self._view: StateView | None = None
 
     @property
     def fenced(self) -> bool:
@@ -81,9 +86,19 @@ class TaskBody:
 
     @property
     def state(self) -> StateView:
+        """The state, fenced: reading always, writing until this attempt is over."""
         if self.shared is None:
             raise InvalidInputError("this task manager was opened without a state")
-        return FencedState(self, self.shared)
+        if self._view is None:
+            record = self.record
+            origin = Origin(
+                source="tool",
+                run_id=record.launch.run_id,
+                task_id=record.id,
+                attempt=record.attempt,
+            )
+            self._view = self.shared.as_writer(origin, self.check)
+        return self._view
 
     def check(self) -> None:
         """Refuse to go on for an attempt that is over."""
@@ -91,10 +106,14 @@ class TaskBody:
             raise TaskFencedError(self.record.id, self.record.attempt)
 
     def progress(self, fraction: float | None, note: str) -> None:
-        if fraction is not None and not (math.isfinite(fraction) and 0 <= fraction <= 1):
-            raise InvalidInputError(f"progress is between 0 and 1, or None, not {fraction!r}")
+        told = _checked(fraction, note)
         if not self.fenced:
-            self._desk.ledger.progress(self.record, Progress(fraction, note))
+            self._desk.ledger.progress(self.record, told)
+
+    def progress_soon(self, fraction: float | None, note: str) -> None:
+        """As `progress`, from any thread: the loop's own hears of it in its next round."""
+        _checked(fraction, note)
+        self._loop.call_soon_threadsafe(self.progress, fraction, note)
 
     def is_approved(self, kind: str, digest: str) -> bool:
         return self.record.approved is not None and (kind, digest) in self.record.approved
@@ -112,31 +131,7 @@ class TaskBody:
         return self._desk.spawn(self.record, ToolCall.make(name, arguments))
 
 
-class FencedState:
-    """The shared state as one attempt may use it: reading always, writing until it is over."""
-
-    __slots__ = ("_body", "_state")
-
-    def __init__(self, body: TaskBody, state: StateView) -> None:
-        self._body = body
-        self._state = state
-
-    def get(self, key: str, default: Json = None) -> Json:
-        return self._state.get(key, default)
-
-    def __getitem__(self, key: str) -> Json:
-        return self._state[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._state
-
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        return self._state.keys(prefix)
-
-    def set(self, key: str, value: object) -> None:
-        self._body.check()
-        self._state.set(key, value)
-
-    def delete(self, key: str) -> None:
-        self._body.check()
-        self._state.delete(key)
+def _checked(fraction: float | None, note: str) -> Progress:
+    if fraction is not None and not (math.isfinite(fraction) and 0 <= fraction <= 1):
+        raise InvalidInputError(f"progress is between 0 and 1, or None, not {fraction!r}")
+    return Progress(fraction, note)
