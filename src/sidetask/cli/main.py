@@ -138,6 +138,29 @@ def demo(
     return command.demo(root=_enter(cwd), picture=picture)
 
 
+@app.command
+def doctor(*, model: ModelName = None) -> int:
+    """Make five live calls of a model, and say what works.
+
+    A stream, a tool call, two of them at once, a reply that is cut, and the tokens. With a
+    provider that costs a little money. The exit code is 1 if something does not work.
+    """
+    from sidetask.cli import apps, doctor  # noqa: PLC0415
+
+    choice = apps.choose_model(None, model)
+    if choice is not None:
+        print(choice.why)
+    name = choice.name if choice is not None else model
+    if name == "you":
+        raise SidetaskError("there is nothing to examine: name a model with -m")
+    found = apps.find_model(name)
+
+    def tell(finding: doctor.Finding) -> None:
+        print(doctor.line(finding), flush=True)
+
+    return 0 if asyncio.run(doctor.examine(found, tell)) else 1
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and end the process with its exit code."""
     sys.exit(_guarded(lambda: app(arguments, exit_on_error=False)))
