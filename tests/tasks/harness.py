@@ -10,6 +10,7 @@ from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DEFAULT_POLICY, Route, TaskPolicy, background, foreground
+from sidetask.state.state import State as SharedState
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.tokens import CancelToken
@@ -266,26 +267,9 @@ class Bench:
         assert {name: left for name, left in self.leaks.items() if left} == {}
 
 
-class State:
+class State(SharedState):
     """A shared state for tests. What tools see of it is fenced by the manager."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, Json] = {}
-
-    def get(self, key: str, default: Json = None) -> Json:
-        return self.values.get(key, default)
-
-    def __getitem__(self, key: str) -> Json:
-        return self.values[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.values
-
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        return (key for key in self.values if key.startswith(prefix))
-
-    def set(self, key: str, value: object) -> None:
-        self.values[key] = cast(Json, value)
-
-    def delete(self, key: str) -> None:
-        del self.values[key]
+    @property
+    def values(self) -> dict[str, Json]:
+        return self.snapshot()

@@ -8,6 +8,7 @@ import pytest
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import (
     Event,
+    Lagged,
     TaskCancelled,
     TaskEvent,
     TaskFailed,
@@ -17,7 +18,7 @@ from sidetask.core.events import (
 )
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy, background, detach_after
-from sidetask.tasks.aio.streams import Lagged, Subscription
+from sidetask.tasks.aio.streams import Subscription
 from sidetask.tasks.context import RunContext
 from sidetask.tasks.values import Completed, ToolOutcome
 from sidetask.testing import VirtualClock

@@ -1,0 +1,158 @@
+"""The results of runs by name: one convention, whoever started the run.
+
+A run named `n` owns three keys, `n:status`, `n:result` and `n:error`, and writes them in one step
+each time, in one writer's name: nobody sees a result beside a stale error. The status words are
+those of `TaskStatus`. Each start takes the status key over, and so ends the right of older runs
+of that name to write: a run's *generation* is the version at which it left that key.
+"""
+
+from dataclasses import replace
+
+from sidetask.core.errors import InvalidInputError, StateConflictError
+from sidetask.core.jsons import Json
+from sidetask.core.lifecycle import TERMINAL, TaskStatus
+from sidetask.state.provenance import Origin
+from sidetask.state.spaces import DERIVED, PREFIXES
+from sidetask.state.state import StateView
+
+_WITH_ERROR = (TaskStatus.FAILED, TaskStatus.TIMED_OUT, TaskStatus.DENIED)
+_RESERVED = frozenset(prefix.removesuffix(":") for prefix in PREFIXES)
+
+
+def check_name(name: str) -> str:
+    """The name itself, if a run may have it; `review:main.py` is fine.
+
+    Raises:
+        InvalidInputError: It is blank, one of the prefix words, ends in a colon, or would be
+            derived.
+    """
+    if not name.strip() or name in _RESERVED or name.endswith(":") or name.startswith(DERIVED):
+        raise InvalidInputError(
+            f"a run cannot be named {name!r}: a name is not empty, ends in no colon, and is none "
+            f"of {', '.join(sorted(_RESERVED))}"
+        )
+    return name
+
+
+def result_key(name: str) -> str:
+    """Where the result of a run is."""
+    return f"{check_name(name)}:result"
+
+
+def error_key(name: str) -> str:
+    """Where the text of a run's error is; its type and details are in its provenance."""
+    return f"{check_name(name)}:error"
+
+
+def status_key(name: str) -> str:
+    """Where the status of a run is."""
+    return f"{check_name(name)}:status"
+
+
+class NamedRun:
+    """One run's right to its name's keys. Made by `start_result`."""
+
+    __slots__ = ("_keys", "_state", "generation", "name", "origin")
+
+    def __init__(self, state: StateView, name: str, origin: Origin, generation: int) -> None:
+        self.name = name
+        self.origin = origin
+        """In whose name it writes."""
+        self.generation = generation
+        """The version at which it left the status key."""
+        self._state = state
+        self._keys = (status_key(name), result_key(name), error_key(name))
+
+    @property
+    def is_current(self) -> bool:
+        """Nobody else has written the status since."""
+        return self._state.version(self._keys[0]) == self.generation
+
+    def mark(self, status: TaskStatus) -> bool:
+        """Say how far it is: queued, running, awaiting approval. False: a newer run has the name,
+        and nothing was written."""
+        return self._write({self._keys[0]: status}, (), self.origin)
+
+    def settle(
+        self,
+        status: TaskStatus,
+        *,
+        value: object = None,
+        error: BaseException | str = "",
+        details: Json = None,
+    ) -> bool:
+        """End the run in one step. False: a newer run has the name, and nothing was written.
+
+        Success removes the error, failure the result, and a cancelled run leaves neither. The
+        type and details of an error go into the provenance.
+
+        Raises:
+            InvalidInputError: The status is no end.
+            StateValueError: The value is not JSON; nothing was written, so settle it as failed.
+        """
+        key, result, failure = self._keys
+        if status not in TERMINAL:
+            raise InvalidInputError(f"a run does not end as {status}: mark() it")
+        if status is TaskStatus.SUCCEEDED:
+            return self._write({key: status, result: value}, (failure,), self.origin)
+        if status not in _WITH_ERROR:
+            return self._write({key: status}, (result, failure), self.origin)
+        kind = type(error).__name__ if isinstance(error, BaseException) else None
+        origin = replace(self.origin, error_type=kind, error_details=details)
+        return self._write({key: status, failure: str(error)}, (result,), origin)
+
+    def _write(self, values: dict[str, object], gone: tuple[str, ...], origin: Origin) -> bool:
+        key, writer = self._keys[0], self._state.as_writer(origin)
+        try:
+            versions = writer.update(values, delete=gone, expect={key: self.generation})
+        except StateConflictError:
+            return False
+        self.generation = versions[key]
+        return True
+
+
+def start_result(
+    state: StateView,
+    name: str,
+    *,
+    origin: Origin,
+    status: TaskStatus = TaskStatus.RUNNING,
+    keep_stale: bool = False,
+) -> NamedRun:
+    """Begin a run: its status is set, and the last result and error are gone, unless they are to
+    stay while the new ones are made (`keep_stale`). Older runs of the name write nothing more.
+
+    Raises:
+        InvalidInputError: The name cannot be one.
+    """
+    key = status_key(name)
+    stale = () if keep_stale else (result_key(name), error_key(name))
+    versions = state.as_writer(origin).update({key: status}, delete=stale)
+    return NamedRun(state, name, origin, versions[key])
+
+
+# -- asking --------------------------------------------------------------------------------
+
+
+def status_of(state: StateView, name: str) -> TaskStatus | None:
+    """The status of the latest run of a name; None without one, or if it is no status."""
+    written = state.get(status_key(name))
+    return TaskStatus(written) if written in _WORDS else None
+
+
+def resolved(state: StateView, name: str) -> bool:
+    """Whether the run succeeded, whatever its value is: `""`, 0 and null too."""
+    return status_of(state, name) is TaskStatus.SUCCEEDED
+
+
+def failed(state: StateView, name: str) -> bool:
+    """Whether the run ended with an error: it failed, timed out or was denied."""
+    return status_of(state, name) in _WITH_ERROR
+
+
+def settled(state: StateView, name: str) -> bool:
+    """Whether the run ended, in any way."""
+    return status_of(state, name) in TERMINAL
+
+
+_WORDS = frozenset(status.value for status in TaskStatus)
