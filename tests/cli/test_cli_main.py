@@ -143,3 +143,8 @@ def test_a_reader_who_leaves_ends_the_command_quietly(folder: Path) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_an_empty_message_is_refused_before_anything_runs(folder: Path, capsys: Capture) -> None:
+    assert ran("run", "  ") == 2
+    assert "the message is empty" in capsys.readouterr().err

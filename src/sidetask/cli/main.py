@@ -115,6 +115,8 @@ def run(  # noqa: PLR0913 - the options of a command
     text
         What to say.
     """
+    if not text.strip():
+        raise SidetaskError("the message is empty: say something")
     return _without_terminal(text, model, app, cwd, yes=yes, as_json=json, timeout=timeout)
 
 

@@ -107,7 +107,7 @@ def _open_provider(wanted: str, provider: str, registered: Iterable[str]) -> Ope
     except ImportError as error:
         if provider in EXTRAS:
             raise MissingExtraError(wanted, EXTRAS[provider]) from None
-        if (error.name or "").startswith("pydantic_ai"):
+        if (error.name or "").startswith(("pydantic_ai", "genai_prices")):  # no extra at all
             raise _unknown(wanted, registered) from None
         raise ConfigurationError(f"{wanted}: {error}") from None
 
