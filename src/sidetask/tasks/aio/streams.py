@@ -21,28 +21,25 @@ BOUND = 1024
 class Stream:
     """A log of events with any number of readers."""
 
-    __slots__ = ("_asleep", "_base", "_bound", "_log", "_readers", "_taps", "closed")
+    __slots__ = ("_asleep", "_base", "_bound", "_log", "_readers", "_taps", "closed", "heard")
 
     def __init__(self, bound: int = BOUND) -> None:
         self._bound = bound
         self._base = 0  # the position of _log[0]
         self._log: list[Event] = []
         self._readers: list[ReferenceType[Subscription]] = []
-        self._taps: list[Callable[[Event], None]] = []
+        self._taps: tuple[Callable[[Event], None], ...] = ()
         self._asleep: Sleepers = []
         self.closed = False
-
-    @property
-    def heard(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._readers or self._taps)
+        self.heard = False
+        """Whether anybody listens. Kept, not computed: every event asks."""
 
     @property
     def end(self) -> int:
         return self._base + len(self._log)
 
     def publish(self, event: Event) -> None:
-        for tap in tuple(self._taps):
+        for tap in self._taps:
             tap(event)
         if not self._readers:
             return
@@ -57,19 +54,27 @@ class Stream:
 
         For the runtime's own wiring. Returns what ends it.
         """
-        self._taps.append(listener)
-        return lambda: self._taps.remove(listener) if listener in self._taps else None
+        self._taps = (*self._taps, listener)
+        self._look()
+
+        def untap() -> None:
+            self._taps = tuple([tap for tap in self._taps if tap is not listener])
+            self._look()
+
+        return untap
 
     def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> "Subscription":
         """A view of all events from now on for which `wanted` is true."""
         subscription = Subscription(self, wanted)
         self._readers.append(ref(subscription, self._gone))
+        self._look()
         return subscription
 
     def close(self) -> None:
         """End every subscription, once it has read what is there."""
         self.closed = True
-        self._taps.clear()
+        self._taps = ()
+        self._look()
         self._wake()
 
     def leave(self, subscription: "Subscription") -> None:
@@ -83,6 +88,10 @@ class Stream:
         if not self._readers:
             self._base += len(self._log)
             self._log.clear()
+        self._look()
+
+    def _look(self) -> None:
+        self.heard = bool(self._readers or self._taps)
 
     def _wake(self) -> None:
         wake_all(self._asleep)
