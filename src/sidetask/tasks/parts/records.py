@@ -177,12 +177,12 @@ class Records:
         _drop(self._living, record)
         self._ended[record.id] = record
         horizon = now - self._limits.finished_age
-        oldest = next(iter(self._ended.values()))
-        while len(self._ended) > self._limits.finished or _ended_before(oldest, horizon):
-            self.forget(oldest)
-            if not self._ended:
-                return
+        while self._ended:
             oldest = next(iter(self._ended.values()))
+            too_old = oldest.finished_at is not None and oldest.finished_at < horizon
+            if not too_old and len(self._ended) <= self._limits.finished:
+                return
+            self.forget(oldest)
 
     def find(self, task_id: TaskId) -> TaskRecord | None:
         return self._all.get(task_id)
@@ -221,10 +221,6 @@ class Records:
         for record in list(self.all(conversation_id)):
             if record.ended:
                 self.forget(record)
-
-
-def _ended_before(record: TaskRecord, horizon: float) -> bool:
-    return record.finished_at is not None and record.finished_at < horizon
 
 
 def _drop(index: dict[ConversationId, dict[TaskId, TaskRecord]], record: TaskRecord) -> None:
