@@ -61,7 +61,7 @@ def test_a_circle_is_refused_when_it_is_declared() -> None:
     state = State()
     state.set("x", 1)
     state.derive("a", ["x", "b"], total)
-    with pytest.raises(ConfigurationError, match="depend on each other: . -> . -> ."):
+    with pytest.raises(ConfigurationError, match=r"depend on each other: . -> . -> ."):
         state.derive("b", ["derived:a"], total)
     with pytest.raises(ConfigurationError):
         state.derive("c", ["c"], total)

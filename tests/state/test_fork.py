@@ -70,6 +70,16 @@ def test_a_block_commits_when_it_ends_and_discards_when_it_fails() -> None:
     assert state.snapshot() == {"a": 1}
 
 
+def test_what_a_fork_has_deleted_stays_deleted_even_if_it_comes_to_the_base_later() -> None:
+    state = State()
+    fork = state.fork()
+    assert (fork.delete("a"), fork.delete("a")) == (False, False)
+    state.set("a", 1)
+    assert ("a" in fork, fork.keys(), fork.version("a")) == (False, [], 0)
+    fork.commit()
+    assert "a" not in state
+
+
 def test_forks_can_be_forked() -> None:
     state = State()
     state.set("a", 1)
@@ -143,6 +153,18 @@ def test_a_fork_hears_of_its_own_writes_and_of_the_bases_where_it_has_not_writte
     assert watch.ready() is None
 
 
+def test_the_watches_of_a_fork_end_with_its_base() -> None:
+    state = State()
+    fork = state.fork()
+    with fork.watch("a") as watch:
+        state.close()
+        fork.set("a", 1)
+        state.set("b", 1)
+        assert watch.ready() is not None
+    fork.commit()
+    assert state["a"] == 1
+
+
 async def test_waiting_in_a_fork_ends_with_what_it_writes_or_with_the_fork() -> None:
     state = State()
     fork = state.fork()
@@ -163,7 +185,7 @@ async def test_waiting_in_a_fork_ends_with_what_it_writes_or_with_the_fork() -> 
 def test_derived_values_in_a_fork_are_those_of_its_own_values() -> None:
     state = State()
     state.derive("sum", ["a", "b"], total)
-    state.derive("next", ["sum"], lambda value: value + 1)
+    state.derive("next", "sum", lambda value: value + 1)
     state.update({"a": 1, "b": 2})
     fork = state.fork()
     assert fork.provenance("sum") == state.provenance("sum")

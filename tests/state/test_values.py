@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -176,9 +176,9 @@ def test_copies_of_what_is_handed_out_are_plain_and_free() -> None:
     kept = freeze("a", {"l": [1, {"b": 2}]})
     assert isinstance(kept, dict)
     assert type(copy.copy(kept)) is type(dict(kept)) is dict
-    make, arguments = kept.__reduce_ex__(4)  # how it is sent to another process
-    for each in (copy.deepcopy(kept), make(*arguments)):
-        changed: Any = each
+    make, arguments = cast(Any, kept).__reduce_ex__(4)  # how it is sent to another process
+    copies: list[Any] = [copy.deepcopy(kept), make(*arguments)]
+    for changed in copies:
         changed["l"].append(3)
         changed["l"][1]["b"] = 4
         assert changed == {"l": [1, {"b": 4}, 3]}

@@ -103,6 +103,8 @@ class Overlay:
         key, value, origin = write
         before, delta = self.exact(key), self._deltas.get(key)
         if value is ABSENT and before is None:
+            # A grave all the same: what the base writes there later is not of this fork's world.
+            self._deltas.setdefault(key, Entry(ABSENT, 0, at, origin))
             return 0
         last = delta or before
         version = 1 if last is None else last.version + 1

@@ -137,7 +137,7 @@ def start_result(
 def status_of(state: StateView, name: str) -> TaskStatus | None:
     """The status of the latest run of a name; None without one, or if it is no status."""
     written = state.get(status_key(name))
-    return TaskStatus(written) if written in _WORDS else None
+    return TaskStatus(written) if isinstance(written, str) and written in _WORDS else None
 
 
 def resolved(state: StateView, name: str) -> bool:

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 from sidetask.core.errors import InvalidInputError, StateClosedError, StateTimeoutError
 from sidetask.core.jsons import Json
@@ -355,6 +355,10 @@ class State(StateView):
         """The last 1,024 changes of the conversation's own keys."""
         return self._hub.own.journal
 
+    @overload
+    def derive(self, key: str, depends_on: str, fn: Callable[[Any], object]) -> None: ...
+    @overload
+    def derive(self, key: str, depends_on: Iterable[str], fn: Callable[..., object]) -> None: ...
     def derive(self, key: str, depends_on: str | Iterable[str], fn: Callable[..., object]) -> None:
         """Keep `derived:<key>` at `fn(*values)` of the keys it depends on, while all are there.
 
