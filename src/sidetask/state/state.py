@@ -222,7 +222,8 @@ class StateView:
         """Call `action(change)` in each write for which `predicate(change)` is true, until the
         state is closed, or `.cancel()`.
 
-        Predicates: `changed`, `became_true`, `crossed_above`, `crossed_below`, or any function.
+        Predicates: `changed`, `became_true`, `crossed_above`, `crossed_below`, or any function
+        that only looks at the change: it runs under the state's lock, the action does not.
         An action that raises is logged and told to the state's `on_error`; the others run.
 
         Raises:
