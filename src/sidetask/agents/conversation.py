@@ -6,6 +6,7 @@ from sidetask.core.ids import CallId, ConversationId
 from sidetask.core.messages import Message, UserMessage
 from sidetask.core.usage import Usage
 from sidetask.models.base import Model
+from sidetask.state.state import State
 
 
 class Conversation:
@@ -19,6 +20,7 @@ class Conversation:
         "last_output",
         "last_usage",
         "model",
+        "state",
         "steering",
         "toolset",
         "turns",
@@ -26,12 +28,19 @@ class Conversation:
     )
 
     def __init__(
-        self, conversation_id: ConversationId, config: AgentConfig, model: Model, toolset: Toolset
+        self,
+        conversation_id: ConversationId,
+        config: AgentConfig,
+        model: Model,
+        toolset: Toolset,
+        state: State | None = None,
     ) -> None:
         self.id = conversation_id
         self.config = config
         self.model = model
         self.toolset = toolset
+        self.state = State() if state is None else state
+        """What its tools share."""
         self.history: list[Message] = []
         self.call_ids: set[CallId] = set()
         """Every call id of the history. Models repeat themselves; an answer must not."""

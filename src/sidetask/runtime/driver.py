@@ -215,6 +215,7 @@ class Driver:
     async def _run(self, message: UserMessage | None, response: ChatResponse) -> None:
         conversation = self._conversation
         conversation.turns += 1
+        conversation.state.clear_turn()
         turn_id = TurnId(f"turn-{conversation.turns}")
         token = CancelToken()
         run = TurnRun(self._around, conversation, turn_id, token)

@@ -25,6 +25,7 @@ from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.models import Models
 from sidetask.runtime.sync import SyncHandle
+from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State
 from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
@@ -72,6 +73,7 @@ class Runtime:
         self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
         self._around = Surroundings(self._manager, self._store, self._outbox)
         self._task_tools = task_tools(self._manager)
+        self._spaces = SharedSpaces()
         self._routed = routing is not None
         self._max_auto_turns = max_auto_turns
         # A handle that its owner drops shall be dropped: its conversation ends then, too.
@@ -122,14 +124,14 @@ class Runtime:
             raise AgentNotStartedError
         key = self._new_id(conversation_id)
         self._open.add(key)
-        state = State()
+        state = State(self._spaces, user=user, now=self._outbox.now)
         self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
-        conversation = Conversation(key, config, model, toolset)
+        conversation = Conversation(key, config, model, toolset, state)
         driver = Driver(
             conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
         )
         wiring = Wiring(conversation, driver, self.tasks, self._around, state, user)
-        self._live[key] = handle = AgentHandle(wiring, partial(self._release, key, driver))
+        self._live[key] = handle = AgentHandle(wiring, partial(self._release, driver, conversation))
         return handle
 
     @property
@@ -161,13 +163,15 @@ class Runtime:
 
     # -- steps -------------------------------------------------------------------------------
 
-    async def _release(self, key: ConversationId, driver: Driver) -> None:
+    async def _release(self, driver: Driver, conversation: Conversation) -> None:
+        key = conversation.id
         await driver.close()
         tasks = [self.tasks.task(task.id) for task in self.tasks.list_running(key)]
         for task in tasks:
             task.cancel("the agent was shut down")
         for task in tasks:
             await task.wait()
+        conversation.state.close()
         self._manager.forget(key)
         if self._owns_store:
             await self._store.delete(key)
