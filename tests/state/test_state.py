@@ -262,3 +262,16 @@ def test_words_of_ours_are_kept_as_plain_texts() -> None:
     state = State()
     state.set("a", TaskStatus.RUNNING)
     assert type(state["a"]) is str
+
+
+def test_clearing_the_turn_drops_its_keys_and_nothing_else() -> None:
+    state = State()
+    state.set("turn:a", 1)
+    state.delete("turn:a")
+    state.set("turn:b", 2)
+    with state.fork() as fork:
+        fork.set("turn:c", 3)
+    state.set("kept", 4)
+    state.clear_turn()
+    state.clear_turn()
+    assert state.snapshot() == {"kept": 4}

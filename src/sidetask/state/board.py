@@ -54,7 +54,7 @@ class Journal:
 
     def __init__(self, lock: RLock, redact: Redact | None = None) -> None:
         self._lock = lock
-        self._kept: deque[tuple[str, Entry | None, Entry]] = deque(maxlen=BOUND)
+        self._kept: deque[tuple[str, Entry | None, Entry]] | None = None
         self._redact = redact
         self.position = 0
         """How many changes there have been."""
@@ -65,12 +65,14 @@ class Journal:
         if self._redact is not None:
             before = before and self._redacted(key, before)
             after = self._redacted(key, after)
+        if self._kept is None:  # an empty one has half a kilobyte, and most states stay empty
+            self._kept = deque(maxlen=BOUND)
         self._kept.append((key, before, after))
 
     def since(self, position: int = 0) -> Page:
         """The changes after the first `position` ones, as far as they are kept."""
         with self._lock:
-            end, kept = self.position, tuple(self._kept)
+            end, kept = self.position, tuple(self._kept or ())
         wanted = max(end - max(position, 0), 0)
         missed = max(wanted - len(kept), 0)
         found = islice(kept, len(kept) - (wanted - missed), None)
@@ -80,7 +82,7 @@ class Journal:
         return iter(self.since().changes)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept or ())
 
     def _redacted(self, key: str, entry: Entry) -> Entry:
         if self._redact is None or entry.value is ABSENT:

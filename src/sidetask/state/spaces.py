@@ -100,12 +100,13 @@ class Hub:
         self.own = Board(self.lock, redact)
         self.entries = self.own.entries
         self.limit = limit
-        self.report = reporter(on_error)
-        self.now = now
+        self.report: Report = reporter(on_error)
+        self.now: Callable[[], float] = now
         self._app = spaces.app
         self._user = spaces.of_user(user)
         self._derivations = Derivations()
-        self._followed: set[str] = set()
+        self._followed: set[str] | None = None
+        self._of_turn: dict[str, None] = {}
         self._listening: dict[tuple[str, Listener], None] = {}
         self._closed = False
 
@@ -122,6 +123,11 @@ class Hub:
 
     def keys(self) -> list[str]:
         return [*self.entries, *self._user.entries, *self._app.entries]
+
+    def take_turn_keys(self) -> list[str]:
+        """The keys of the turn that is over. Noted as they are written: nothing is searched."""
+        noted, self._of_turn = self._of_turn, {}
+        return [key for key in noted if key in self.entries]
 
     def _space(self, key: str) -> Board:
         if key.startswith("app:"):
@@ -144,6 +150,8 @@ class Hub:
             for key, value, origin in writes:
                 space = own if key in self.entries else self._space(key)
                 versions[key] = space.put(key, value, origin, at, fired)
+                if key.startswith("turn:"):
+                    self._of_turn[key] = None
             if self._derivations:
                 self._refresh({key: origin for key, _, origin in writes}, at, fired)
         return versions
@@ -171,12 +179,19 @@ class Hub:
         with self.lock:
             derivation = self._derivations.declare(key, depends_on, fn)
             for each in derivation.depends_on:
-                if self._space(each) is not self.own and each not in self._followed:
-                    self._followed.add(each)
-                    self.listen(each, _Follower(self))
+                if self._space(each) is not self.own:
+                    self._follow(each)
             self._renew(derivation, Origin(), self.now(), fired)
             self._refresh({derivation.key: Origin()}, self.now(), fired)
         fire(fired)
+
+    def _follow(self, key: str) -> None:
+        """Hear of a shared key's changes, once."""
+        if self._followed is None:
+            self._followed = set()
+        if key not in self._followed:
+            self._followed.add(key)
+            self.listen(key, _Follower(self))
 
     def follow(self, change: Change) -> None:
         """A shared key that something here depends on has changed, whoever wrote it."""

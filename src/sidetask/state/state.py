@@ -375,7 +375,9 @@ class State(StateView):
 
     def clear_turn(self) -> None:
         """A turn starts: drop what the last one kept under `turn:`."""
-        self.update({}, delete=self.keys("turn:"))
+        over = self._hub.take_turn_keys()
+        if over:
+            self.update({}, delete=over)
 
     def close(self) -> None:
         """End every watch and action. What is kept can still be read. Twice is fine."""
