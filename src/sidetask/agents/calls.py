@@ -91,6 +91,10 @@ class StepCalls:
             known = ", ".join(schema.name for schema in toolset.schemas) or "none"
             problem = f"There is no tool {call.name!r}. The tools are: {known}."
             return self._answer(call, problem, is_error=True)
+        for check in self._log.conversation.checks:
+            problem = check(call)
+            if problem is not None:
+                return self._answer(call, problem, is_error=True)
         launch = TaskLaunch(
             call=call,
             conversation_id=self._log.conversation.id,

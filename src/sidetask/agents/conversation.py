@@ -1,12 +1,18 @@
 """One conversation as the loop sees it: its history, and what its turns run with."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.ids import CallId, ConversationId
-from sidetask.core.messages import Message, UserMessage
+from sidetask.core.messages import Message, ToolCall, UserMessage
 from sidetask.core.usage import Usage
 from sidetask.models.base import Model
 from sidetask.state.state import State
+
+Check: TypeAlias = Callable[[ToolCall], str | None]
+"""Looks at a call before it becomes a task: None lets it pass, else the model reads why not."""
 
 
 class Conversation:
@@ -14,6 +20,7 @@ class Conversation:
 
     __slots__ = (
         "call_ids",
+        "checks",
         "config",
         "history",
         "id",
@@ -44,6 +51,8 @@ class Conversation:
         self.history: list[Message] = []
         self.call_ids: set[CallId] = set()
         """Every call id of the history. Models repeat themselves; an answer must not."""
+        self.checks: tuple[Check, ...] = ()
+        """Asked in this order; the first that objects answers the call."""
         self.steering: list[UserMessage] = []
         """Messages for the running turn: they join it before its next model call."""
         self.usage = Usage()

@@ -248,6 +248,18 @@ class StepLimitError(TurnError):
         return f"the turn used its {self.max_steps} model calls: raise max_steps, or split the work"
 
 
+class BudgetExceededError(TurnError):
+    """A budget of the turn, of its conversation, or of what invoked it is spent."""
+
+    def __init__(self, spent: str) -> None:
+        super().__init__(spent)
+        self.spent = spent
+        """The limit that was reached, in words: `5 of 5 steps`."""
+
+    def __str__(self) -> str:
+        return f"the budget is spent ({self.spent}): raise it, or start anew"
+
+
 class OutputError(TurnError):
     """The model did not produce the structured output that `output_type` asks for."""
 

@@ -1,0 +1,97 @@
+"""How much may be spent, and what was: tokens, money, model calls, tool calls, seconds.
+
+A budget is a value; a meter counts against it. A meter has a parent: what a sub-agent spends,
+its parent spends too, so one budget holds for a whole family.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+
+from sidetask.core.errors import ConfigurationError
+from sidetask.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Limits of a run, a conversation or a batch. None: no limit.
+
+    Raises:
+        ConfigurationError: A limit is not a number above zero.
+    """
+
+    steps: int | None = None
+    """Model calls."""
+    tokens: int | None = None
+    """Input and output together, cached ones too."""
+    usd: float | None = None
+    tool_calls: int | None = None
+    seconds: float | None = None
+    """From the start of what the budget is for."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            limit = getattr(self, each.name)
+            if limit is not None and not limit > 0:
+                raise ConfigurationError(f"a budget's {each.name} is above 0, not {limit!r}")
+
+
+class Meter:
+    """Counts what is spent against a budget, and hands it on to its parent."""
+
+    __slots__ = ("_now", "_since", "budget", "parent", "steps", "tool_calls", "usage")
+
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        *,
+        parent: "Meter | None" = None,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        """`now` tells seconds; without it the budget's `seconds` are not watched here."""
+        self.budget = budget
+        self.parent = parent
+        self.steps = 0
+        self.tool_calls = 0
+        self.usage = Usage()
+        self._now = now
+        self._since = now() if now is not None else 0.0
+
+    def spend(self, usage: Usage | None = None, *, steps: int = 0, tool_calls: int = 0) -> None:
+        """Note what was consumed, here and in every parent."""
+        meter: Meter | None = self
+        while meter is not None:
+            meter.steps += steps
+            meter.tool_calls += tool_calls
+            if usage is not None:
+                meter.usage = meter.usage + usage
+            meter = meter.parent
+
+    def spent_out(self) -> str | None:
+        """Which limit is reached, here or in a parent, in words: `5 of 5 steps`; None: none."""
+        told = self._own_limit()
+        if told is None and self.parent is not None:
+            return self.parent.spent_out()
+        return told
+
+    def _own_limit(self) -> str | None:
+        budget = self.budget
+        if budget is None:
+            return None
+        tokens = self.usage.input_tokens + self.usage.output_tokens
+        seconds = self._now() - self._since if self._now is not None else 0.0
+        for spent, limit, unit in (
+            (self.steps, budget.steps, "steps"),
+            (tokens, budget.tokens, "tokens"),
+            (self.usage.usd, budget.usd, "USD"),
+            (self.tool_calls, budget.tool_calls, "tool calls"),
+            (seconds, budget.seconds, "seconds"),
+        ):
+            if limit is not None and spent >= limit:
+                return f"{spent:g} of {limit:g} {unit}"
+        return None
+
+
+ambient_meter: ContextVar[Meter | None] = ContextVar("ambient_meter", default=None)
+"""The meter of whatever invoked the code that runs: a batch, a dispatch, a parent's turn. What
+an agent spends while this is set is spent there too."""
