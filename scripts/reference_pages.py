@@ -46,7 +46,8 @@ def events_page(notice: str) -> str:
         "",
         "Read from `sidetask.core.events`; [the guide](../guides/events.md) says how to listen.",
         "A *fact* has a number of its own and is kept; a *live* event is told and not kept. What",
-        "is marked *last* is the one end of its run or task.",
+        "is marked *last* is the one end of its run or task. A *view* is another shape of the event",
+        "that it names, made for those who ask `runtime.on` for its kind; it is no part of `any`.",
     ]
     for base, title in (
         (events.Event, "Every event carries"),
@@ -128,6 +129,8 @@ def _event_row(event: type[events.Event]) -> str:
         if not (event.live and name == "index")
     ]
     marks = ["live" if event.live else "fact", *(["last"] if event.terminal else [])]
+    if event.kind in events.VIEWS:
+        marks = [f"view of `{vars(event)['of'].__name__}`"]
     when = _first_words(event) or _end_of_task(event)
     carries = _cell("<br>".join(own))
     return f"| `{event.kind.value}` `{event.__name__}` | {when} | {', '.join(marks)} | {carries} |"

@@ -9,7 +9,7 @@ terminal event and a history in which every call has its answer.
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, assert_never
 
 from sidetask.agents.calls import StepCalls
@@ -27,7 +27,7 @@ from sidetask.core.events import (
     RunStarted,
     UsageRecorded,
 )
-from sidetask.core.ids import RunId, TaskId, TurnId
+from sidetask.core.ids import RunId, TaskId, TurnId, value
 from sidetask.core.messages import Notification, NotificationMessage, UserMessage
 from sidetask.core.turns import (
     Answered,
@@ -52,7 +52,7 @@ CLEANUP = 5.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnEnd:
     """How a turn ended."""
 

@@ -1,6 +1,5 @@
 """Where a turn writes: messages into the history, and everything that happens into the outbox."""
 
-from dataclasses import dataclass
 from typing import assert_never
 
 from sidetask.agents.conversation import Conversation
@@ -12,7 +11,7 @@ from sidetask.core.events import (
     ToolMessageCommitted,
     UserMessageCommitted,
 )
-from sidetask.core.ids import RunId, TaskId, TurnId
+from sidetask.core.ids import RunId, TaskId, TurnId, value
 from sidetask.core.messages import (
     AssistantMessage,
     Message,
@@ -25,7 +24,7 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.manager import TaskManager
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Surroundings:
     """What turns need of the runtime."""
 

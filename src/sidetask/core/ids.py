@@ -1,6 +1,16 @@
-"""Typed identifiers: plain strings that the type checker keeps apart."""
+"""What everything is made of: typed identifiers, and the classes of small values.
 
-from typing import NewType
+An id is a plain string that the type checker keeps apart from others. A value is frozen for
+type checkers and a plain slots record at run time: every step of a turn makes a dozen of them,
+and one that is frozen at run time takes three to five times as long to make. It also takes four
+times as long to define, when the program starts: a dataclass compiles up to seven methods for
+itself, of which these need `__init__` only. What a user configures (an agent, a policy, limits)
+is an ordinary frozen dataclass.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, NewType, TypeVar, dataclass_transform, overload
 
 ConversationId = NewType("ConversationId", str)
 TurnId = NewType("TurnId", str)
@@ -8,3 +18,48 @@ RunId = NewType("RunId", str)
 TaskId = NewType("TaskId", str)
 CallId = NewType("CallId", str)
 ApprovalId = NewType("ApprovalId", str)
+
+Made = TypeVar("Made")
+
+
+@overload
+def value(made: type[Made], /) -> type[Made]: ...
+@overload
+def value(*, kw_only: bool) -> Callable[[type[Made]], type[Made]]: ...
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value(
+    made: type[Made] | None = None, /, *, kw_only: bool = False
+) -> type[Made] | Callable[[type[Made]], type[Made]]:
+    """Make the class of a value: compared, hashed and shown by its fields; nobody changes it."""
+    if made is None:
+        return lambda made: _make(made, kw_only)
+    return _make(made, kw_only)
+
+
+def _make(made: type[Made], kw_only: bool) -> type[Made]:
+    for name, method in _SHARED.items():
+        if name not in made.__dict__:
+            setattr(made, name, method)
+    return dataclass(slots=True, eq=False, repr=False, kw_only=kw_only)(made)
+
+
+def _eq(self: Any, other: Any) -> bool:
+    if self.__class__ is not other.__class__:
+        return NotImplemented
+    return _contents(self) == _contents(other)
+
+
+def _hash(self: Any) -> int:
+    return hash(_contents(self))
+
+
+def _repr(self: Any) -> str:
+    shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr]
+    return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+def _contents(self: Any) -> tuple[Any, ...]:
+    return tuple([getattr(self, each.name) for each in fields(self) if each.compare])
+
+
+_SHARED = {"__eq__": _eq, "__hash__": _hash, "__repr__": _repr}

@@ -8,26 +8,25 @@ The late result of a background call is no second answer: it is a `Notification`
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import count
 from typing import TypeAlias
 
 from sidetask.core.errors import InvalidInputError
-from sidetask.core.ids import CallId, TaskId
+from sidetask.core.ids import CallId, TaskId, value
 from sidetask.core.jsons import Json, JsonObject, digest
 
 _call_ids = count(1)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     """Plain text."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thinking:
     """What a model thought aloud. Providers that sign it want the signature back."""
 
@@ -35,7 +34,7 @@ class Thinking:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Image:
     """A picture: its bytes, or where to fetch it."""
 
@@ -47,7 +46,7 @@ class Image:
         _one_source(self.data, self.url)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class File:
     """A document: its bytes, or where to fetch it."""
 
@@ -65,7 +64,7 @@ def _one_source(data: bytes | None, url: str | None) -> None:
         raise InvalidInputError("give either data= (bytes) or url=, and not both")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """What a model asked for: a tool's name, and its arguments as the JSON text it wrote."""
 
@@ -110,7 +109,7 @@ UserPart: TypeAlias = Text | Image | File
 AssistantPart: TypeAlias = Text | Thinking | ToolCall
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolResult:
     """The one answer to one tool call."""
 
@@ -131,7 +130,7 @@ _FORGED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Notification:
     """The end of a task that was in the background, told to the model."""
 
@@ -152,7 +151,7 @@ class Notification:
         return f"<{_TAG} task={task} tool={tool} status={status}>\n{content}\n</{_TAG}>"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UserMessage:
     """What a user said."""
 
@@ -163,7 +162,7 @@ class UserMessage:
         return _text(self.parts)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AssistantMessage:
     """What a model replied."""
 
@@ -180,14 +179,14 @@ class AssistantMessage:
         return tuple([part for part in self.parts if isinstance(part, ToolCall)])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolMessage:
     """The answers to the calls of the message before, in the order of the calls."""
 
     results: tuple[ToolResult, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NotificationMessage:
     """Results that became ready together: one message, one turn."""
 

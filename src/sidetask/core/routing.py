@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 
 
 class TaskKind(StrEnum):
@@ -68,7 +69,7 @@ class OnCrash(StrEnum):
     ASK = "ask"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """Whether, and for how long, a call holds up its turn."""
 

@@ -9,13 +9,12 @@ another model call as long as there is one left; after that, the next turn hears
 answer. Replay relies on it.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
-from sidetask.core.ids import CallId
+from sidetask.core.ids import CallId, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Turn:
     """Where a turn stands."""
 
@@ -27,12 +26,12 @@ class Turn:
 # -- what happened -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Begun:
     """The input is part of the history."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replied:
     """The model's reply is part of the history."""
 
@@ -43,7 +42,7 @@ class Replied:
     """The turn cannot end yet: its output is missing."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answered:
     """Every call of the step has its answer."""
 
@@ -58,22 +57,22 @@ TurnEvent: TypeAlias = Begun | Replied | Answered
 # -- what to do --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallModel:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunCalls:
     calls: tuple[CallId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndTurn:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GiveUp:
     """The next model call would be one too many."""
 

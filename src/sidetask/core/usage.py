@@ -1,9 +1,9 @@
 """What model calls consumed."""
 
-from dataclasses import dataclass
+from sidetask.core.ids import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Usage:
     """Tokens, calls and money. Values add up with `+`."""
 
@@ -25,7 +25,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Price:
     """US dollars for a million tokens."""
 

@@ -11,16 +11,15 @@ promises, tested for each by `tests/engines/test_contract.py`:
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
-from sidetask.core.ids import TaskId
+from sidetask.core.ids import TaskId, value
 from sidetask.core.jsons import Json
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JobSpec:
     """One attempt of a task, as values."""
 
@@ -31,7 +30,7 @@ class JobSpec:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Capabilities:
     """What an engine can do beyond running jobs."""
 

@@ -13,15 +13,16 @@ Adapters translate; they decide nothing. What every model promises:
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeAlias
 
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message
 from sidetask.core.usage import Price, Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ToolSchema:
     """A tool as the model is told of it."""
 
@@ -31,7 +32,7 @@ class ToolSchema:
     """A JSON schema of type `object`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ModelRequest:
     """One call of a model."""
 
@@ -43,14 +44,14 @@ class ModelRequest:
     """Passed on as they are: temperature and the like."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextChunk:
     """A piece of text."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ThinkingChunk:
     """A piece of thinking, perhaps with the provider's signature."""
 
@@ -58,7 +59,7 @@ class ThinkingChunk:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallStarted:
     """The model begins to write its `index`-th tool call."""
 
@@ -67,7 +68,7 @@ class CallStarted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallArguments:
     """A piece of the JSON text of a call's arguments."""
 
@@ -75,7 +76,7 @@ class CallArguments:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The reply is complete."""
 

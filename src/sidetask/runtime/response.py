@@ -5,13 +5,13 @@ misses nothing. When the turn has ended, its text deltas are folded into one.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Self
 
 from sidetask.agents.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, ModelStarted, TextDelta
-from sidetask.core.ids import TaskId, TurnId
+from sidetask.core.ids import TaskId, TurnId, value
 from sidetask.core.usage import Usage
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.values import TaskSnapshot
@@ -20,7 +20,7 @@ Cause = Literal["user", "tasks"]
 """Who began a turn: the user, or results that came while the conversation was idle."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Reply:
     """The whole answer of a turn. `str(reply)` is its text."""
 

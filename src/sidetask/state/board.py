@@ -15,11 +15,11 @@ came too late for. What must not be kept is replaced on the way in, by a `redact
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from threading import RLock
 from typing import Protocol, TypeAlias
 
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.state.provenance import Change, Entry, Origin, change_of
 from sidetask.state.values import ABSENT, Kept, freeze
@@ -35,7 +35,7 @@ Redact: TypeAlias = Callable[[str, Json], Json]
 _log = logging.getLogger("sidetask.state")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page:
     """What the journal has to tell to one reader."""
 

@@ -4,10 +4,10 @@ An `Origin` is one writer, and is shared by all its writes; an `Entry` binds it 
 readers get, `Provenance` and `Change`, is made when somebody asks.
 """
 
-from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from sidetask.core.errors import InvalidInputError
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.state.values import ABSENT, Kept
 
@@ -15,7 +15,7 @@ Source = Literal["agent", "fetch", "llm", "tool", "extraction", "host"]
 _SOURCES = frozenset(get_args(Source))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Origin:
     """Who writes."""
 
@@ -49,7 +49,7 @@ class Origin:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Provenance(Origin):
     """Who made one write, and when."""
 
@@ -91,7 +91,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Change:
     """One write, as watchers and the journal tell it."""
 

@@ -15,11 +15,12 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import RLock, get_ident
 from typing import Protocol, Self, TypeAlias
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.state.board import Fired, Listener
 from sidetask.state.provenance import Change
@@ -276,7 +277,7 @@ def reporter(hook: Report | None) -> Report:
 # -- predicates ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Condition:
     """A predicate that says which keys it looks at, so that writes of others cost nothing."""
 

@@ -5,12 +5,12 @@ its registered name, turns a call into a `ToolOutcome`; nothing here is a closur
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
-from sidetask.core.ids import ApprovalId, CallId, ConversationId, RunId, TaskId, TurnId
+from sidetask.core.ids import ApprovalId, CallId, ConversationId, RunId, TaskId, TurnId, value
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import Attachment, ToolCall
@@ -30,7 +30,7 @@ def _nothing() -> Mapping[str, Json]:
     return NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class TaskLaunch:
     """What is started: a registered name with JSON arguments, never a closure."""
 
@@ -48,7 +48,7 @@ class TaskLaunch:
     metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Progress:
     """How far a task is."""
 
@@ -57,7 +57,7 @@ class Progress:
     note: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class TaskSnapshot:
     """A task as it was when the snapshot was asked for. Times are seconds since the epoch."""
 
@@ -91,7 +91,7 @@ class Decision(StrEnum):
     """No longer needed: the task ended, or its arguments were changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Approval:
     """A question to a person, bound to one tool name with one set of arguments."""
 
@@ -113,7 +113,7 @@ class Approval:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completed:
     """The call ended well."""
 
@@ -127,7 +127,7 @@ class Completed:
     metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Errored:
     """The call ended with an error that the model is told of."""
 
@@ -137,7 +137,7 @@ class Errored:
     metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ApprovalRequest:
     """What a person is asked before a call may run, or go on."""
 
@@ -148,14 +148,14 @@ class ApprovalRequest:
     metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApprovalNeeded:
     """Nothing has been done; these approvals are missing."""
 
     requests: tuple[ApprovalRequest, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """A policy denied the call; nothing has been done."""
 
@@ -165,7 +165,7 @@ class Refused:
 ToolOutcome: TypeAlias = Completed | Errored | ApprovalNeeded | Refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Resolution:
     """How a call ended, as the loop and the host get it. It answers each of `call_ids`."""
 
@@ -193,14 +193,14 @@ class Resolution:
 # -- what `wait_for_turn` tells, oldest first ---------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolved:
     """A call that the turn waited for has ended."""
 
     resolution: Resolution
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Detached:
     """The turn no longer waits for this task; its calls are answered by a receipt."""
 
@@ -209,12 +209,12 @@ class Detached:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnSettled:
     """No foreground task of the turn is alive, and nothing is left to tell."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnCancelled:
     """The turn's token was cancelled while it waited."""
 
@@ -225,7 +225,7 @@ TurnUpdate: TypeAlias = Resolved | Detached
 TurnNews: TypeAlias = Resolved | Detached | TurnSettled | TurnCancelled
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoopUpdates:
     """Background results for the next model call, in the order in which they ended.
 
@@ -239,14 +239,14 @@ class LoopUpdates:
         return tuple([item.task_id for item in self.items])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ready:
     """The call was carried out inline."""
 
     resolution: Resolution
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pending:
     """The call became a task."""
 
@@ -257,7 +257,7 @@ class Pending:
 StartResult: TypeAlias = Ready | Pending
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Idle:
     """No task is queued or running. What nobody has taken or decided yet:"""
 

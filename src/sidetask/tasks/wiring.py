@@ -1,8 +1,8 @@
 """The parts of a task manager, put together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from sidetask.core.ids import value
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route
 from sidetask.engines.base import Engine
@@ -19,7 +19,7 @@ from sidetask.tasks.parts.runner import Runner, Work
 from sidetask.tasks.parts.turns import Turns
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parts:
     """Everything that manager and handle share."""
 

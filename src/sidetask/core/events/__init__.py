@@ -7,12 +7,19 @@ from sidetask.core.events.base import (
     LiveEvent,
     fact,
 )
+from sidetask.core.events.guards import (
+    CompactionCircuitOpened,
+    DoomLoopDetected,
+    HistoryCompacted,
+)
+from sidetask.core.events.hosts import ListenerFailed, StateChanged
 from sidetask.core.events.messages import (
     AssistantMessageCommitted,
     NotificationsCommitted,
     ToolMessageCommitted,
     UserMessageCommitted,
 )
+from sidetask.core.events.quota import QuotaHit, QuotaResumed
 from sidetask.core.events.runs import (
     ContextBuilt,
     ModelStarted,
@@ -43,23 +50,49 @@ from sidetask.core.events.tasks import (
     TaskSucceeded,
     TaskTimedOut,
 )
+from sidetask.core.events.views import (
+    VIEWS,
+    ChatFinished,
+    ChatStarted,
+    ChatTextDelta,
+    ChatToolCallArgumentsDelta,
+    ChatToolCallCompleted,
+    ChatToolCallStarted,
+    ToolExecutionFinished,
+    ToolExecutionStarted,
+    view,
+)
 
 __all__ = [
+    "VIEWS",
     "ApprovalDecided",
     "ApprovalRequested",
     "AssistantMessageCommitted",
+    "ChatFinished",
+    "ChatStarted",
+    "ChatTextDelta",
+    "ChatToolCallArgumentsDelta",
+    "ChatToolCallCompleted",
+    "ChatToolCallStarted",
+    "CompactionCircuitOpened",
     "ContextBuilt",
     "ContinueRequested",
+    "DoomLoopDetected",
     "Event",
     "EventKind",
+    "HistoryCompacted",
     "Lagged",
+    "ListenerFailed",
     "LiveEvent",
     "ModelStarted",
     "NotificationsCommitted",
+    "QuotaHit",
+    "QuotaResumed",
     "RunCancelled",
     "RunCompleted",
     "RunFailed",
     "RunStarted",
+    "StateChanged",
     "TaskCancelled",
     "TaskDenied",
     "TaskDetached",
@@ -76,8 +109,11 @@ __all__ = [
     "ToolCallCompleted",
     "ToolCallDelta",
     "ToolCallStarted",
+    "ToolExecutionFinished",
+    "ToolExecutionStarted",
     "ToolMessageCommitted",
     "UsageRecorded",
     "UserMessageCommitted",
     "fact",
+    "view",
 ]

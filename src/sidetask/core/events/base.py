@@ -7,26 +7,22 @@ they are never stored, and what they add up to is part of a later fact.
 Events hold values only: no task objects, no callables, no open files.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeVar, dataclass_transform
 
-from sidetask.core.ids import ConversationId, RunId, TaskId, TurnId
+from sidetask.core.ids import ConversationId, RunId, TaskId, TurnId, value
 
 Made = TypeVar("Made")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def fact(made: type[Made]) -> type[Made]:
-    """Make an event's class: frozen for type checkers, a plain slots record at run time.
-
-    Every step makes several events, and a frozen one takes three times as long to make.
-    """
-    return dataclass(slots=True, kw_only=True)(made)
+    """Make an event's class: a value, all of whose fields are named."""
+    return value(kw_only=True)(made)
 
 
 class EventKind(StrEnum):
-    """The name of each event class; `ANY` stands for all of them in a filter."""
+    """The name of each event class; `ANY` stands for all of them in a filter, views excepted."""
 
     ANY = "any"
     RUN_STARTED = "run_started"
@@ -41,10 +37,17 @@ class EventKind(StrEnum):
     TOOL_CALL_STARTED = "tool_call_started"
     TOOL_CALL_DELTA = "tool_call_delta"
     TOOL_CALL_COMPLETED = "tool_call_completed"
+    TOOL_EXECUTION_STARTED = "tool_execution_started"
+    TOOL_EXECUTION_FINISHED = "tool_execution_finished"
     USER_MESSAGE_COMMITTED = "user_message_committed"
     ASSISTANT_MESSAGE_COMMITTED = "assistant_message_committed"
     TOOL_MESSAGE_COMMITTED = "tool_message_committed"
     NOTIFICATIONS_COMMITTED = "notifications_committed"
+    DOOM_LOOP_DETECTED = "doom_loop_detected"
+    HISTORY_COMPACTED = "history_compacted"
+    COMPACTION_CIRCUIT_OPENED = "compaction_circuit_opened"
+    QUOTA_HIT = "quota_hit"
+    QUOTA_RESUMED = "quota_resumed"
     TASK_QUEUED = "task_queued"
     TASK_STARTED = "task_started"
     TASK_PROGRESSED = "task_progressed"
@@ -57,6 +60,14 @@ class EventKind(StrEnum):
     TASK_TIMED_OUT = "task_timed_out"
     TASK_DENIED = "task_denied"
     CONTINUE_REQUESTED = "continue_requested"
+    STATE_CHANGED = "state_changed"
+    LISTENER_FAILED = "listener_failed"
+    CHAT_STARTED = "chat_started"
+    CHAT_TEXT_DELTA = "chat_text_delta"
+    CHAT_TOOL_CALL_STARTED = "chat_tool_call_started"
+    CHAT_TOOL_CALL_ARGUMENTS_DELTA = "chat_tool_call_arguments_delta"
+    CHAT_TOOL_CALL_COMPLETED = "chat_tool_call_completed"
+    CHAT_FINISHED = "chat_finished"
 
 
 @fact
@@ -101,7 +112,7 @@ class LiveEvent(Event):
 # -- what a reader is told in place of events -------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lagged:
     """Stands in a subscription for events that came faster than they were read."""
 

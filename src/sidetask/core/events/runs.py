@@ -25,6 +25,8 @@ class RunCompleted(Event):
     text: str
     steps: int
     usage: Usage
+    finish_reason: str = ""
+    """Of the last reply, in the provider's words."""
 
 
 @fact
@@ -119,3 +121,5 @@ class UsageRecorded(Event):
     kind = EventKind.USAGE_RECORDED
     usage: Usage
     model: str
+    finish_reason: str = ""
+    """In the provider's words; empty: the reply was cut."""

@@ -92,6 +92,11 @@ class TaskEnded(TaskEvent):
     duration: float
     """Seconds from the first start to the end; 0 if it never started."""
 
+    @property
+    def outcome(self) -> str:
+        """The task's status now: `succeeded`, `failed`, `cancelled`, `timed_out`, `denied`."""
+        return self.kind.value.removeprefix("task_")
+
 
 @fact
 class TaskSucceeded(TaskEnded):

@@ -13,7 +13,7 @@ from typing import cast
 
 from sidetask.core.errors import TaskNotFoundError
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
-from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
+from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId, value
 from sidetask.core.lifecycle import BUSY, TERMINAL, TaskStatus
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DeliveryMode, OnComplete, TaskKind
@@ -23,7 +23,7 @@ from sidetask.tasks.parts.permits import Limits, Ticket
 from sidetask.tasks.values import Progress, Resolution, TaskLaunch
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ending:
     """An end that was asked for and has not happened yet: the work is still stopping."""
 

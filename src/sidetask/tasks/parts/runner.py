@@ -12,11 +12,10 @@ still runs then is *abandoned*: it keeps its permits until it really stops.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
-from sidetask.core.ids import TaskId
+from sidetask.core.ids import TaskId, value
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route
 from sidetask.engines.base import Context, Engine, JobSpec
@@ -37,7 +36,7 @@ from sidetask.tasks.values import (
 Executor: TypeAlias = Callable[[ToolCall, RunContext[Any]], Awaitable[ToolOutcome]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Work:
     """What a registered name stands for in a conversation."""
 
