@@ -1,0 +1,33 @@
+"""What hosts are told besides: changes of the state, and listeners of theirs that failed."""
+
+from sidetask.core.events.base import EventKind, LiveEvent, fact
+from sidetask.core.ids import TaskId
+
+
+@fact
+class StateChanged(LiveEvent):
+    """A key of the conversation's state was written. The value is not told: it may be large, or a
+    secret; `chat.state` has it, and its journal."""
+
+    kind = EventKind.STATE_CHANGED
+    key: str
+    version: int
+    """Of the key: one more with every write."""
+    created: bool
+    deleted: bool
+    source: str
+    """Who wrote: `agent`, `tool`, `host`, ..."""
+    task_id: TaskId | None
+
+
+@fact
+class ListenerFailed(LiveEvent):
+    """A handler given to `runtime.on` raised, or was too slow. Later events still reach it."""
+
+    kind = EventKind.LISTENER_FAILED
+    listener: str
+    """The handler's name."""
+    event_id: str
+    """The event that it was given."""
+    error: str
+    error_type: str
