@@ -287,6 +287,25 @@ class RateLimitedError(ModelError):
         return f"{self.message}{wait}"
 
 
+class QuotaExceededError(ModelError):
+    """The gate of the API key stays closed for longer than a call may wait; nothing was sent."""
+
+    retryable = True
+
+    def __init__(self, key: str, retry_after: float) -> None:
+        super().__init__(key, retry_after)
+        self.key = key
+        """A digest of the API key."""
+        self.retry_after = retry_after
+        """Seconds until the gate opens."""
+
+    def __str__(self) -> str:
+        return (
+            f"the rate limit of this API key opens in {self.retry_after:g} s: try again then, "
+            "use another key, or raise the quota's max_wait"
+        )
+
+
 class ModelUnavailableError(ModelError):
     """The provider failed or could not be reached. A retry may help."""
 

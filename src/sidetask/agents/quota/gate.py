@@ -1,0 +1,215 @@
+"""The gate of one API key: who may call now, and who waits, in which order.
+
+It is open until a provider says *too many*. Then nobody passes before the window's end, which
+only ever moves later. Those who waited pass one by one, foreground before background, each in
+the order of coming. Only the first in line has a timer; whoever leaves the line, through the
+gate or by giving up, wakes the next first.
+
+Agents of several event loops (threads) share a gate: a lock guards it, no wait happens under
+it, and waking crosses loops the safe way.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from threading import Lock
+
+from sidetask.agents.quota.pace import Pace
+from sidetask.core.errors import QuotaExceededError
+from sidetask.tasks.aio.tokens import CancelToken
+
+STAGGER = 0.05
+"""Seconds between two that were parked, when the window has ended."""
+FIRST_BACKOFF = 1.0
+LONGEST_BACKOFF = 120.0
+"""Seconds: a backoff doubles from the first to the longest."""
+_DOUBLINGS = 7
+"""1 s doubled seven times is beyond the longest: further hits need no arithmetic."""
+_ALMOST = 1e-6
+"""Seconds; a timer may fire a rounding error early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateStatus:
+    """A gate as it was at one moment."""
+
+    key: str
+    """The digest of the API key; never the key."""
+    opens_at: float | None
+    """Seconds since the epoch; None: it is open."""
+    hits: int
+    """Times in a row that the provider refused."""
+    waiting: int
+    """Calls in line, background ones included."""
+    waiting_background: int
+
+
+class Waiter:
+    """One call in line."""
+
+    __slots__ = ("_loop", "_sleep", "background", "deadline")
+
+    def __init__(self, *, background: bool, deadline: float) -> None:
+        self.background = background
+        self.deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._sleep: asyncio.Future[None] | None = None
+
+    async def sleep(self, seconds: float | None) -> None:
+        """Sleep until woken, or until `seconds` have passed."""
+        self._sleep = sleep = self._loop.create_future()
+        timer = None if seconds is None else self._loop.call_later(seconds, self.wake)
+        try:
+            await sleep
+        finally:
+            self._sleep = None
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """Wake it; in its own loop's thread."""
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(None)
+
+    def wake_soon(self) -> None:
+        """Wake it, from any thread. A loop that is closed has nobody to wake."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.wake)
+
+
+class Gate:
+    """One key's window, line, and pace."""
+
+    def __init__(self, key: str, now: Callable[[], float]) -> None:
+        self._key = key
+        self._now = now
+        self._lock = Lock()
+        self._front: dict[Waiter, None] = {}  # ordered, and leaving it is cheap
+        self._back: dict[Waiter, None] = {}
+        self._opens_at = 0.0
+        self._next_parked = 0.0
+        self._hits = 0
+        self._last_hit = 0
+        self.requests: Pace | None = None
+        self.tokens: Pace | None = None
+
+    # -- passing -----------------------------------------------------------------------------
+
+    async def enter(
+        self, *, background: bool, max_wait: float, token: CancelToken | None = None
+    ) -> bool:
+        """Pass, now or when it is this call's turn; False: the token was cancelled.
+
+        Raises:
+            QuotaExceededError: It would take longer than `max_wait` seconds.
+        """
+        waiter = Waiter(background=background, deadline=self._now() + max_wait)
+        with self._lock:
+            if not self._front and not self._back and self._try_pass(waiter, parked=False):
+                return True
+            (self._back if background else self._front)[waiter] = None
+        if token is not None:
+            token.listen(waiter.wake)
+        try:
+            return await self._wait_in_line(waiter, token)
+        finally:
+            if token is not None:
+                token.unlisten(waiter.wake)
+            self._leave(waiter)
+
+    async def _wait_in_line(self, waiter: Waiter, token: CancelToken | None) -> bool:
+        while token is None or not token.is_cancelled:
+            with self._lock:
+                first = self._first() is waiter
+                if first and self._try_pass(waiter, parked=True):
+                    return True
+                now, ready = self._now(), self._ready_at(parked=True)
+            if ready > waiter.deadline:
+                raise QuotaExceededError(self._key, ready - now)
+            await waiter.sleep(max(ready - now, _ALMOST) if first else None)
+        return False
+
+    def _try_pass(self, waiter: Waiter, *, parked: bool) -> bool:
+        now = self._now()
+        if self._ready_at(parked=parked) > now + _ALMOST:
+            return False
+        if parked:
+            self._next_parked = now + STAGGER
+        if self.requests is not None:
+            self.requests.take(1, now)
+        return True
+
+    def _ready_at(self, *, parked: bool) -> float:
+        now = self._now()
+        ready = max(self._opens_at, self._next_parked if parked else 0.0)
+        if self.requests is not None:
+            ready = max(ready, self.requests.ready_at(1, now))
+        if self.tokens is not None:
+            ready = max(ready, self.tokens.ready_at(1, now))
+        return ready
+
+    def _first(self) -> Waiter | None:
+        return next(chain(self._front, self._back), None)
+
+    def _leave(self, waiter: Waiter) -> None:
+        with self._lock:
+            (self._back if waiter.background else self._front).pop(waiter, None)
+            first = self._first()
+        if first is not None:
+            first.wake_soon()
+
+    # -- what calls came to ------------------------------------------------------------------
+
+    def hit(self, number: int, ticket: int | None, *, at_least: float, jitter: float) -> float:
+        """The provider refused: hit `number` of all keys. Returns when the gate opens: in the
+        longer of `at_least` seconds and the backoff, of which `jitter` is the part that counts.
+
+        Calls that were under way together are refused together: those that passed before the
+        last hit (their `ticket` is older) may move the window, and count no further.
+        """
+        with self._lock:
+            if ticket is None or ticket >= self._last_hit:
+                self._hits += 1
+                self._last_hit = number
+            backoff = _backoff(self._hits) * jitter
+            self._opens_at = max(self._opens_at, self._now() + max(backoff, at_least))
+            woken = [*self._front, *self._back]
+        for waiter in woken:  # each looks whether it still wants to wait that long
+            waiter.wake_soon()
+        return self._opens_at
+
+    def succeeded(self, ticket: int, tokens: int) -> None:
+        """A call was answered."""
+        with self._lock:
+            if ticket >= self._last_hit:
+                self._hits = 0
+            if self.tokens is not None and tokens:
+                self.tokens.take(tokens, self._now())
+
+    # -- looking -----------------------------------------------------------------------------
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it remembers anything: a window, hits, a line, or a pace."""
+        paced = self.requests is not None or self.tokens is not None
+        return bool(paced or self._hits or self._front or self._back or self.closed_for)
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds until the window ends; 0: it has."""
+        return max(0.0, self._opens_at - self._now())
+
+    def status(self) -> GateStatus:
+        with self._lock:
+            return GateStatus(
+                key=self._key,
+                opens_at=self._opens_at if self.closed_for else None,
+                hits=self._hits,
+                waiting=len(self._front) + len(self._back),
+                waiting_background=len(self._back),
+            )
+
+
+def _backoff(hits: int) -> float:
+    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(max(hits - 1, 0), _DOUBLINGS))

@@ -1,0 +1,134 @@
+"""The gates of all API keys.
+
+One `Quota` serves every agent of the process, whatever runtime it lives in, unless a runtime is
+given its own. Keys are digests: a `Model` tells its `quota_key`, and no secret comes here.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from itertools import count
+
+from sidetask.agents.quota.gate import Gate, GateStatus
+from sidetask.agents.quota.pace import Pace
+from sidetask.core.errors import ConfigurationError
+from sidetask.tasks.aio.clock import SystemClock
+from sidetask.tasks.aio.tokens import CancelToken
+
+MAX_WAIT = 600.0
+"""Seconds that a call waits for its gate at most."""
+MAX_RETRIES = 3
+"""Times that a refused call is sent again, when its turn has come."""
+
+
+class Quota:
+    """Parks the calls of a key after a 429 or a quota error.
+
+    `max_wait` is the longest wait in seconds; `max_retries` how often a refused call is sent
+    again: 0 for a host that retries by itself, whose calls wait at the gate all the same.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float] = SystemClock.now,
+        max_wait: float = MAX_WAIT,
+        max_retries: int = MAX_RETRIES,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if not max_wait >= 0 or max_retries < 0:
+            raise ConfigurationError(
+                f"Quota(max_wait={max_wait!r}, max_retries={max_retries!r}): neither below 0"
+            )
+        self.max_wait = max_wait
+        self.max_retries = max_retries
+        self._now = now
+        self._jitter = jitter
+        self._gates: dict[str, Gate] = {}
+        self._hits = count(1)
+        self._last = 0
+        self._rpm: float | None = None
+        self._tpm: float | None = None
+
+    def pace(self, *, rpm: float | None = None, tpm: float | None = None) -> None:
+        """Keep every key below so many requests and tokens a minute, before a provider objects.
+
+        Raises:
+            ConfigurationError: Not above 0.
+        """
+        for name, limit in (("rpm", rpm), ("tpm", tpm)):
+            if limit is not None and not limit > 0:
+                raise ConfigurationError(f"{name} is above 0, not {limit!r}")
+        self._rpm, self._tpm = rpm, tpm
+        for gate in self._gates.values():
+            self._set_pace(gate)
+
+    async def wait(
+        self, key: str, *, background: bool = False, cancellation: CancelToken | None = None
+    ) -> int | None:
+        """Wait until a call with this key may be sent. Returns a ticket for what the call comes
+        to (`record_hit`, `record_success`); None when the token was cancelled meanwhile.
+
+        Raises:
+            QuotaExceededError: It would take longer than `max_wait`; nothing is to be sent.
+        """
+        gate = self._gate(key) if self._paced else self._gates.get(key)
+        if gate is not None and not await gate.enter(
+            background=background, max_wait=self.max_wait, token=cancellation
+        ):
+            return None
+        return self._last
+
+    def record_hit(
+        self, key: str, retry_after: float | None = None, *, ticket: int | None = None
+    ) -> float:
+        """The provider refused with a 429 or a quota error, and perhaps said for how many
+        seconds. Returns when the gate opens, in seconds since the epoch."""
+        asked = retry_after if retry_after is not None and math.isfinite(retry_after) else 0.0
+        number = next(self._hits)
+        jitter = 0.5 + self._jitter() / 2
+        opens_at = self._gate(key).hit(number, ticket, at_least=asked, jitter=jitter)
+        self._last = number
+        return opens_at
+
+    def record_success(self, key: str, ticket: int, *, tokens: int = 0) -> None:
+        """The provider answered: the next refusal begins with a short backoff again."""
+        gate = self._gates.get(key)
+        if gate is None:
+            return
+        gate.succeeded(ticket, tokens)
+        if not gate.is_needed:
+            self._gates.pop(key, None)
+
+    def closed_for(self, key: str) -> float:
+        """Seconds until the key's window ends; 0: it is open."""
+        gate = self._gates.get(key)
+        return gate.closed_for if gate is not None else 0.0
+
+    def status(self) -> list[GateStatus]:
+        """The gates that are closed, have a line or a pace, or were hit since the last success."""
+        return [gate.status() for gate in tuple(self._gates.values()) if gate.is_needed]
+
+    @property
+    def _paced(self) -> bool:
+        return self._rpm is not None or self._tpm is not None
+
+    def _gate(self, key: str) -> Gate:
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates.setdefault(key, Gate(key, self._now))  # atomic: threads share it
+            self._set_pace(gate)
+        return gate
+
+    def _set_pace(self, gate: Gate) -> None:
+        now = self._now()
+        gate.requests = Pace(self._rpm, now) if self._rpm is not None else None
+        gate.tokens = Pace(self._tpm, now) if self._tpm is not None else None
+
+
+_shared = Quota()
+
+
+def process_quota() -> Quota:
+    """The one that all runtimes of this process share."""
+    return _shared
