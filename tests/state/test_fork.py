@@ -25,6 +25,16 @@ def test_what_a_fork_writes_is_its_own_until_it_commits() -> None:
     assert state.snapshot() == {"a": 10, "new": 4, "app:c": 30}
 
 
+def test_a_commit_leaves_out_what_was_only_for_the_fork() -> None:
+    state = State()
+    state.set("input", "mine")
+    fork = state.fork()
+    fork.update({"input": "a draft", "kept": 1})
+    fork.commit(without=("input", "never written"))
+    assert state.snapshot() == {"input": "mine", "kept": 1}
+    assert state.version("input") == 1
+
+
 def test_a_discarded_fork_leaves_nothing() -> None:
     state = State()
     state.set("a", 1)

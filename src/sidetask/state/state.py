@@ -11,7 +11,7 @@ adds what concerns the conversation as a whole.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
@@ -94,6 +94,10 @@ class StateView:
         """One more with every write of the key, and never the same again; 0 if there is none."""
         entry = self._keys.exact(key)
         return 0 if entry is None else entry.version
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that dates the writes."""
+        return self._keys.now()
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -295,8 +299,9 @@ class Fork(StateView):
         self._overlay = Overlay(base._keys)  # noqa: SLF001 - a fork is a view of the same keys
         super().__init__(self._overlay, base._origin)  # noqa: SLF001
 
-    def commit(self) -> None:
+    def commit(self, *, without: Collection[str] = ()) -> None:
         """Write everything to the base in one step; of two writers of a key the last one wins.
+        What was written to the keys `without` is forgotten.
 
         Raises:
             StateClosedError: The fork was committed or discarded.
@@ -305,7 +310,8 @@ class Fork(StateView):
         fired: Fired = []
         with self._overlay.lock:
             self._overlay.check_open()
-            self._base._land(self._overlay.writes(), fired)  # noqa: SLF001
+            writes = [write for write in self._overlay.writes() if write[0] not in without]
+            self._base._land(writes, fired)  # noqa: SLF001
             self._overlay.close()
         fire(fired)
 
