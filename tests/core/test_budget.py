@@ -43,6 +43,33 @@ def test_a_childs_spending_is_its_parents_too() -> None:
     assert first.spent_out() == second.spent_out() == "3 of 3 steps"
 
 
+def test_only_what_is_about_to_be_spent_is_forbidden_by_its_limit() -> None:
+    meter = Meter(Budget(steps=2, tool_calls=3))
+    meter.spend(steps=2, tool_calls=1)
+    assert meter.over(steps=1) == "2 of 2 steps"
+    assert meter.over(tool_calls=2) is None
+    assert meter.over(tool_calls=3) == "1 of 3 tool calls"
+    assert meter.over() is None
+
+
+def test_tokens_money_and_seconds_forbid_everything_once_they_are_reached() -> None:
+    meter = Meter(Budget(tokens=1_000))
+    meter.spend(Usage(input_tokens=1_500))
+    assert meter.over() == meter.over(steps=1) == "1,500 of 1,000 tokens"
+
+
+def test_the_seconds_left_are_those_of_the_first_limit_in_the_family() -> None:
+    now = 100.0
+    parent = Meter(Budget(seconds=5), now=lambda: now)
+    child = Meter(Budget(seconds=60), parent=parent, now=lambda: now)
+    assert Meter(Budget(steps=1), now=lambda: now).seconds_left() is None
+    assert child.seconds_left() == 5.0
+    now = 103.0
+    assert child.seconds_left() == 2.0
+    now = 109.0
+    assert (child.seconds_left(), child.over()) == (0.0, "9 of 5 seconds")
+
+
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
 def test_a_limit_that_is_not_above_zero_is_refused(limit: float) -> None:
     with pytest.raises(ConfigurationError, match="seconds"):

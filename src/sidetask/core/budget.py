@@ -69,27 +69,56 @@ class Meter:
 
     def spent_out(self) -> str | None:
         """Which limit is reached, here or in a parent, in words: `5 of 5 steps`; None: none."""
-        told = self._own_limit()
-        if told is None and self.parent is not None:
-            return self.parent.spent_out()
-        return told
+        return self.over(steps=1, tool_calls=1)
 
-    def _own_limit(self) -> str | None:
+    def over(self, *, steps: int = 0, tool_calls: int = 0) -> str | None:
+        """Which limit forbids to spend so many more steps and tool calls, here or in a parent.
+
+        Tokens, money and seconds are not known beforehand: they forbid once they are reached.
+        """
+        meter: Meter | None = self
+        while meter is not None:
+            told = meter._own_limit(steps, tool_calls)
+            if told is not None:
+                return told
+            meter = meter.parent
+        return None
+
+    def seconds_left(self) -> float | None:
+        """Until the first `seconds` here or in a parent are over; None: none are watched."""
+        left: float | None = None
+        meter: Meter | None = self
+        while meter is not None:
+            limit = meter.budget.seconds if meter.budget is not None else None
+            if limit is not None and meter._now is not None:
+                own = max(0.0, meter._since + limit - meter._now())
+                left = own if left is None else min(left, own)
+            meter = meter.parent
+        return left
+
+    def _own_limit(self, steps: int, tool_calls: int) -> str | None:
         budget = self.budget
         if budget is None:
             return None
+        if budget.steps is not None and steps and self.steps + steps > budget.steps:
+            return f"{self.steps} of {budget.steps} steps"
+        calls = budget.tool_calls
+        if calls is not None and tool_calls and self.tool_calls + tool_calls > calls:
+            return f"{self.tool_calls} of {calls} tool calls"
         tokens = self.usage.input_tokens + self.usage.output_tokens
         seconds = self._now() - self._since if self._now is not None else 0.0
         for spent, limit, unit in (
-            (self.steps, budget.steps, "steps"),
             (tokens, budget.tokens, "tokens"),
             (self.usage.usd, budget.usd, "USD"),
-            (self.tool_calls, budget.tool_calls, "tool calls"),
             (seconds, budget.seconds, "seconds"),
         ):
             if limit is not None and spent >= limit:
-                return f"{spent:g} of {limit:g} {unit}"
+                return f"{_told(spent)} of {_told(limit)} {unit}"
         return None
+
+
+def _told(amount: float) -> str:
+    return f"{amount:,}" if isinstance(amount, int) else f"{amount:.4g}"
 
 
 ambient_meter: ContextVar[Meter | None] = ContextVar("ambient_meter", default=None)

@@ -327,6 +327,22 @@ class BudgetExceededError(TurnError):
         return f"the budget is spent ({self.spent}): raise it, or start anew"
 
 
+class DoomLoopError(TurnError):
+    """The model repeated itself, was told, and went on."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+        """The tools of the row that repeats; one name: the same call."""
+
+    def __str__(self) -> str:
+        row = ", ".join(self.names)
+        return (
+            f"the model went on calling {row} with the same arguments: see what it is missing, or"
+            " give a tool that may repeat TaskPolicy(repeatable=True)"
+        )
+
+
 class OutputError(TurnError):
     """The model did not produce the structured output that `output_type` asks for."""
 

@@ -144,6 +144,8 @@ class TaskPolicy:
     """Runs alone among the foreground calls of its turn."""
     journal: bool = True
     """False for cheap pure tools: a durable engine does not record it."""
+    repeatable: bool = False
+    """The same call again and again is no doom loop: for tools that poll or wait."""
     control: bool = False
     """Takes no permit: for tools that look after other tasks and must not queue behind them."""
 
