@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from enum import EnumType
 from types import NoneType, UnionType
 from typing import Any, NewType, Union, cast, get_args, get_origin
 
@@ -18,6 +19,8 @@ from sidetask.core.codec import (
     event_to_json,
     message_from_json,
     message_to_json,
+    value_from_json,
+    value_to_json,
 )
 from sidetask.core.errors import CodecError
 from sidetask.core.events import (
@@ -30,6 +33,7 @@ from sidetask.core.events import (
     fact,
 )
 from sidetask.core.ids import CallId, ConversationId, TaskId
+from sidetask.core.jsons import Json
 from sidetask.core.messages import (
     AssistantMessage,
     File,
@@ -40,6 +44,8 @@ from sidetask.core.messages import (
     ToolCall,
     UserMessage,
 )
+from sidetask.core.routing import TaskPolicy, detach_after
+from sidetask.tasks.values import Approval, Resolution, TaskLaunch
 
 # -- values of every class, made from its fields -----------------------------------------
 
@@ -65,12 +71,16 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return values(hint.__supertype__)
     if hint in plain:
         return plain[hint]
+    if hint == Json:
+        return free
     if get_origin(hint) is tuple:
         return st.lists(values(get_args(hint)[0]), max_size=3).map(tuple)
     if get_origin(hint) is Mapping:
         return st.dictionaries(st.text(), free, max_size=3)
     if get_origin(hint) in (Union, UnionType):
         return st.one_of([values(member) for member in get_args(hint)])
+    if isinstance(hint, EnumType):
+        return st.sampled_from(list(cast("Any", hint)))
     assert is_dataclass(hint), f"say here how to make a {hint}"
     made = st.fixed_dictionaries({field.name: values(field.type) for field in fields(hint)})
     if hint in (Image, File):  # they take one source and not two
@@ -299,3 +309,37 @@ def test_an_error_does_not_tell_what_was_said() -> None:
     with pytest.raises(CodecError) as caught:
         message_to_json(UserMessage((Text(secret),)))
     assert "password" not in str(caught.value)
+
+
+# -- values of other layers ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Resolution, Approval])
+def test_every_value_that_a_task_leaves_behind_comes_back_as_it_was(kind: type) -> None:
+    @settings(max_examples=15, deadline=None)
+    @given(value=values(kind))
+    def check(value: object) -> None:
+        assert value_from_json(kind, through_text(value_to_json(kind, value))) == value
+
+    check()
+
+
+def test_a_launch_comes_back_as_it_was() -> None:
+    launch = TaskLaunch(
+        call=ToolCall.make("crawl", {"url": "a.com"}, id="call-1"),
+        conversation_id=ConversationId("c"),
+        route=detach_after(5),
+        policy=TaskPolicy(on_complete="notify", on_interrupt="keep", timeout=3.0),
+        metadata={"a": [1, None]},
+    )
+    assert value_from_json(TaskLaunch, through_text(value_to_json(TaskLaunch, launch))) == launch
+
+
+def test_a_bad_number_is_refused_however_often_good_ones_were_written() -> None:
+    for _ in range(2):
+        assert event_to_json(ended)["duration"] == 0.25
+        with pytest.raises(CodecError, match="duration"):
+            event_to_json(replace(ended, duration=float("nan")))
+        with pytest.raises(CodecError, match="seq"):
+            event_to_json(replace(ended, seq=True))

@@ -1,4 +1,4 @@
-"""Messages and events as JSON: what a store keeps and a server sends.
+"""Messages, events and other values as JSON: what a store keeps and a server sends.
 
 The written form follows from the dataclasses, field by field; only the words that stand for
 a class (`kind` of an event, `type` of a message or part) are named here and never change.
@@ -16,14 +16,17 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from math import isfinite
+from operator import attrgetter
 from types import MappingProxyType, NoneType, UnionType
-from typing import Any, NewType, TypeAlias, Union, cast, get_args, get_origin
+from typing import Any, Literal, NewType, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 from sidetask.core import events, messages
 from sidetask.core.errors import CodecError
 from sidetask.core.events import Event
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message
+
+T = TypeVar("T")
 
 VERSION = 1
 _MAX_DEPTH = 100  # of free JSON; a value that contains itself ends here too
@@ -58,7 +61,7 @@ def message_to_json(message: Message) -> dict[str, Json]:
     Raises:
         CodecError: It holds something that is not what its fields declare.
     """
-    return {"v": VERSION, **_MESSAGE.write(message)}
+    return _versioned(_MESSAGE.write(message))
 
 
 def message_from_json(data: JsonObject) -> Message:
@@ -76,7 +79,7 @@ def event_to_json(event: Event) -> dict[str, Json]:
     Raises:
         CodecError: It holds something that is not what its fields declare.
     """
-    return {"v": VERSION, **_EVENT.write(event)}
+    return _versioned(_EVENT.write(event))
 
 
 def event_from_json(data: JsonObject) -> Event:
@@ -86,6 +89,29 @@ def event_from_json(data: JsonObject) -> Event:
         CodecError: The data is corrupt, of a newer version, or of an unknown kind.
     """
     return _EVENT.read(_checked(data))
+
+
+def value_to_json(kind: type[T], value: T) -> dict[str, Json]:
+    """Return a dataclass of this very `kind` as values that `json.dumps` takes.
+
+    Raises:
+        CodecError: It holds something that is not what its fields declare.
+    """
+    return _versioned(_shape(kind).write(value))
+
+
+def value_from_json(kind: type[T], data: JsonObject) -> T:
+    """Return the value that `value_to_json` wrote.
+
+    Raises:
+        CodecError: The data is corrupt, of a newer version, or of another kind.
+    """
+    return _shape(kind).read(_checked(data))
+
+
+def _versioned(written: dict[str, Any]) -> dict[str, Json]:
+    written["v"] = VERSION
+    return written
 
 
 def _checked(data: Any) -> Any:
@@ -139,13 +165,29 @@ def _record(kind: type[Any]) -> _Shape:
     table = fields(kind)
     parts = [(part.name, f"{kind.__name__}.{part.name}", _shape(part.type)) for part in table]
     required = [part.name for part in table if part.default is part.default_factory is MISSING]
+    scalars = [part for part in parts if part[2] in _PLAIN]
+    inner = [part for part in parts if part[2] not in _PLAIN]
+    names = tuple([name for name, _, _ in scalars])
+    take = attrgetter(*names, "__class__", "__class__")  # of two names or more it gives a tuple
+    # Checking scalars one by one would cost more than all else. Which types they may have at the
+    # same time is learnt: the value is the places of its floats, which may not be finite.
+    learnt: dict[tuple[type, ...], tuple[int, ...]] = {}
 
     def write(value: Any) -> dict[str, Any]:
         if type(value) is not kind:
             raise _unexpected(kind.__name__, value)
-        return {
-            name: _within(place, shape.write, getattr(value, name)) for name, place, shape in parts
-        }
+        found = take(value)
+        types = tuple(map(type, found))
+        floats = learnt.get(types)
+        if floats is None or not all(map(isfinite, [found[at] for at in floats])):
+            for name, place, shape in scalars:
+                _within(place, shape.write, getattr(value, name))
+            if _EXACT.issuperset(types[:-2]):
+                learnt[types] = tuple([at for at, each in enumerate(types) if each is float])
+        written = dict(zip(names, found, strict=False))
+        for name, place, shape in inner:
+            written[name] = _within(place, shape.write, getattr(value, name))
+        return written
 
     def read(data: Any) -> Any:
         missing = [name for name in required if name not in _expect(data, Mapping)]
@@ -162,19 +204,15 @@ def _record(kind: type[Any]) -> _Shape:
 
 
 def _union(members: Sequence[Any]) -> _Shape:
-    """One type or None, or one of several classes, told apart by `type`."""
-    kinds = [member for member in members if member is not NoneType]
+    """One type or None, or one of several classes, told apart by `type`. The words that stand
+    beside an enum are its members'."""
+    kinds = [kind for kind in members if kind is not NoneType and get_origin(kind) is not Literal]
     inner = (
         _shape(kinds[0])
         if len(kinds) == 1
         else _tagged("type", {TYPES[kind]: kind for kind in kinds})
     )
-    if len(kinds) == len(members):
-        return inner
-    return _Shape(
-        lambda value: None if value is None else inner.write(value),
-        lambda data: None if data is None else inner.read(data),
-    )
+    return _optional(inner) if NoneType in members else inner
 
 
 def _tagged(name: str, kinds: Mapping[str, type[Any]]) -> _Shape:
@@ -185,7 +223,9 @@ def _tagged(name: str, kinds: Mapping[str, type[Any]]) -> _Shape:
         word = words.get(cast("type[Any]", type(value)))
         if word is None:
             raise _unexpected(" or ".join(words.values()), value)
-        return {name: word, **_shape(kinds[word]).write(value)}
+        written = _shape(kinds[word]).write(value)
+        written[name] = word
+        return written
 
     def read(data: Any) -> Any:
         word = _expect(_expect(data, Mapping).get(name), str)
@@ -246,5 +286,25 @@ _SCALARS: dict[Any, _Shape] = {
         lambda data: b64decode(_expect(data, str), validate=True),
     ),
 }
+_SCALARS[Json] = _both(_free)
+
+
+def _same(shape: _Shape) -> _Shape:
+    return shape
+
+
+@cache
+def _optional(inner: _Shape) -> _Shape:
+    return _Shape(
+        lambda value: None if value is None else inner.write(value),
+        lambda data: None if data is None else inner.read(data),
+    )
+
+
+_EXACT = frozenset({str, int, float, bool, NoneType})
+_PLAIN = frozenset(
+    {made(_SCALARS[hint]) for hint in _EXACT - {NoneType} for made in (_same, _optional)}
+)
+"""The shapes that write what they are given."""
 _MESSAGE = _shape(Message)
 _EVENT = _tagged("kind", EVENTS)
