@@ -116,7 +116,7 @@ async def test_a_model_that_falls_silent_has_stalled(clock: VirtualClock, begun:
 
 async def test_patience_is_for_the_start_and_for_each_piece(clock: VirtualClock) -> None:
     class Slow:
-        name, price = "slow", None
+        name, quota_key, price = "slow", "slow", None
 
         @asynccontextmanager
         async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Chunk], None]:
@@ -153,7 +153,7 @@ async def test_what_comes_after_the_end_of_a_reply_is_no_matter() -> None:
 
 async def test_a_whole_reply_whose_connection_closes_badly_is_whole() -> None:
     class Rough:
-        name, price = "rough", None
+        name, quota_key, price = "rough", "rough", None
 
         @asynccontextmanager
         async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Chunk], None]:

@@ -10,6 +10,7 @@ from tests.runtime.harness import assert_valid, beside
 from sidetask import Agent, tool
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd, TurnRun
+from sidetask.agents.quota import Quota
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.ids import ConversationId, TaskId, TurnId
@@ -45,7 +46,7 @@ class Bench:
         self.outbox = Outbox(store, SystemClock())
         self.kinds: list[str] = []
         self.outbox.everything.tap(lambda event: self.kinds.append(str(event.kind)))
-        around = Surroundings(manager, store, self.outbox)
+        around = Surroundings(manager, store, self.outbox, Quota())
         self.run = TurnRun(around, self.conversation, TurnId("t"), self.token)
 
     async def go(self) -> TurnEnd:

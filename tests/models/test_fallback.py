@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -145,3 +146,37 @@ def test_a_chain_tells_of_itself_what_holds_for_all_of_it() -> None:
 def test_a_chain_of_nobody_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         FallbackModel()
+
+
+class Gates:
+    """Gates that a test opens and closes."""
+
+    def __init__(self, **closed: float) -> None:
+        self.closed = closed
+
+    def closed_for(self, key: str) -> float:
+        return self.closed.get(key, 0.0)
+
+    def record_hit(self, key: str, retry_after: float | None = None) -> float:
+        self.closed[key] = retry_after or 1.0
+        return 0.0
+
+
+async def first_word(chain: FallbackModel, gates: Gates) -> str:
+    async with chain.stream(replace(ASKED, gates=gates)) as chunks:
+        async for chunk in chunks:
+            assert isinstance(chunk, TextChunk)
+            return chunk.text
+    raise AssertionError
+
+
+async def test_one_that_is_parked_is_passed_over_and_asked_when_its_gate_opens() -> None:
+    one = ScriptedModel(LIMITED, "one", name="one")
+    chain = FallbackModel(one, ScriptedModel("two", name="two", loop=True))
+    gates = Gates()
+    assert await first_word(chain, gates) == "two"
+    assert gates.closed == {"one": 7.0}
+    assert await first_word(chain, gates) == "two"
+    assert one.calls == 1
+    gates.closed.clear()
+    assert await first_word(chain, gates) == "one"

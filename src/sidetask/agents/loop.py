@@ -14,8 +14,9 @@ from typing import Literal, assert_never
 
 from sidetask.agents.calls import StepCalls
 from sidetask.agents.conversation import Conversation
+from sidetask.agents.gated import GatedReader
 from sidetask.agents.output import TurnOutput
-from sidetask.agents.reply import NEWS, Draft, ReplyReader
+from sidetask.agents.reply import NEWS, Draft
 from sidetask.agents.turn_log import Surroundings, TurnLog
 from sidetask.core.errors import StepLimitError, TurnCancelledError
 from sidetask.core.events import (
@@ -75,7 +76,7 @@ class TurnRun:
         self._conversation = conversation
         self._token = token
         self._log = TurnLog(around, conversation, turn_id)
-        self._reader = ReplyReader(self._log, token)
+        self._reader = GatedReader(self._log, token, around.quota)
         self._output = TurnOutput(conversation.toolset.output)
         self._turn = Turn(conversation.config.max_steps)
         self._draft: Draft | None = None
@@ -103,6 +104,7 @@ class TurnRun:
             asyncio.CancelledError: The asyncio task was cancelled. The turn is closed first, and
                 `end` is set.
         """
+        self._reader.background = cause != "user"
         self._log.fact(RunStarted, cause=cause, task_ids=task_ids)
         try:
             await self._drive(message)
@@ -167,6 +169,7 @@ class TurnRun:
             messages=conversation.history,
             tools=conversation.toolset.schemas,
             settings=conversation.config.settings,
+            gates=self._reader.quota,
         )
         self._log.fact(ContextBuilt, step=step, messages=len(conversation.history))
         self._log.fact(ModelStarted, step=step, model=conversation.model.name)

@@ -60,6 +60,11 @@ class Draft:
     def usage(self) -> Usage:
         return self.finished.usage if self.finished is not None else Usage(requests=1)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the reply was handed on."""
+        return bool(self._parts or self._pieces or self._calls)
+
     def message(self) -> AssistantMessage | None:
         """What has come, whole or partial; None if that is nothing.
 

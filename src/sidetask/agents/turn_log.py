@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from sidetask.agents.conversation import Conversation
+from sidetask.agents.quota import Quota
 from sidetask.core.events import (
     AssistantMessageCommitted,
     Event,
@@ -31,6 +32,7 @@ class Surroundings:
     manager: TaskManager
     store: Store
     outbox: Outbox
+    quota: Quota
 
 
 class TurnLog:

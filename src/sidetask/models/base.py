@@ -32,6 +32,18 @@ class ToolSchema:
     """A JSON schema of type `object`."""
 
 
+class RateGates(Protocol):
+    """The gates of the API keys, for a model that asks others: those park and pass elsewhere."""
+
+    def closed_for(self, key: str) -> float:
+        """Seconds until calls with this `quota_key` may be sent again; 0: now."""
+        ...
+
+    def record_hit(self, key: str, retry_after: float | None = None) -> float:
+        """The provider refused a call with this key."""
+        ...
+
+
 @value(kw_only=True)
 class ModelRequest:
     """One call of a model."""
@@ -42,6 +54,8 @@ class ModelRequest:
     tools: tuple[ToolSchema, ...] = ()
     settings: JsonObject = field(default_factory=dict[str, Json])
     """Passed on as they are: temperature and the like."""
+    gates: RateGates | None = None
+    """For models that choose among others; whoever sends has waited at this model's own."""
 
 
 @value

@@ -2,6 +2,7 @@
 
 A model is given up only while nothing of its reply was handed on: what the user has seen is
 not taken back. And only for an error that another model, or another key, may not have.
+A model whose key is parked at its gate is passed over until the gate is open again.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from sidetask.core.errors import (
     IncompleteResponseError,
     ModelError,
     ModelStalledError,
+    RateLimitedError,
 )
 from sidetask.core.usage import Price
 from sidetask.models.base import Chunk, Model, ModelRequest
@@ -66,10 +68,15 @@ class FallbackModel:
     async def _first_that_answers(
         self, request: ModelRequest, stack: AsyncExitStack
     ) -> AsyncIterator[Chunk]:
+        gates = request.gates
         for model in self.models[:-1]:
+            if gates is not None and gates.closed_for(model.quota_key):
+                continue  # its key is parked; the next one's may not be
             try:
                 return await self._asked(model, request, stack)
             except ModelError as error:
+                if isinstance(error, RateLimitedError) and gates is not None:
+                    gates.record_hit(model.quota_key, error.retry_after)
                 if not error.retryable:
                     raise
                 await stack.aclose()

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig, ToolLike
 from sidetask.agents.conversation import Conversation
+from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.task_tools import task_tools
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.agents.turn_log import Surroundings
@@ -61,6 +62,7 @@ class Runtime:
         limits: Limits | None = None,
         routing: RoutingPolicy | None = None,
         clock: Clock | None = None,
+        quota: Quota | None = None,
         max_auto_turns: int = MAX_AUTO_TURNS,
     ) -> None:
         self._agents = _by_name(agents)
@@ -70,8 +72,12 @@ class Runtime:
         self._store = _open_store(store)
         self._owns_store = isinstance(store, str)
         self._outbox = Outbox(self._store, clock or SystemClock())
+        self.quota = quota or (process_quota() if clock is None else Quota(now=clock.now))
+        """The gates of the API keys: shared by all runtimes of the process, unless given."""
+        if limits is not None and (limits.rpm is not None or limits.tpm is not None):
+            self.quota.pace(rpm=limits.rpm, tpm=limits.tpm)
         self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
-        self._around = Surroundings(self._manager, self._store, self._outbox)
+        self._around = Surroundings(self._manager, self._store, self._outbox, self.quota)
         self._task_tools = task_tools(self._manager)
         self._spaces = SharedSpaces()
         self._routed = routing is not None

@@ -42,7 +42,8 @@ class Quota:
             )
         self.max_wait = max_wait
         self.max_retries = max_retries
-        self._now = now
+        self.now = now
+        """Seconds since the epoch."""
         self._jitter = jitter
         self._gates: dict[str, Gate] = {}
         self._hits = count(1)
@@ -109,6 +110,11 @@ class Quota:
         """The gates that are closed, have a line or a pace, or were hit since the last success."""
         return [gate.status() for gate in tuple(self._gates.values()) if gate.is_needed]
 
+    def status_of(self, key: str) -> GateStatus | None:
+        """One key's gate; None: nothing is remembered of it."""
+        gate = self._gates.get(key)
+        return gate.status() if gate is not None else None
+
     @property
     def _paced(self) -> bool:
         return self._rpm is not None or self._tpm is not None
@@ -116,12 +122,12 @@ class Quota:
     def _gate(self, key: str) -> Gate:
         gate = self._gates.get(key)
         if gate is None:
-            gate = self._gates.setdefault(key, Gate(key, self._now))  # atomic: threads share it
+            gate = self._gates.setdefault(key, Gate(key, self.now))  # atomic: threads share it
             self._set_pace(gate)
         return gate
 
     def _set_pace(self, gate: Gate) -> None:
-        now = self._now()
+        now = self.now()
         gate.requests = Pace(self._rpm, now) if self._rpm is not None else None
         gate.tokens = Pace(self._tpm, now) if self._tpm is not None else None
 

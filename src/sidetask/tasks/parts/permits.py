@@ -37,6 +37,11 @@ class Limits:
     approval_age: float | None = None
     """Seconds after which an open approval expires, which denies it."""
 
+    rpm: float | None = None
+    """Model calls a minute with one API key, in the whole process."""
+    tpm: float | None = None
+    """Tokens a minute with one API key, in the whole process."""
+
     def __post_init__(self) -> None:
         for name in ("step", "conversation", "total", "queued", "undelivered"):
             value = getattr(self, name)

@@ -1,0 +1,170 @@
+"""Agents at the gate of their key: who is parked, who goes on, what is sent twice."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sidetask import Agent, background, tool
+from sidetask.agents.quota import Quota
+from sidetask.core.errors import QuotaExceededError, RateLimitedError, TurnCancelledError
+from sidetask.models.scripted import Script, call, reply
+from sidetask.tasks.parts.permits import Limits
+from sidetask.testing import ScriptedModel, VirtualClock, running_runtime
+from tests.runtime.harness import beside, settle, talking
+
+LIMITED = RateLimitedError("slow down", 30.0)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Times:
+    """A reply that notes when it was asked for."""
+
+    def __init__(self, *answers: Script) -> None:
+        self._answers = list(answers)
+        self.times: list[float] = []
+
+    def __call__(self, _: object) -> Any:
+        self.times.append(now())
+        return self._answers.pop(0) if self._answers else "fine"
+
+
+async def test_a_refused_call_is_sent_again_when_the_window_is_over() -> None:
+    asked = Times(LIMITED)
+    async with talking(asked, asked) as talk:
+        assert (await talk.chat.ask("hi")).text == "fine"
+        assert asked.times == pytest.approx([0, 30])
+        assert talk.runtime.quota.status() == []
+        hit, resumed = [e for e in talk.events if e.kind in ("quota_hit", "quota_resumed")]
+        assert (hit.wait, hit.hits, resumed.waited) == pytest.approx((30, 1, 30))  # type: ignore[attr-defined]
+
+
+async def test_a_hundred_agents_on_one_key_send_nothing_before_the_window_ends() -> None:
+    asked = Times(LIMITED)
+    model, other = ScriptedModel(asked, loop=True), ScriptedModel("other", name="other")
+    async with running_runtime() as runtime:
+        first = await runtime.open(Agent(model))
+        begun = await beside(first.ask("hi"))
+        chats = [await runtime.open(Agent(model)) for _ in range(100)]
+        replies = [await beside(chat.ask("hi")) for chat in chats]
+        elsewhere = await runtime.open(Agent(other))
+        assert (await elsewhere.ask("hi")).text == "other"
+        assert now() < 1
+        assert [each.waiting for each in runtime.quota.status()] == [101]
+        for each in (begun, *replies):
+            assert (await each).text == "fine"
+        for chat in runtime.live_agents:
+            await chat.shutdown()
+    sent = asked.times[1:]
+    assert len(sent) == 101
+    assert sent[0] == pytest.approx(30)
+    assert len(set(sent)) == 101
+
+
+async def test_a_turn_that_nobody_asked_for_waits_behind_those_that_somebody_did() -> None:
+    asked: list[str] = []
+
+    def answer(who: str) -> Any:
+        return lambda _: asked.append(who) or "fine"  # type: ignore[func-returns-value]
+
+    async def later() -> str:
+        await asyncio.sleep(1)
+        return "done"
+
+    script = [call("later"), "started", answer("wake-up")]
+    async with talking(*script, tools=[tool(route=background())(later)]) as talk:
+        user = await talk.runtime.open(Agent(ScriptedModel(answer("user"))))
+        await talk.chat.ask("go")
+        talk.runtime.quota.record_hit("scripted", 30)
+        await asyncio.sleep(2)  # the result is there, and its turn is in line
+        asking = await beside(user.ask("hi"))
+        await asking
+        await talk.chat.wait_for_idle()
+        await user.shutdown()
+    assert asked == ["user", "wake-up"]
+
+
+async def test_a_refusal_in_mid_stream_parks_the_key_and_tells_no_text_twice() -> None:
+    async with talking(reply("Half of ", LIMITED), "the whole") as talk:
+        response = await talk.chat.chat("hi")
+        with pytest.raises(RateLimitedError):
+            await response
+        assert response.text == "Half of "
+        assert talk.runtime.quota.closed_for("scripted") == pytest.approx(30)
+        assert (await talk.chat.ask("go on")).text == "the whole"
+        assert now() == pytest.approx(30)
+        assert [e.text for e in talk.events if e.kind == "text_delta"] == ["Half of ", "the whole"]  # type: ignore[attr-defined]
+
+
+async def test_a_host_that_retries_by_itself_gets_the_error_and_the_gate(
+    clock: VirtualClock,
+) -> None:
+    quota = Quota(now=clock.now, max_retries=0)
+    async with talking(LIMITED, "fine", runtime={"quota": quota}) as talk:
+        with pytest.raises(RateLimitedError):
+            await talk.chat.ask("hi")
+        assert (await talk.chat.ask("hi")).text == "fine"
+        assert now() == pytest.approx(30)
+
+
+async def test_retries_end_and_the_error_tells_when_to_come_back() -> None:
+    async with talking(*[LIMITED] * 4) as talk:
+        with pytest.raises(RateLimitedError) as told:
+            await talk.chat.ask("hi")
+        assert told.value.retry_after == 30
+        assert talk.model.calls == 4
+
+
+async def test_a_window_beyond_the_longest_wait_ends_the_turn_at_once() -> None:
+    async with talking("never") as talk:
+        talk.runtime.quota.record_hit("scripted", 3600)
+        with pytest.raises(QuotaExceededError):
+            await talk.chat.ask("hi")
+        assert talk.model.calls == 0
+        assert now() < 1
+
+
+@pytest.mark.parametrize("how", ["interrupt", "shutdown", "cancel the asker"])
+async def test_who_waits_at_the_gate_can_be_stopped_at_once_and_nothing_is_sent(how: str) -> None:
+    async with talking("never") as talk:
+        talk.runtime.quota.record_hit("scripted", 30)
+        asking = await beside(talk.chat.ask("hi"))
+        match how:
+            case "interrupt":
+                await talk.chat.interrupt()
+            case "shutdown":
+                await talk.chat.shutdown()
+            case _:
+                asking.cancel()
+                await settle()
+        with pytest.raises((TurnCancelledError, asyncio.CancelledError)):
+            await asking
+        assert now() < 1
+        assert talk.model.calls == 0
+        assert talk.runtime.quota.status()[0].waiting == 0
+
+
+async def test_words_about_a_limit_are_no_limit() -> None:
+    async def look() -> str:
+        return "listening on port 4290; HTTP 503, rate limit 429"
+
+    async with talking(call("look"), "fine", tools=[look]) as talk:
+        await talk.chat.ask("port 4290?")
+        assert talk.runtime.quota.status() == []
+        assert "quota_hit" not in talk.kinds()
+
+
+async def test_a_pace_may_be_set_ahead() -> None:
+    async with talking(*["fine"] * 4, runtime={"limits": Limits(rpm=3)}) as talk:
+        for _ in range(4):
+            await talk.chat.ask("hi")
+        assert now() == pytest.approx(20)
+
+
+async def test_waiting_does_not_count_as_a_stalled_model() -> None:
+    async with talking("fine", model_timeout=5.0) as talk:
+        talk.runtime.quota.record_hit("scripted", 30)
+        assert (await talk.chat.ask("hi")).text == "fine"
