@@ -54,6 +54,9 @@ class ModelRequest:
     tools: tuple[ToolSchema, ...] = ()
     settings: JsonObject = field(default_factory=dict[str, Json])
     """Passed on as they are: temperature and the like."""
+    tail: str = ""
+    """What the model reads after the history, this once: it is no part of the history, so what
+    was sent before stays the same, byte by byte, and the provider's cache keeps fitting."""
     gates: RateGates | None = None
     """For models that choose among others; whoever sends has waited at this model's own."""
 

@@ -100,12 +100,14 @@ class PydanticAIModel:
             if request.instructions
             else [],
         )
-        history = theirs(request.messages, model.system)
+        settings = self._settled(model, request.settings)
+        marked = bool(settings.get("cache"))
+        history = theirs(request.messages, model.system, tail=request.tail, marked=marked)
         with mapped(self.name, progress):
             opened = model_request_stream(
                 model,
                 model.prepare_messages(history, parameters),
-                model_settings=self._settled(model, request.settings),
+                model_settings=settings,
                 model_request_parameters=parameters,
             )
             async with closed_sockets(), opened as response:
