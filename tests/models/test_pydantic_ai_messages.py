@@ -6,6 +6,7 @@ import pytest
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
+    CachePoint,
     DocumentUrl,
     ImageUrl,
     ModelMessage,
@@ -40,8 +41,8 @@ CALL = ToolCall(CallId("c1"), "add", '{"a": 1}')
 LATE = Notification(TaskId("task-1"), (CallId("c1"),), "add", "succeeded", "2")
 
 
-def parts(*history: Message, system: str = "anthropic") -> list[Any]:
-    return [part for message in theirs(history, system) for part in message.parts]
+def parts(*history: Message, system: str = "anthropic", tail: str = "") -> list[Any]:
+    return [part for message in theirs(history, system, tail=tail) for part in message.parts]
 
 
 def content(part: object) -> Any:
@@ -234,3 +235,25 @@ def test_a_memo_that_cannot_be_read_is_none(note: str) -> None:
 def test_a_plain_reply_needs_no_memo() -> None:
     plain = ModelResponse(parts=[TextPart("hi", id="msg_1"), ToolCallPart("add", "{}", "c1")])
     assert memo.write(plain) is None
+
+
+# -- the tail -------------------------------------------------------------------------------
+
+
+def test_a_tail_comes_last_and_changes_nothing_before_it() -> None:
+    answer = ToolMessage((ToolResult(CallId("c1"), "add", "2"),))
+    history: list[Message] = [user_message("hi"), AssistantMessage((CALL,)), answer]
+    before = parts(*history)
+    after = parts(*history, tail="Be kind.")
+    assert content(after[-1]) == "Be kind."
+    assert content(after[0]) == content(before[0])
+    assert (after[2].content, after[2].tool_call_id) == (before[2].content, "c1")
+    assert len(after) == len(before) + 1
+    assert len(history) == 3
+
+
+def test_the_mark_of_the_cache_stands_before_the_tail_where_there_is_something_to_mark() -> None:
+    (message,) = theirs([user_message("hi")], "x", tail="Be kind.", marked=True)
+    assert content(message.parts[-1]) == [CachePoint(), "Be kind."]
+    (message,) = theirs([], "x", tail="Be kind.", marked=True)
+    assert content(message.parts[-1]) == "Be kind."

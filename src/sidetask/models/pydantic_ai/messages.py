@@ -12,6 +12,7 @@ from typing import Any, assert_never
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
+    CachePoint,
     DocumentUrl,
     ImageUrl,
     ModelMessage,
@@ -50,8 +51,14 @@ NOT_JSON = "text_that_is_not_json"
 URLS = {"image": ImageUrl, "audio": AudioUrl, "video": VideoUrl}
 
 
-def theirs(history: Iterable[Message], system: str) -> list[ModelMessage]:
-    """The history as `system`, the provider that is asked, will read it."""
+def theirs(
+    history: Iterable[Message], system: str, *, tail: str = "", marked: bool = False
+) -> list[ModelMessage]:
+    """The history as `system`, the provider that is asked, will read it, and the tail after it.
+
+    `marked` sets the mark of the provider's cache before the tail: behind it, nothing of what is
+    cached would ever be asked for again.
+    """
     messages: list[ModelMessage] = []
     for message in history:
         match message:
@@ -67,6 +74,9 @@ def theirs(history: Iterable[Message], system: str) -> list[ModelMessage]:
                     messages.append(response)
             case _:
                 assert_never(message)
+    if tail:
+        follows = bool(messages) and isinstance(messages[-1], ModelRequest)
+        _add(messages, [UserPromptPart([CachePoint(), tail] if marked and follows else tail)])
     return messages
 
 
