@@ -23,6 +23,7 @@ from sidetask.core.errors import (
 from sidetask.core.ids import ConversationId
 from sidetask.models.base import Model
 from sidetask.runtime.driver import Driver
+from sidetask.runtime.foreign import ForeignAgent, start_foreign
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.models import Models
 from sidetask.runtime.sync import SyncHandle
@@ -54,7 +55,7 @@ class Runtime:
     def __init__(  # noqa: PLR0913 - each is one choice of the host
         self,
         *,
-        agents: Iterable[AgentConfig] = (),
+        agents: Iterable[AgentConfig | ForeignAgent] = (),
         tools: Iterable[ToolLike] = (),
         models: Mapping[str, Model] | None = None,
         deps: object = None,
@@ -92,7 +93,7 @@ class Runtime:
 
     def open(
         self,
-        agent: AgentConfig | str,
+        agent: AgentConfig | ForeignAgent | str,
         *,
         user: str | None = None,
         deps: object = None,
@@ -110,7 +111,7 @@ class Runtime:
 
     async def start_agent(
         self,
-        agent: AgentConfig | str,
+        agent: AgentConfig | ForeignAgent | str,
         *,
         user: str | None = None,
         deps: object = None,
@@ -118,6 +119,11 @@ class Runtime:
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
         config = self._find_agent(agent)
+        if not isinstance(config, AgentConfig):
+            start = partial(self.start_agent, user=user, conversation_id=conversation_id)
+            return await start_foreign(
+                config, await _made(self._deps if deps is None else deps), start
+            )
         model = self._models.open(config.model)
         toolset = Toolset(
             config.with_tools(*self._tools).toolbox,
@@ -184,7 +190,7 @@ class Runtime:
         self._open.discard(key)
         self._live.pop(key, None)
 
-    def _find_agent(self, agent: AgentConfig | str) -> AgentConfig:
+    def _find_agent(self, agent: AgentConfig | ForeignAgent | str) -> AgentConfig | ForeignAgent:
         if not isinstance(agent, str):
             return agent
         found = self._agents.get(agent)
@@ -208,7 +214,7 @@ class Opening:
     def __init__(
         self,
         runtime: Runtime,
-        agent: AgentConfig | str,
+        agent: AgentConfig | ForeignAgent | str,
         *,
         user: str | None,
         deps: object,
@@ -258,7 +264,11 @@ class Opening:
 
 
 def open(
-    agent: AgentConfig, *, deps: object = None, user: str | None = None, **settings: Any
+    agent: AgentConfig | ForeignAgent,
+    *,
+    deps: object = None,
+    user: str | None = None,
+    **settings: Any,
 ) -> Opening:
     """Open a live agent in a runtime of its own, which is closed with it.
 
@@ -276,9 +286,13 @@ def _open_store(wanted: str | Store) -> Store:
     raise ConfigurationError(f"no store {wanted!r}: this version keeps conversations in 'memory:'")
 
 
-def _by_name(agents: Iterable[AgentConfig]) -> Mapping[str, AgentConfig]:
-    named: dict[str, AgentConfig] = {}
+def _by_name(
+    agents: Iterable[AgentConfig | ForeignAgent],
+) -> Mapping[str, AgentConfig | ForeignAgent]:
+    named: dict[str, AgentConfig | ForeignAgent] = {}
     for agent in agents:
+        if agent.name is None:
+            raise ConfigurationError("an agent without a name cannot be registered: give it name=")
         if named.setdefault(agent.name, agent) is not agent:
             raise ConfigurationError(f"two agents are named {agent.name!r}: give one name=")
     return named
