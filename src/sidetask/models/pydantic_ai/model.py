@@ -15,6 +15,7 @@ from pydantic_ai.messages import InstructionPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
+from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
@@ -111,7 +112,7 @@ class PydanticAIModel:
                 model_request_parameters=parameters,
             )
             async with closed_sockets(), opened as response:
-                gives_reason = not isinstance(model, FunctionModel | TestModel)
+                gives_reason = not isinstance(_innermost(model), FunctionModel | TestModel)
                 reply = chunks(response, self.name, progress, gives_reason=gives_reason)
                 async with aclosing(reply):
                     yield reply
@@ -161,6 +162,12 @@ def _definitions(tools: Sequence[ToolSchema]) -> list[ToolDefinition]:
         )
         for tool in tools
     ]
+
+
+def _innermost(model: AnyModel) -> AnyModel:
+    while isinstance(model, WrapperModel):
+        model = model.wrapped
+    return model
 
 
 def _api_key(model: AnyModel) -> str:
