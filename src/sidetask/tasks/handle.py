@@ -238,6 +238,11 @@ class TaskHandle:
         return self._record.status
 
     @property
+    def waiting(self) -> bool:
+        """It is queued behind a cap: nothing of it begins before a permit is free."""
+        return self._record.ticket.queue is not None
+
+    @property
     def progress(self) -> Progress | None:
         return self._record.progress
 

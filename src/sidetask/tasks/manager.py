@@ -39,6 +39,7 @@ from sidetask.tasks.values import (
     Resolution,
     StartResult,
     TaskLaunch,
+    TaskObserver,
     TurnNews,
     TurnUpdate,
 )
@@ -116,6 +117,7 @@ class AsyncTaskManager(TaskManager):
         self._limits = limits or Limits()
         self._default = Scope(executors or {}, deps, state)
         self._scopes: dict[ConversationId, Scope] = {}
+        self._registered: dict[str, Executor] = {}
         self._routing = routing
         self._closed = False
         self._parts: Parts = assemble(
@@ -126,6 +128,7 @@ class AsyncTaskManager(TaskManager):
             spawn=self._spawn,
             route_of=self._route_of,
         )
+        self._parts.runner.desk.owner = self
         self._handle = ManagerHandle(self._parts, self._close)
 
     def handle(self) -> ManagerHandle:
@@ -135,6 +138,20 @@ class AsyncTaskManager(TaskManager):
     def open_conversation(self, conversation_id: ConversationId, scope: Scope) -> None:
         """Give a conversation tools, dependencies and a state of its own."""
         self._scopes[conversation_id] = scope
+
+    def register(self, name: str, executor: Executor) -> None:
+        """Let this name stand for an executor in every conversation that has no own of it."""
+        self._registered[name] = executor
+
+    def unregister(self, name: str) -> None:
+        self._registered.pop(name, None)
+
+    def registered(self, name: str) -> Executor | None:
+        return self._registered.get(name)
+
+    def used(self, name: str) -> int:
+        """How many permits of the cap of a tool or executor are taken."""
+        return self._parts.permits.used(name)
 
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop what is remembered of a conversation whose tasks have ended."""
@@ -153,10 +170,16 @@ class AsyncTaskManager(TaskManager):
         return pending
 
     def start_nowait(
-        self, launch: TaskLaunch, *, cancellation: CancelToken | None = None
+        self,
+        launch: TaskLaunch,
+        *,
+        cancellation: CancelToken | None = None,
+        observer: TaskObserver | None = None,
     ) -> Pending:
         """Start a task and return at once. Raises as `start_task` does."""
-        route = self._route_of(launch.call, launch.route)
+        route = launch.route
+        if launch.executor is None:
+            route = self._route_of(launch.call, route)
         self._admit(launch, route)
         policy = launch.policy
         twin = self._twin(launch) if policy.on_duplicate is not OnDuplicate.ALLOW else None
@@ -169,6 +192,8 @@ class AsyncTaskManager(TaskManager):
                 case _:
                     self._parts.runner.stop(twin, Ending(TaskCancelled, "replaced by a new call"))
         record = self._parts.ledger.create(launch, route.kind)
+        if observer is not None:
+            self._introduce(record, observer)
         self._enter(record, cancellation)
         self._parts.runner.launch(record, route)
         return Pending(record.id, record.kind)
@@ -176,7 +201,7 @@ class AsyncTaskManager(TaskManager):
     def _admit(self, launch: TaskLaunch, route: Route) -> None:
         if self._closed:
             raise ManagerClosedError
-        self._executor(launch.conversation_id, launch.call.name)
+        self._executor(launch.conversation_id, launch.executor or launch.call.name)
         if self._parts.permits.queued >= self._limits.queued:
             raise TooManyTasksError("too many tasks are queued", self._limits.queued)
         if launch.task_id is not None and self._parts.mailbox.holds(
@@ -189,6 +214,14 @@ class AsyncTaskManager(TaskManager):
             and self._parts.mailbox.undelivered(launch.conversation_id) >= limit
         ):
             raise TooManyTasksError("too many results were not taken", limit)
+
+    def _introduce(self, record: TaskRecord, observer: TaskObserver) -> None:
+        record.observer = observer
+        try:
+            observer.entered(record.id)
+        except BaseException:  # the one boundary: who wanted the task does not want it
+            self._parts.runner.stop(record, Ending(TaskCancelled, "it could not begin"))
+            raise
 
     def _enter(self, record: TaskRecord, cancellation: CancelToken | None) -> None:
         launch = record.launch
@@ -224,7 +257,7 @@ class AsyncTaskManager(TaskManager):
 
     def _executor(self, conversation_id: ConversationId, name: str) -> Executor:
         scope = self._scopes.get(conversation_id, self._default)
-        executor = scope.executors.get(name)
+        executor = scope.executors.get(name) or self._registered.get(name)
         if executor is None:
             raise UnknownToolError(name, scope.executors)
         return executor
@@ -232,7 +265,7 @@ class AsyncTaskManager(TaskManager):
     def _find_work(self, record: TaskRecord) -> Work:
         conversation_id = record.launch.conversation_id
         scope = self._scopes.get(conversation_id, self._default)
-        executor = self._executor(conversation_id, record.call.name)
+        executor = self._executor(conversation_id, record.launch.executor or record.call.name)
         return Work(executor, scope.deps, scope.state)
 
     # -- hearing ---------------------------------------------------------------------------

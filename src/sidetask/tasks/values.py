@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from sidetask.core.ids import ApprovalId, CallId, ConversationId, RunId, TaskId, TurnId, value
 from sidetask.core.jsons import Json
@@ -45,6 +45,9 @@ class TaskLaunch:
     """The task that awaits this one. It runs on that task's permits, and ends with it."""
     task_id: TaskId | None = None
     """None: the manager makes one."""
+    executor: str | None = None
+    """The registered name of what carries it out; None: the call's. Where there is one, the call
+    is the host's own: no routing policy is asked, and the policy's cap is that executor's."""
     metadata: Mapping[str, Json] = field(default_factory=_nothing)
 
 
@@ -237,6 +240,18 @@ class LoopUpdates:
     @property
     def ids(self) -> tuple[TaskId, ...]:
         return tuple([item.task_id for item in self.items])
+
+
+class TaskObserver(Protocol):
+    """Whoever started a task and wants to know at once. It does not await, and raises nothing."""
+
+    def entered(self, task_id: TaskId) -> None:
+        """The task is there, queued, and nothing of it has run. Raising here ends it."""
+        ...
+
+    def ended(self, resolution: Resolution) -> None:
+        """The task has ended, and nobody else was told yet."""
+        ...
 
 
 @value

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 from sidetask.core.errors import InvalidInputError, TaskFencedError
@@ -18,6 +19,9 @@ from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.values import ApprovalRequest, Progress
 
 T = TypeVar("T")
+
+current_body: "ContextVar[TaskBody | None]" = ContextVar("current_body", default=None)
+"""The attempt whose code runs. What its code starts by `call` is its child."""
 
 
 class Questions(Protocol):
@@ -43,12 +47,14 @@ class Questions(Protocol):
 class Desk:
     """Where bodies bring what they cannot do themselves."""
 
-    __slots__ = ("ledger", "questions", "spawn")
+    __slots__ = ("ledger", "owner", "questions", "spawn")
 
     def __init__(self, ledger: Ledger, spawn: Callable[[TaskRecord, ToolCall], ChildTask]) -> None:
         self.ledger = ledger
         self.spawn = spawn
         self.questions: Questions | None = None
+        self.owner: object = None
+        """The task manager."""
 
 
 class TaskBody:
@@ -64,6 +70,11 @@ class TaskBody:
         self.shared: StateView | None = None
         """The state of the conversation, unfenced."""
         self._view: StateView | None = None
+
+    @property
+    def owner(self) -> object:
+        """The task manager that runs it."""
+        return self._desk.owner
 
     @property
     def fenced(self) -> bool:

@@ -117,6 +117,11 @@ class Permits:
             self._leave_queue(ticket)
         return self._admit(caps)
 
+    def used(self, name: str) -> int:
+        """How many permits of the cap of this tool or executor are taken."""
+        cap = self._caps.get(("tool", name))
+        return 0 if cap is None else cap.used
+
     def leave_step(self, ticket: Ticket) -> list[TaskId]:
         """The turn no longer waits for this task. Returns who may start."""
         if not ticket.in_step:
@@ -144,9 +149,9 @@ class Permits:
         if ticket.in_step and not ticket.nested:  # first, so that leave_step finds it
             cap = self._cap(("step", launch.conversation_id, launch.turn_id), limits.step)
             caps.append((cap, cap.limit if policy.exclusive else 1))
+        if policy.cap is not None and (launch.parent_id is None or launch.executor is not None):
+            caps.append((self._cap(("tool", launch.executor or launch.call.name), policy.cap), 1))
         if launch.parent_id is None:
-            if policy.cap is not None:
-                caps.append((self._cap(("tool", launch.call.name), policy.cap), 1))
             caps.append((self._cap(launch.conversation_id, limits.conversation), 1))
             if limits.total is not None:
                 caps.append((self._cap(None, limits.total), 1))

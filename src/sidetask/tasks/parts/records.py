@@ -20,7 +20,7 @@ from sidetask.core.routing import DeliveryMode, OnComplete, TaskKind
 from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.permits import Limits, Ticket
-from sidetask.tasks.values import Progress, Resolution, TaskLaunch
+from sidetask.tasks.values import Progress, Resolution, TaskLaunch, TaskObserver
 
 
 @value
@@ -68,6 +68,7 @@ class TaskRecord:
         "life",
         "limit_timer",
         "listeners",
+        "observer",
         "on_complete",
         "progress",
         "resolution",
@@ -119,6 +120,7 @@ class TaskRecord:
         self.limit_timer: TimerHandle | None = None
         """Of the timeout first, then of the grace."""
         self.listeners: Sleepers | None = None
+        self.observer: TaskObserver | None = None
         self.vars: ContextVars | None = None
         """The context variables of the launch, kept while the task waits to start."""
 

@@ -20,7 +20,7 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route
 from sidetask.engines.base import Context, Engine, JobSpec
 from sidetask.tasks.context import ChildTask, RunContext, StateView
-from sidetask.tasks.parts.body import Desk, TaskBody
+from sidetask.tasks.parts.body import Desk, TaskBody, current_body
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.permits import Permits
@@ -144,6 +144,7 @@ class Runner:
     def _carry_out(self, record: TaskRecord, job: Context) -> Awaitable[ToolOutcome]:
         launch = record.launch
         record.body = body = TaskBody(self.desk, record, job)
+        current_body.set(body)  # in the job's own context: nobody has to take it back
         self._begin(record)
         work = self._find_work(record)
         body.shared = work.state
