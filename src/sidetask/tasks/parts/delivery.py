@@ -163,6 +163,8 @@ class Delivery:
         record.resolution = resolution = self._resolution(
             record, told, error_type=error_type, duration=duration
         )
+        if record.observer is not None:
+            record.observer.ended(resolution)
         pending = self._post(record, resolution)
         self._mailbox.settle_claims(record.launch.conversation_id, record.id, error_type is None)
         try:
