@@ -30,7 +30,7 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
 from sidetask.tasks.handle import ManagerHandle
-from sidetask.tasks.parts.permits import Limits
+from sidetask.tasks.parts.permits import Limits, Permits
 from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.parts.runner import Executor, Work
 from sidetask.tasks.values import (
@@ -117,7 +117,8 @@ class AsyncTaskManager(TaskManager):
         self._limits = limits or Limits()
         self._default = Scope(executors or {}, deps, state)
         self._scopes: dict[ConversationId, Scope] = {}
-        self._registered: dict[str, Executor] = {}
+        self.executors: dict[str, Executor] = {}
+        """For every conversation that has no own of the name."""
         self._routing = routing
         self._closed = False
         self._parts: Parts = assemble(
@@ -139,19 +140,10 @@ class AsyncTaskManager(TaskManager):
         """Give a conversation tools, dependencies and a state of its own."""
         self._scopes[conversation_id] = scope
 
-    def register(self, name: str, executor: Executor) -> None:
-        """Let this name stand for an executor in every conversation that has no own of it."""
-        self._registered[name] = executor
-
-    def unregister(self, name: str) -> None:
-        self._registered.pop(name, None)
-
-    def registered(self, name: str) -> Executor | None:
-        return self._registered.get(name)
-
-    def used(self, name: str) -> int:
-        """How many permits of the cap of a tool or executor are taken."""
-        return self._parts.permits.used(name)
+    @property
+    def permits(self) -> Permits:
+        """Who may run; to look at."""
+        return self._parts.permits
 
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop what is remembered of a conversation whose tasks have ended."""
@@ -192,9 +184,14 @@ class AsyncTaskManager(TaskManager):
                 case _:
                     self._parts.runner.stop(twin, Ending(TaskCancelled, "replaced by a new call"))
         record = self._parts.ledger.create(launch, route.kind)
-        if observer is not None:
-            self._introduce(record, observer)
         self._enter(record, cancellation)
+        if observer is not None:
+            record.observer = observer
+            try:
+                observer.entered(record.id)
+            except BaseException:  # the one boundary: who wanted the task wants it no more
+                self._parts.runner.stop(record, Ending(TaskCancelled, "it could not begin"))
+                raise
         self._parts.runner.launch(record, route)
         return Pending(record.id, record.kind)
 
@@ -214,14 +211,6 @@ class AsyncTaskManager(TaskManager):
             and self._parts.mailbox.undelivered(launch.conversation_id) >= limit
         ):
             raise TooManyTasksError("too many results were not taken", limit)
-
-    def _introduce(self, record: TaskRecord, observer: TaskObserver) -> None:
-        record.observer = observer
-        try:
-            observer.entered(record.id)
-        except BaseException:  # the one boundary: who wanted the task does not want it
-            self._parts.runner.stop(record, Ending(TaskCancelled, "it could not begin"))
-            raise
 
     def _enter(self, record: TaskRecord, cancellation: CancelToken | None) -> None:
         launch = record.launch
@@ -257,7 +246,7 @@ class AsyncTaskManager(TaskManager):
 
     def _executor(self, conversation_id: ConversationId, name: str) -> Executor:
         scope = self._scopes.get(conversation_id, self._default)
-        executor = scope.executors.get(name) or self._registered.get(name)
+        executor = scope.executors.get(name) or self.executors.get(name)
         if executor is None:
             raise UnknownToolError(name, scope.executors)
         return executor
