@@ -96,9 +96,15 @@ class TurnRun:
             self._draft.scope.cut(NEWS)
 
     async def run(
-        self, message: UserMessage | None, *, cause: str, task_ids: tuple[TaskId, ...] = ()
+        self,
+        message: UserMessage | None,
+        *,
+        cause: str,
+        task_ids: tuple[TaskId, ...] = (),
+        heard: bool = True,
     ) -> TurnEnd:
-        """Carry the turn out. Errors are told in the end, not raised.
+        """Carry the turn out. Errors are told in the end, not raised. Where the turn is `heard`,
+        those who wait for its begin get to see it before the model is called.
 
         Raises:
             asyncio.CancelledError: The asyncio task was cancelled. The turn is closed first, and
@@ -107,7 +113,7 @@ class TurnRun:
         self._reader.background = cause != "user"
         self._log.fact(RunStarted, cause=cause, task_ids=task_ids)
         try:
-            await self._drive(message)
+            await self._drive(message, heard)
         except asyncio.CancelledError as error:
             self._token.cancel("shut down")
             await self._close()
@@ -123,11 +129,12 @@ class TurnRun:
             return end
         return self._tell_end(None)
 
-    async def _drive(self, message: UserMessage | None) -> None:
+    async def _drive(self, message: UserMessage | None, heard: bool) -> None:
         if message is not None:
             await self._deliver_results()  # they were there before the user spoke
             await self._log.commit(message)
-        await asyncio.sleep(0)  # whoever asked hears of the turn before the model does
+        if heard:
+            await asyncio.sleep(0)
         self._turn, command = decide(self._turn, Begun())
         while True:
             match command:

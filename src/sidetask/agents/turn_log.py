@@ -61,10 +61,14 @@ class TurnLog:
             self.manager.ack(self.conversation.id, ack)
 
     def fact(self, event: type[Event], **fields: object) -> None:
-        self._journal.fact(event, turn_id=self.turn_id, run_id=self.run_id, **fields)
+        fields["turn_id"] = self.turn_id
+        fields["run_id"] = self.run_id
+        self._journal.fact(event, fields)
 
     def live(self, event: type[LiveEvent], **fields: object) -> None:
-        self._journal.live(event, turn_id=self.turn_id, run_id=self.run_id, **fields)
+        fields["turn_id"] = self.turn_id
+        fields["run_id"] = self.run_id
+        self._journal.live(event, fields)
 
 
 def _committed(message: Message) -> type[Event]:

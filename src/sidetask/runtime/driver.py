@@ -17,8 +17,8 @@ from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd, TurnRun
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import AgentNotStartedError, TurnCancelledError
-from sidetask.core.events import ContinueRequested, Event
-from sidetask.core.ids import TurnId
+from sidetask.core.events import ContinueRequested, Event, TaskEvent
+from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
 from sidetask.runtime.response import ChatResponse
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
@@ -45,6 +45,7 @@ class Current:
     """The turn that runs."""
 
     run: TurnRun
+    run_id: RunId
     token: CancelToken
     response: ChatResponse
 
@@ -189,6 +190,8 @@ class Driver:
         try:
             while not self.closed and self._has_work():
                 await self._run_next()
+                if self._has_work():
+                    await asyncio.sleep(0)  # who waited for this turn hears of its end first
         finally:  # in the same tick as the last look, so that nothing falls in between
             self._task = None
             self._wake()
@@ -219,11 +222,11 @@ class Driver:
         turn_id = TurnId(f"turn-{conversation.turns}")
         token = CancelToken()
         run = TurnRun(self._around, conversation, turn_id, token)
-        self._current = Current(run, token, response)
-        self._admit(response, turn_id)
+        self._current = Current(run, run.run_id, token, response)
+        heard = self._admit(response, turn_id)
         end = _cancelled("cancelled from outside")
         try:
-            await run.run(message, cause=response.cause, task_ids=response.task_ids)
+            await run.run(message, cause=response.cause, task_ids=response.task_ids, heard=heard)
         except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
             _log.exception("%s of %s", turn_id, conversation.id)
             end = TurnEnd("failed", error=error)
@@ -233,13 +236,15 @@ class Driver:
             response.finish(run.end or end, tuple(running))
             self._wake()
 
-    def _admit(self, response: ChatResponse, turn_id: TurnId) -> None:
-        response.admit(turn_id)
+    def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
+        """The turn begins; False if nobody waits for that."""
+        heard = response.admit(turn_id) or bool(self._sleepers)
         self.turns.append(response)
         self.admitted += 1
         if len(self.turns) > KEPT:
             del self.turns[0]
         self._wake()
+        return heard
 
     def _refuse_waiting(self, reason: str) -> None:
         waiting, self._inbox = self._inbox, []
@@ -251,18 +256,17 @@ class Driver:
     def _hear(self, event: Event) -> None:
         """Every event of the conversation, as it lands."""
         current = self._current
-        if current is not None and event.run_id == current.run.run_id:
+        if current is not None and event.run_id == current.run_id:
             current.response.append(event)
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
                 current.run.cut_reply()
             self._kick()
-        if not event.live:
-            self._wake()
+        if self._sleepers and isinstance(event, TaskEvent) and not event.live:
+            wake_all(self._sleepers)
 
     def _wake(self) -> None:
-        if self._sleepers:
-            wake_all(self._sleepers)
+        wake_all(self._sleepers)
 
 
 def _cancelled(reason: str) -> TurnEnd:

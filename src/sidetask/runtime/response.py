@@ -46,8 +46,8 @@ class ChatResponse:
     """
 
     __slots__ = (
+        "_askers",
         "_pending",
-        "_pieces",
         "_sleepers",
         "cause",
         "end",
@@ -67,14 +67,16 @@ class ChatResponse:
         """Somebody has it: whoever asked, or a reader of `turns()`."""
         self.events: list[Event] = []
         self.end: TurnEnd | None = None
-        self._pieces: list[str] = []
         self._sleepers: Sleepers = []
+        """Those who wait for whatever comes next."""
+        self._askers: Sleepers = []
+        """Those who wait for the end."""
         self._pending: tuple[TaskSnapshot, ...] = ()
 
     @property
     def text(self) -> str:
         """The text of the turn's latest reply, as far as it has come."""
-        return "".join(self._pieces) if self.end is None else self.end.text
+        return _latest_text(self.events) if self.end is None else self.end.text
 
     @property
     def status(self) -> Literal["running", "completed", "failed", "cancelled"]:
@@ -103,9 +105,8 @@ class ChatResponse:
         Raises:
             TurnError: The turn failed, or was cancelled.
         """
-        while self.end is None:
-            await self.more()
-        end = self.end
+        while (end := self.end) is None:
+            await sleep_among(self._askers)
         if end.error is not None:
             raise end.error
         assert self.turn_id is not None
@@ -120,25 +121,24 @@ class ChatResponse:
 
     # -- for the driver ------------------------------------------------------------------
 
-    def admit(self, turn_id: TurnId) -> None:
+    def admit(self, turn_id: TurnId) -> bool:
+        """The turn begins; False if nobody waits for that."""
         self.turn_id = turn_id
+        heard = bool(self._sleepers)
         wake_all(self._sleepers)
+        return heard
 
     def append(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, TextDelta):
-            self._pieces.append(event.text)
-        elif isinstance(event, ModelStarted):
-            self._pieces.clear()
         if self._sleepers:
             wake_all(self._sleepers)
 
     def finish(self, end: TurnEnd, pending: tuple[TaskSnapshot, ...] = ()) -> None:
         self.end = end
         self._pending = pending
-        self._pieces.clear()
         self.events = _folded(self.events)  # readers under way keep the list they have
         wake_all(self._sleepers)
+        wake_all(self._askers)
 
     async def more(self) -> None:
         """Wait until something has changed."""
@@ -187,6 +187,17 @@ class TextCursor:
             event = await anext(self._cursor)
             if isinstance(event, TextDelta):
                 return event.text
+
+
+def _latest_text(events: list[Event]) -> str:
+    """The text since the last model call began."""
+    pieces: list[str] = []
+    for event in reversed(events):
+        if isinstance(event, ModelStarted):
+            break
+        if isinstance(event, TextDelta):
+            pieces.append(event.text)
+    return "".join(reversed(pieces))
 
 
 def _folded(events: list[Event]) -> list[Event]:

@@ -5,6 +5,8 @@ published. Facts get the next `seq` of their conversation; live events get none,
 even made when nobody listens.
 """
 
+from collections.abc import Mapping
+
 from sidetask.core.events import Event, LiveEvent, TaskProgressed
 from sidetask.core.ids import ConversationId
 from sidetask.stores.base import Store
@@ -15,13 +17,13 @@ from sidetask.tasks.aio.streams import Stream
 class Journal:
     """One conversation's way out: its counters, and who listens."""
 
-    __slots__ = ("_conversation_id", "_everything", "_now", "_store", "index", "seq", "stream")
+    __slots__ = ("_append", "_conversation_id", "_everything", "_now", "index", "seq", "stream")
 
     def __init__(
         self, conversation_id: ConversationId, store: Store, clock: Clock, everything: Stream
     ) -> None:
         self._conversation_id = conversation_id
-        self._store = store
+        self._append = store.append
         self._now = clock.now
         self._everything = everything
         self.seq = 0
@@ -34,15 +36,17 @@ class Journal:
             self.stream = Stream()
         return self.stream
 
-    def fact(self, made: type[Event], **fields: object) -> None:
+    def fact(self, made: type[Event], fields: Mapping[str, object]) -> None:
         """Make, store and publish a fact of class `made`."""
         seq = self.seq + 1
         event = made(seq=seq, at=self._now(), conversation_id=self._conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
-        self._store.append(event)
+        self._append(event)
         self.seq = seq
         self._publish(event)
 
-    def live(self, made: type[LiveEvent] | type[TaskProgressed], **fields: object) -> None:
+    def live(
+        self, made: type[LiveEvent] | type[TaskProgressed], fields: Mapping[str, object]
+    ) -> None:
         """Publish a live event of class `made`, if anybody listens."""
         if (self.stream is None or not self.stream.heard) and not self._everything.heard:
             return

@@ -23,6 +23,8 @@ async def sleep_among(sleepers: Sleepers) -> None:
 
 def wake_all(sleepers: Sleepers) -> None:
     """Wake everybody, in the order in which they went to sleep."""
+    if not sleepers:  # the usual case
+        return
     woken = sleepers.copy()
     sleepers.clear()
     for sleeper in woken:

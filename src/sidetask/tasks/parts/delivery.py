@@ -145,7 +145,7 @@ class Delivery:
             return
         interrupt = on_complete is OnComplete.INTERRUPT
         journal = self._outbox.journal(conversation_id)
-        journal.fact(ContinueRequested, task_ids=(task_id,), interrupt=interrupt)
+        journal.fact(ContinueRequested, {"task_ids": (task_id,), "interrupt": interrupt})
 
     # -- the order of an end --------------------------------------------------------------
 

@@ -112,18 +112,8 @@ class Ledger:
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:
         record.progress = progress
-        launch = record.launch
-        self._outbox.journal(launch.conversation_id).live(
-            TaskProgressed,
-            turn_id=launch.turn_id,
-            run_id=launch.run_id,
-            parent_id=launch.parent_id,
-            task_id=record.id,
-            call_id=launch.call.id,
-            name=record.call.name,
-            fraction=progress.fraction,
-            note=progress.note,
-        )
+        fields = _envelope(record, {"fraction": progress.fraction, "note": progress.note})
+        self._outbox.journal(record.launch.conversation_id).live(TaskProgressed, fields)
 
     # -- looking ------------------------------------------------------------------------
 
@@ -148,17 +138,8 @@ class Ledger:
             self._count(record.launch.conversation_id, change)
 
     def _send(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
-        launch = record.launch
-        self._outbox.journal(launch.conversation_id).fact(
-            event,
-            turn_id=launch.turn_id,
-            run_id=launch.run_id,
-            parent_id=launch.parent_id,
-            task_id=record.id,
-            call_id=launch.call.id,
-            name=record.call.name,
-            **fields,
-        )
+        journal = self._outbox.journal(record.launch.conversation_id)
+        journal.fact(event, _envelope(record, fields))
 
     def _queued(self, record: TaskRecord) -> None:
         self._send(record, TaskQueued, attempt=record.attempt, background=not record.foreground)
@@ -179,3 +160,15 @@ class Ledger:
             self._busy[conversation_id] = left
         else:
             self._busy.pop(conversation_id, None)
+
+
+def _envelope(record: TaskRecord, fields: dict[str, object]) -> dict[str, object]:
+    """Fill up the fields of an event with what it tells of its task."""
+    launch = record.launch
+    fields["turn_id"] = launch.turn_id
+    fields["run_id"] = launch.run_id
+    fields["parent_id"] = launch.parent_id
+    fields["task_id"] = record.id
+    fields["call_id"] = launch.call.id
+    fields["name"] = record.call.name
+    return fields
