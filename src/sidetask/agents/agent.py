@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
+from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.jsons import Json
 from sidetask.models.base import Model
@@ -30,6 +31,8 @@ class AgentConfig:
     """What a turn's output must be; None: the reply's text."""
     max_steps: int = 25
     """Model calls in one turn."""
+    budget: Budget | None = None
+    """What a conversation may spend in all."""
     model_timeout: float | None = 60.0
     """Seconds of silence after which a model call has stalled: before it starts, and between
     two pieces."""

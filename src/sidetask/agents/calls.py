@@ -1,8 +1,10 @@
 """The calls of one step: started in their order, answered in any, committed in theirs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
+from sidetask.agents.guards.doom import REPEATS, DoomWatch, Loop
+from sidetask.agents.guards.spending import Spending
 from sidetask.agents.output import TurnOutput
 from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import (
@@ -12,6 +14,7 @@ from sidetask.core.errors import (
     TooManyTasksError,
     TurnCancelledError,
 )
+from sidetask.core.events import DoomLoopDetected
 from sidetask.core.ids import CallId, TaskId
 from sidetask.core.messages import ToolCall, ToolMessage, ToolResult
 from sidetask.core.routing import TaskKind
@@ -50,14 +53,19 @@ class StepCalls:
     def ids(self) -> tuple[CallId, ...]:
         return tuple([call.id for call in self._calls])
 
-    async def run(self) -> None:
+    async def run(self, doom: DoomWatch, spending: Spending | None) -> None:
         """Start the calls, wait until each is answered, and commit the answers.
 
         Raises:
-            TurnCancelledError: The turn was; `close` is left to do.
+            TurnCancelledError, BudgetExceededError, DoomLoopError: The turn ends; `close` is left
+                to do.
         """
+        loops = doom.look(self._calls)
+        if loops:
+            self._warn(loops)
         for call in self._calls:
-            await self._start(call)
+            if call.id not in self._answers:
+                await self._start(call, spending)
         manager, conversation_id = self._log.manager, self._log.conversation.id
         while len(self._answers) < len(self._calls):
             news = await manager.wait_for_turn(conversation_id, self._log.turn_id, self._token)
@@ -76,7 +84,17 @@ class StepCalls:
             self._log.keep(message, ack=acks)
             raise
 
-    async def _start(self, call: ToolCall) -> None:
+    def _warn(self, loops: Mapping[CallId, Loop]) -> None:
+        first = next(iter(loops.values()))
+        self._log.fact(
+            DoomLoopDetected, call_id=first.call_id, names=first.names, repeats=REPEATS
+        )
+        for call in self._calls:
+            loop = loops.get(call.id)
+            if loop is not None:
+                self._answer(call, loop.warning, is_error=True)
+
+    async def _start(self, call: ToolCall, spending: Spending | None) -> None:
         if self._token.is_cancelled:
             raise TurnCancelledError(self._token.reason)
         if self._output.is_handed_in_by(call):
@@ -95,6 +113,9 @@ class StepCalls:
             problem = check(call)
             if problem is not None:
                 return self._answer(call, problem, is_error=True)
+        problem = spending.begin_call() if spending is not None else None
+        if problem is not None:
+            return self._answer(call, problem, is_error=True)
         launch = TaskLaunch(
             call=call,
             conversation_id=self._log.conversation.id,

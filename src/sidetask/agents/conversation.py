@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from sidetask.agents.agent import AgentConfig
+from sidetask.agents.guards.spending import metered
 from sidetask.agents.tools.toolset import Toolset
+from sidetask.core.budget import ambient_meter
 from sidetask.core.ids import CallId, ConversationId
 from sidetask.core.messages import Message, ToolCall, UserMessage
 from sidetask.core.usage import Usage
@@ -26,6 +28,7 @@ class Conversation:
         "id",
         "last_output",
         "last_usage",
+        "meter",
         "model",
         "state",
         "steering",
@@ -48,6 +51,8 @@ class Conversation:
         self.toolset = toolset
         self.state = State() if state is None else state
         """What its tools share."""
+        self.meter = metered(config.budget, ambient_meter.get())
+        """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
         self.call_ids: set[CallId] = set()
         """Every call id of the history. Models repeat themselves; an answer must not."""

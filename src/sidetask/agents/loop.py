@@ -15,9 +15,12 @@ from typing import Literal, assert_never
 from sidetask.agents.calls import StepCalls
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.gated import GatedReader
+from sidetask.agents.guards.doom import DoomWatch
+from sidetask.agents.guards.spending import Spending, metered
 from sidetask.agents.output import TurnOutput
 from sidetask.agents.reply import NEWS, Draft
 from sidetask.agents.turn_log import Surroundings, TurnLog
+from sidetask.core.budget import Budget, ambient_meter
 from sidetask.core.errors import StepLimitError, TurnCancelledError
 from sidetask.core.events import (
     ContextBuilt,
@@ -71,9 +74,18 @@ class TurnRun:
     """One turn of a conversation, from its input to its terminal event."""
 
     def __init__(
-        self, around: Surroundings, conversation: Conversation, turn_id: TurnId, token: CancelToken
+        self,
+        around: Surroundings,
+        conversation: Conversation,
+        turn_id: TurnId,
+        token: CancelToken,
+        *,
+        budget: Budget | None = None,
     ) -> None:
         self._conversation = conversation
+        self._meter = metered(budget, conversation.meter)
+        self._spending = Spending(self._meter, token) if self._meter is not None else None
+        self._doom: DoomWatch | None = None
         self._token = token
         self._log = TurnLog(around, conversation, turn_id)
         self._reader = GatedReader(self._log, token, around.quota)
@@ -112,6 +124,9 @@ class TurnRun:
         """
         self._reader.background = cause != "user"
         self._log.fact(RunStarted, cause=cause, task_ids=task_ids)
+        if self._spending is not None:
+            self._spending.start()
+        outer = ambient_meter.set(self._meter)  # what its tools open spends here too
         try:
             await self._drive(message, heard)
         except asyncio.CancelledError as error:
@@ -127,6 +142,8 @@ class TurnRun:
             if late is not None:
                 raise late from None
             return end
+        finally:
+            ambient_meter.reset(outer)
         return self._tell_end(None)
 
     async def _drive(self, message: UserMessage | None, heard: bool) -> None:
@@ -171,6 +188,8 @@ class TurnRun:
     async def _call_model(self, step: int) -> Replied:
         conversation = self._conversation
         await self._safe_point()
+        if self._spending is not None:
+            self._spending.begin_step()
         request = ModelRequest(
             instructions=conversation.config.instructions,
             messages=conversation.history,
@@ -212,7 +231,9 @@ class TurnRun:
     async def _run_calls(self) -> Answered:
         calls = self._calls
         assert calls is not None
-        await calls.run()
+        if self._doom is None:
+            self._doom = DoomWatch(self._conversation.toolset.tools)
+        await calls.run(self._doom, self._spending)
         self._calls = None
         return Answered(final=calls.handed_in, news=bool(self._conversation.steering))
 
@@ -222,6 +243,8 @@ class TurnRun:
             usage = usage + Usage(usd=model.price.of(usage))
         self._usage = self._usage + usage
         self._conversation.usage = self._conversation.usage + usage
+        if self._spending is not None:
+            self._spending.spend(usage)
         self._log.fact(UsageRecorded, usage=usage, model=model.name)
 
     # -- the end -----------------------------------------------------------------------------
@@ -239,12 +262,19 @@ class TurnRun:
         return None
 
     async def _commit_rest(self, updates: Iterable[TurnUpdate]) -> None:
-        if self._draft is not None:
-            await self._take(self._draft)
+        draft = self._draft
+        if draft is not None:
+            if draft.finished is not None:  # it was paid for, whatever became of it
+                self._record(draft.usage)
+            await self._take(draft)
         if self._calls is not None:
             await self._calls.close(updates)
 
     def _tell_end(self, error: BaseException | None) -> TurnEnd:
+        if self._spending is not None:
+            self._spending.stop()
+            if isinstance(error, TurnCancelledError):
+                error = self._spending.exceeded or error
         match error:
             case None:
                 status = "completed"

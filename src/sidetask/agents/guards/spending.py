@@ -11,10 +11,17 @@ its token.
 
 import asyncio
 
-from sidetask.core.budget import Meter
+from sidetask.core.budget import Budget, Meter
 from sidetask.core.errors import BudgetExceededError
 from sidetask.core.usage import Usage
 from sidetask.tasks.aio.tokens import CancelToken
+
+
+def metered(budget: Budget | None, parent: Meter | None) -> Meter | None:
+    """Where to count what is spent under a budget, and under a parent's; None: nowhere."""
+    if budget is None:
+        return parent
+    return Meter(budget, parent=parent, now=asyncio.get_running_loop().time)
 
 
 class Spending:
