@@ -36,6 +36,10 @@ class Overlay:
 
     # -- reading -------------------------------------------------------------------------------
 
+    @property
+    def home(self) -> object:
+        return self._base.home
+
     def exact(self, key: str) -> Entry | None:
         delta = self._deltas.get(key)
         if delta is not None:

@@ -52,26 +52,33 @@ def status_key(name: str) -> str:
 class NamedRun:
     """One run's right to its name's keys. Made by `start_result`."""
 
-    __slots__ = ("_keys", "_state", "generation", "name", "origin")
+    __slots__ = ("_keys", "_writer", "generation", "name", "origin")
 
-    def __init__(self, state: StateView, name: str, origin: Origin, generation: int) -> None:
+    def __init__(
+        self,
+        writer: StateView,
+        name: str,
+        origin: Origin,
+        keys: tuple[str, str, str],
+        generation: int,
+    ) -> None:
         self.name = name
         self.origin = origin
         """In whose name it writes."""
         self.generation = generation
         """The version at which it left the status key."""
-        self._state = state
-        self._keys = (status_key(name), result_key(name), error_key(name))
+        self._writer = writer
+        self._keys = keys
 
     @property
     def is_current(self) -> bool:
         """Nobody else has written the status since."""
-        return self._state.version(self._keys[0]) == self.generation
+        return self._writer.version(self._keys[0]) == self.generation
 
     def mark(self, status: TaskStatus) -> bool:
         """Say how far it is: queued, running, awaiting approval. False: a newer run has the name,
         and nothing was written."""
-        return self._write({self._keys[0]: status}, (), self.origin)
+        return self._write({self._keys[0]: status}, ())
 
     def settle(
         self,
@@ -79,12 +86,13 @@ class NamedRun:
         *,
         value: object = None,
         error: BaseException | str = "",
+        error_type: str | None = None,
         details: Json = None,
     ) -> bool:
         """End the run in one step. False: a newer run has the name, and nothing was written.
 
         Success removes the error, failure the result, and a cancelled run leaves neither. The
-        type and details of an error go into the provenance.
+        type (an exception's own, unless it is told) and details go into the provenance.
 
         Raises:
             InvalidInputError: The status is no end.
@@ -94,15 +102,19 @@ class NamedRun:
         if status not in TERMINAL:
             raise InvalidInputError(f"a run does not end as {status}: mark() it")
         if status is TaskStatus.SUCCEEDED:
-            return self._write({key: status, result: value}, (failure,), self.origin)
+            return self._write({key: status, result: value}, (failure,))
         if status not in _WITH_ERROR:
-            return self._write({key: status}, (result, failure), self.origin)
-        kind = type(error).__name__ if isinstance(error, BaseException) else None
-        origin = replace(self.origin, error_type=kind, error_details=details)
-        return self._write({key: status, failure: str(error)}, (result,), origin)
+            return self._write({key: status}, (result, failure))
+        if error_type is None and isinstance(error, BaseException):
+            error_type = type(error).__name__
+        origin = replace(self.origin, error_type=error_type, error_details=details)
+        writer = self._writer.as_writer(origin)
+        return self._write({key: status, failure: str(error)}, (result,), writer)
 
-    def _write(self, values: dict[str, object], gone: tuple[str, ...], origin: Origin) -> bool:
-        key, writer = self._keys[0], self._state.as_writer(origin)
+    def _write(
+        self, values: dict[str, object], gone: tuple[str, ...], writer: StateView | None = None
+    ) -> bool:
+        key, writer = self._keys[0], writer or self._writer
         try:
             versions = writer.update(values, delete=gone, expect={key: self.generation})
         except StateConflictError:
@@ -125,10 +137,11 @@ def start_result(
     Raises:
         InvalidInputError: The name cannot be one.
     """
-    key = status_key(name)
-    stale = () if keep_stale else (result_key(name), error_key(name))
-    versions = state.as_writer(origin).update({key: status}, delete=stale)
-    return NamedRun(state, name, origin, versions[key])
+    check_name(name)
+    keys = key, result, error = f"{name}:status", f"{name}:result", f"{name}:error"
+    writer = state.as_writer(origin)
+    versions = writer.update({key: status}, delete=() if keep_stale else (result, error))
+    return NamedRun(writer, name, origin, keys, versions[key])
 
 
 # -- asking --------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ class Keys(Protocol):
 
     @property
     def lock(self) -> RLock: ...
+    @property
+    def home(self) -> object:
+        """What stands below all forks."""
+        ...
+
     def exact(self, key: str) -> Entry | None:
         """The entry of this very key."""
         ...
@@ -111,6 +116,10 @@ class Hub:
         self._closed = False
 
     # -- reading -------------------------------------------------------------------------------
+
+    @property
+    def home(self) -> object:
+        return self
 
     def exact(self, key: str) -> Entry | None:
         return self._space(key).entries.get(key)

@@ -202,10 +202,29 @@ class StateView:
 
     # -- views ---------------------------------------------------------------------------------
 
-    def as_writer(self, origin: Origin, check: Callable[[], None] | None = None) -> "StateView":
+    def as_writer(
+        self, origin: Origin, check: Callable[[], None] | None = None, *, outlives: bool = False
+    ) -> "StateView":
         """The same state, for a writer: its writes carry `origin`, with the ids of this view
-        where it names none. `check` is called before each write, and refuses by raising."""
-        return StateView(self._keys, origin.within(self._origin), _both(self._check, check))
+        where it names none. `check` is called before each write, and refuses by raising. A writer
+        that `outlives` this view has its own check only."""
+        checks = check if outlives else _both(self._check, check)
+        return StateView(self._keys, origin.within(self._origin), checks)
+
+    @property
+    def board(self) -> object:
+        """What it reads and writes: the same for all its writers, another for a fork."""
+        return self._keys
+
+    @property
+    def home(self) -> object:
+        """The conversation's own board, whatever was forked from it."""
+        return self._keys.home
+
+    @property
+    def limit(self) -> int:
+        """Bytes of one value."""
+        return self._keys.limit
 
     def fork(self) -> "Fork":
         """A private view: its writes are seen here when it is committed, or never."""
