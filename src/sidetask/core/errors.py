@@ -40,6 +40,19 @@ class MissingExtraError(ConfigurationError):
         return f"{self.feature} needs an extra: pip install 'sidetask[{self.extra}]'"
 
 
+class FlowError(ConfigurationError):
+    """A flow cannot work as it is written down. All that is wrong with it is told at once."""
+
+    def __init__(self, flow: str, problems: Iterable[str]) -> None:
+        self.flow = flow
+        self.problems = tuple(problems)
+        super().__init__(flow, self.problems)
+
+    def __str__(self) -> str:
+        told = "".join([f"\n- {problem}" for problem in self.problems])
+        return f"the flow {self.flow!r} cannot work:{told}"
+
+
 class InvalidInputError(SidetaskError, ValueError):
     """A message, id or argument from the caller was refused; nothing was changed."""
 
