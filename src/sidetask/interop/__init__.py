@@ -1,0 +1,1 @@
+"""Other frameworks and protocols: each in the one place that imports its library."""
