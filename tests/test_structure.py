@@ -22,6 +22,7 @@ HEAVY = {
     "pydantic",
     "pydantic_ai",
     "rich",
+    "stamina",
     "starlette",
 }
 
