@@ -8,7 +8,7 @@ terminal event and a history in which every call has its answer.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Literal, assert_never
 
@@ -32,6 +32,7 @@ from sidetask.core.events import (
     UsageRecorded,
 )
 from sidetask.core.ids import RunId, TaskId, TurnId, value
+from sidetask.core.jsons import Json
 from sidetask.core.messages import Notification, NotificationMessage, UserMessage
 from sidetask.core.turns import (
     Answered,
@@ -41,6 +42,7 @@ from sidetask.core.turns import (
     GiveUp,
     Replied,
     RunCalls,
+    RunOrder,
     Turn,
     decide,
 )
@@ -68,17 +70,20 @@ class TurnEnd:
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
     error: BaseException | None = None
+    finish_reason: str = ""
+    """Of the last reply, in the provider's words."""
 
 
 class TurnRun:
     """One turn of a conversation, from its input to its terminal event."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a turn is made of
         self,
         around: Surroundings,
         conversation: Conversation,
         turn_id: TurnId,
         token: CancelToken,
+        order: RunOrder | None = None,
         *,
         budget: Budget | None = None,
     ) -> None:
@@ -87,13 +92,15 @@ class TurnRun:
         self._spending = Spending(self._meter, token) if self._meter is not None else None
         self._doom: DoomWatch | None = None
         self._token = token
-        self._log = TurnLog(around, conversation, turn_id)
+        self._order = order
+        self._log = TurnLog(around, conversation, turn_id, order and order.run_id)
         self._reader = GatedReader(self._log, token, around.quota)
         self._output = TurnOutput(conversation.toolset.output)
         self._turn = Turn(conversation.config.max_steps)
         self._draft: Draft | None = None
         self._calls: StepCalls | None = None
         self._text = ""
+        self._finish_reason = ""
         self._usage = Usage()
         self.end: TurnEnd | None = None
         """Set with the terminal event."""
@@ -123,7 +130,7 @@ class TurnRun:
                 `end` is set.
         """
         self._reader.background = cause != "user"
-        self._log.fact(RunStarted, cause=cause, task_ids=task_ids)
+        self._tell_start(cause, task_ids)
         if self._spending is not None:
             self._spending.start()
         outer = ambient_meter.set(self._meter)  # what its tools open spends here too
@@ -167,6 +174,19 @@ class TurnRun:
                     assert_never(command)
             self._turn, command = decide(self._turn, event)
 
+    def _tell_start(self, cause: str, task_ids: tuple[TaskId, ...]) -> None:
+        order = self._order
+        if order is None:
+            self._log.fact(RunStarted, cause=cause, task_ids=task_ids)
+            return
+        self._log.fact(
+            RunStarted,
+            cause=cause,
+            task_ids=task_ids,
+            client_request_id=order.client_request_id,
+            metadata=order.metadata,
+        )
+
     # -- a step ------------------------------------------------------------------------------
 
     async def _safe_point(self) -> None:
@@ -194,7 +214,7 @@ class TurnRun:
             instructions=conversation.config.instructions,
             messages=conversation.history,
             tools=conversation.toolset.schemas,
-            settings=conversation.config.settings,
+            settings=self._settings(step),
             gates=self._reader.quota,
         )
         self._log.fact(ContextBuilt, step=step, messages=len(conversation.history))
@@ -202,8 +222,14 @@ class TurnRun:
         self._draft = draft = Draft(conversation.call_ids)
         await self._reader.read(draft, request)
         await self._take(draft)
-        self._record(draft.usage)
+        self._record(draft)
         return await self._judge(draft)
+
+    def _settings(self, step: int) -> Mapping[str, Json]:
+        settings = self._conversation.config.settings
+        if self._order is None or self._order.settings is None or step > 1:
+            return settings
+        return {**settings, **self._order.settings}
 
     async def _take(self, draft: Draft) -> None:
         """The reply, whole or partial, becomes part of the history."""
@@ -237,15 +263,17 @@ class TurnRun:
         self._calls = None
         return Answered(final=calls.handed_in, news=bool(self._conversation.steering))
 
-    def _record(self, usage: Usage) -> None:
-        model = self._conversation.model
+    def _record(self, draft: Draft) -> None:
+        model, usage = self._conversation.model, draft.usage
+        reason = draft.finished.reason if draft.finished is not None else ""
+        self._finish_reason = reason
         if model.price is not None and not usage.usd:
             usage = usage + Usage(usd=model.price.of(usage))
         self._usage = self._usage + usage
         self._conversation.usage = self._conversation.usage + usage
         if self._spending is not None:
             self._spending.spend(usage)
-        self._log.fact(UsageRecorded, usage=usage, model=model.name)
+        self._log.fact(UsageRecorded, usage=usage, model=model.name, finish_reason=reason)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -265,7 +293,7 @@ class TurnRun:
         draft = self._draft
         if draft is not None:
             if draft.finished is not None:  # it was paid for, whatever became of it
-                self._record(draft.usage)
+                self._record(draft)
             await self._take(draft)
         if self._calls is not None:
             await self._calls.close(updates)
@@ -279,7 +307,11 @@ class TurnRun:
             case None:
                 status = "completed"
                 self._log.fact(
-                    RunCompleted, text=self._text, steps=self._turn.step, usage=self._usage
+                    RunCompleted,
+                    text=self._text,
+                    steps=self._turn.step,
+                    usage=self._usage,
+                    finish_reason=self._finish_reason,
                 )
             case asyncio.CancelledError() | TurnCancelledError():
                 status = "cancelled"
@@ -298,6 +330,7 @@ class TurnRun:
             self._usage,
             self._turn.step,
             error,
+            self._finish_reason,
         )
         return self.end
 

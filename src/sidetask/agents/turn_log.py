@@ -40,13 +40,19 @@ class TurnLog:
 
     __slots__ = ("_journal", "_store", "conversation", "manager", "run_id", "turn_id")
 
-    def __init__(self, around: Surroundings, conversation: Conversation, turn_id: TurnId) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        conversation: Conversation,
+        turn_id: TurnId,
+        run_id: RunId | None = None,
+    ) -> None:
         self._store = around.store
         self._journal = around.outbox.journal(conversation.id)
         self.manager = around.manager
         self.conversation = conversation
         self.turn_id = turn_id
-        self.run_id = RunId(f"run:{turn_id}")
+        self.run_id = run_id or RunId(f"run:{turn_id}")
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""

@@ -11,7 +11,19 @@ answer. Replay relies on it.
 
 from typing import TypeAlias, assert_never
 
-from sidetask.core.ids import CallId, value
+from sidetask.core.ids import CallId, RunId, value
+from sidetask.core.jsons import JsonObject
+
+
+@value(kw_only=True)
+class RunOrder:
+    """What a host says of a run that it asks for by a request."""
+
+    run_id: RunId
+    client_request_id: str | None = None
+    metadata: JsonObject | None = None
+    settings: JsonObject | None = None
+    """For the first model call, besides the agent's."""
 
 
 @value

@@ -71,6 +71,7 @@ class Driver:
         self._parked = False
         self._auto_turns = 0
         self._sleepers: Sleepers = []
+        self._latest_run = RunId("")
         self.closed = False
         self.turns: list[ChatResponse] = []
         """The last turns that were admitted."""
@@ -100,9 +101,9 @@ class Driver:
         if self.closed:
             raise AgentNotStartedError
 
-    def ask(self, message: UserMessage) -> ChatResponse:
+    def ask(self, message: UserMessage, response: ChatResponse | None = None) -> ChatResponse:
         """Queue a turn of its own for a message."""
-        response = ChatResponse("user")
+        response = response or ChatResponse("user")
         self._inbox.append(Waiting(message, response))
         self._user_spoke()
         return response
@@ -124,6 +125,15 @@ class Driver:
             self._inbox = waiting
             response.finish(_cancelled(reason))
             self._wake()
+
+    @property
+    def conversation(self) -> Conversation:
+        return self._conversation
+
+    @property
+    def latest_run(self) -> RunId:
+        """The run that goes on, or was the last; empty before the first."""
+        return self._latest_run
 
     # -- stopping ------------------------------------------------------------------------
 
@@ -221,7 +231,8 @@ class Driver:
         conversation.state.clear_turn()
         turn_id = TurnId(f"turn-{conversation.turns}")
         token = CancelToken()
-        run = TurnRun(self._around, conversation, turn_id, token)
+        run = TurnRun(self._around, conversation, turn_id, token, response.order)
+        self._latest_run = run.run_id
         self._current = Current(run, run.run_id, token, response)
         heard = self._admit(response, turn_id)
         end = _cancelled("cancelled from outside")

@@ -54,6 +54,8 @@ class AgentHandle:
         self._release = release
         self.user = wiring.user
         """Whose conversation it is."""
+        self.kept = False
+        """The runtime holds it: it was opened for runs that name its conversation."""
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Task[None] | None = None
 

@@ -12,6 +12,7 @@ from sidetask.agents.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, ModelStarted, TextDelta
 from sidetask.core.ids import TaskId, TurnId, value
+from sidetask.core.turns import RunOrder
 from sidetask.core.usage import Usage
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.values import TaskSnapshot
@@ -53,12 +54,17 @@ class ChatResponse:
         "end",
         "events",
         "given",
+        "order",
         "task_ids",
         "turn_id",
     )
 
-    def __init__(self, cause: Cause, task_ids: tuple[TaskId, ...] = ()) -> None:
+    def __init__(
+        self, cause: Cause, task_ids: tuple[TaskId, ...] = (), *, order: RunOrder | None = None
+    ) -> None:
         self.cause = cause
+        self.order = order
+        """What the host said of the run, if it asked for it by a request."""
         self.task_ids = task_ids
         """The tasks whose results began this turn."""
         self.turn_id: TurnId | None = None

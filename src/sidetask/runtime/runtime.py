@@ -1,7 +1,7 @@
 """The one place that wires models, tools, tasks, state and store together."""
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -20,11 +20,18 @@ from sidetask.core.errors import (
     InvalidInputError,
     UnknownAgentError,
 )
+from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId
 from sidetask.models.base import Model
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.foreign import ForeignAgent, start_foreign
 from sidetask.runtime.handle import AgentHandle, Wiring
+from sidetask.runtime.invocation.emitting import Builder, Host
+from sidetask.runtime.invocation.face import Invocations
+from sidetask.runtime.invocation.kinds import Kinds
+from sidetask.runtime.invocation.listeners import CONCURRENT, Handler, ListenerHandle, Order
+from sidetask.runtime.invocation.requests import EmitRequest
+from sidetask.runtime.invocation.runs import RunHandle
 from sidetask.runtime.models import Models
 from sidetask.runtime.sync import SyncHandle
 from sidetask.state.spaces import SharedSpaces
@@ -85,9 +92,17 @@ class Runtime:
         self._max_auto_turns = max_auto_turns
         # A handle that its owner drops shall be dropped: its conversation ends then, too.
         self._live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
-        self._open: set[ConversationId] = set()
+        self._open: dict[ConversationId, Driver] = {}
         self._ids = count(1)
         self._closed = False
+        host = Host(
+            outbox=self._outbox,
+            find_driver=self._find_driver,
+            new_id=partial(self._new_id, None),
+            start=self._start_for,
+            forget=self._forget,
+        )
+        self._invocations = Invocations(host, self._store)
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -135,16 +150,71 @@ class Runtime:
         if self._closed:
             raise AgentNotStartedError
         key = self._new_id(conversation_id)
-        self._open.add(key)
         state = State(self._spaces, user=user, now=self._outbox.now)
         self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
         conversation = Conversation(key, config, model, toolset, state)
         driver = Driver(
             conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
         )
+        self._open[key] = driver
         wiring = Wiring(conversation, driver, self.tasks, self._around, state, user)
         self._live[key] = handle = AgentHandle(wiring, partial(self._release, driver, conversation))
         return handle
+
+    # -- runs and their events -----------------------------------------------------------------
+
+    def emit(self, request: EmitRequest | Builder) -> RunHandle:
+        """Begin a run: its id is known at once, and nothing is waited for.
+
+        It takes its turn in its conversation, the one that is open under that id or one that is
+        opened for it. A conversation that is named stays open until the runtime is closed; a
+        fresh one is closed when nothing of it runs any more. `request` may be an async function
+        `(context, control) -> EmitRequest`. What goes wrong after this call, an unknown model
+        too, is the run's one end and is raised to whoever awaits it.
+
+        Raises:
+            InvalidInputError: The input is empty, the conversation is another agent's, or it is
+                not open and nobody is named who would answer.
+            AgentNotStartedError: The runtime is closed.
+        """
+        return self._invocations.emit(request)
+
+    def on(  # noqa: PLR0913 - each is one choice of the host
+        self,
+        kind: Kinds,
+        handler: Handler,
+        *,
+        run: str | None = None,
+        conversation: str | None = None,
+        order: Order = "sequential",
+        timeout: float | None = None,
+        concurrency_limit: int = CONCURRENT,
+    ) -> ListenerHandle:
+        """Call `handler(event, context, control)` for each event of a kind, or of several, from
+        now on; it may take fewer of these, and may be async.
+
+        `run` and `conversation` narrow it; the listener of one conversation ends with it, any
+        other with the runtime. `timeout` is seconds for one event.
+
+        Raises:
+            ConfigurationError: No such kind or order, a limit below 1, or no such handler.
+            AgentNotStartedError: The runtime is closed.
+        """
+        return self._invocations.on(
+            kind,
+            handler,
+            run=run,
+            conversation=conversation,
+            order=order,
+            timeout=timeout,
+            concurrency_limit=concurrency_limit,
+        )
+
+    def events(
+        self, conversation: str, *, after: int | None = None, follow: bool = True
+    ) -> AsyncIterator[Event | Lagged]:
+        """A conversation's events, as `AgentHandle.events` tells them: by its id, open or not."""
+        return self._invocations.events(conversation, after=after, follow=follow)
 
     @property
     def tasks(self) -> ManagerHandle:
@@ -162,7 +232,9 @@ class Runtime:
         closings = [handle.begin_shutdown() for handle in self.live_agents]
         for closing in closings:
             await wait_done(closing)
+        await self._invocations.end_runs()
         await self.tasks.close()
+        await self._invocations.end_listeners()
         await self._models.aclose()
         for closing in closings:
             closing.result()
@@ -187,7 +259,7 @@ class Runtime:
         self._manager.forget(key)
         if self._owns_store:
             await self._store.delete(key)
-        self._open.discard(key)
+        self._open.pop(key, None)
         self._live.pop(key, None)
 
     def _find_agent(self, agent: AgentConfig | ForeignAgent | str) -> AgentConfig | ForeignAgent:
@@ -197,6 +269,21 @@ class Runtime:
         if found is None:
             raise UnknownAgentError(agent, self._agents)
         return found
+
+    def _find_driver(self, conversation_id: ConversationId) -> Driver | None:
+        driver = self._open.get(conversation_id)
+        return None if driver is None or driver.closed else driver
+
+    async def _start_for(
+        self, agent: AgentConfig | ForeignAgent | str, user: str | None, key: ConversationId
+    ) -> AgentHandle:
+        return await self.start_agent(agent, user=user, conversation_id=key)
+
+    async def _forget(self, key: ConversationId) -> None:
+        if key not in self._open and not self._outbox.is_heard(key):
+            self._outbox.forget(key)
+            if self._owns_store:
+                await self._store.delete(key)
 
     def _new_id(self, wanted: str | None) -> ConversationId:
         if wanted is not None:

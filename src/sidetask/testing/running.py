@@ -39,7 +39,8 @@ async def running_runtime(**settings: Any) -> AsyncGenerator[Runtime, None]:
     settings.setdefault("clock", loop.clock if isinstance(loop, VirtualLoop) else SystemClock())
     async with Runtime(**settings) as runtime:
         yield runtime
-        agents = tuple([str(agent.conversation_id) for agent in runtime.live_agents])
+        live = [agent for agent in runtime.live_agents if not agent.kept]
+        agents = tuple([str(agent.conversation_id) for agent in live])
         tasks = tuple(
             [f"{task.id} {task.name} {task.status}" for task in runtime.tasks.list_running()]
         )

@@ -1,7 +1,10 @@
 """Runs: their begin, the model calls inside them, and their one end."""
 
+from collections.abc import Mapping
+
 from sidetask.core.events.base import Event, EventKind, LiveEvent, fact
 from sidetask.core.ids import CallId, TaskId
+from sidetask.core.jsons import Json
 from sidetask.core.usage import Usage
 
 
@@ -14,6 +17,10 @@ class RunStarted(Event):
     """`user`, `tasks` or `trigger`."""
     task_ids: tuple[TaskId, ...] = ()
     """The tasks whose ends started this turn, when nobody asked for it."""
+    client_request_id: str | None = None
+    """As the request named it that asked for this run."""
+    metadata: Mapping[str, Json] | None = None
+    """Of that request."""
 
 
 @fact

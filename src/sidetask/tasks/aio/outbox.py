@@ -89,6 +89,11 @@ class Outbox:
             self._journals[conversation_id] = journal
         return journal
 
+    def is_heard(self, conversation_id: ConversationId) -> bool:
+        """Whether anybody listens to this conversation alone."""
+        journal = self._journals.get(conversation_id)
+        return journal is not None and journal.stream is not None and journal.stream.heard
+
     async def stored(self) -> None:
         """Return when every fact so far is safe."""
         await self._store.stored()

@@ -163,10 +163,29 @@ class Subscription:
                 return event
         return None
 
+    @property
+    def end(self) -> int:
+        """Where the next event will be."""
+        return self._stream.end
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come than what is `ready` now."""
+        return self._closed or self._stream.closed
+
+    def is_past(self, end: int) -> bool:
+        """Whether everything before `end` was given to the reader."""
+        return self._closed or (self.position >= end and not self._kept)
+
+    async def more(self) -> None:
+        """Sleep until something has come, or it is over."""
+        await self._stream.more()
+
     def close(self) -> None:
         """Stop listening. A reader that waits in another asyncio task ends."""
-        self._closed = True
-        self._stream.leave(self)
+        if not self._closed:
+            self._closed = True
+            self._stream.leave(self)
 
     def __aiter__(self) -> Self:
         return self
