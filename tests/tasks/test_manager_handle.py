@@ -16,8 +16,8 @@ from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy, background, detach_after
 from sidetask.tasks.context import RunContext
-from sidetask.tasks.manager import Scope
 from sidetask.tasks.parts.permits import Limits
+from sidetask.tasks.parts.runner import Scope
 from sidetask.tasks.values import (
     Completed,
     Detached,

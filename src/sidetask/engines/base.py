@@ -10,8 +10,8 @@ promises, tested for each by `tests/engines/test_contract.py`:
 * A finished `step` is never run again; a second `step` at the same time is refused.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sidetask.core.ids import TaskId, value
 from sidetask.core.jsons import Json
@@ -58,7 +58,7 @@ class Context(Protocol):
         ...
 
 
-Body: TypeAlias = Callable[[JobSpec, Context], Awaitable[None]]
+Body: TypeAlias = Callable[[JobSpec, Context], Coroutine[Any, Any, None]]
 Ended: TypeAlias = Callable[[str], None]
 
 

@@ -33,7 +33,7 @@ class MemoryEngine(Engine):
         job = MemoryJob(spec.id)
         self._jobs[spec.id] = job
         # The name is the job's id: it shows in asyncio's own debug output.
-        job.task = asyncio.get_running_loop().create_task(self._run(spec, job), name=spec.id)
+        job.task = asyncio.get_running_loop().create_task(self._body(spec, job), name=spec.id)
         job.task.add_done_callback(self._done)
         return spec.id
 
@@ -57,10 +57,6 @@ class MemoryEngine(Engine):
     async def close(self) -> None:
         for job_id in self.find():
             self.cancel(job_id)
-
-    async def _run(self, spec: JobSpec, job: "MemoryJob") -> None:
-        assert self._body is not None
-        await self._body(spec, job)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         # A callback and not a `finally`: a task that is cancelled before its first step runs

@@ -42,8 +42,9 @@ from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import wait_done
 from sidetask.tasks.handle import ManagerHandle
-from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy, Scope
+from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
 from sidetask.tasks.parts.permits import Limits
+from sidetask.tasks.parts.runner import Scope
 
 MAX_AUTO_TURNS = 8
 """Turns in a row that nobody asked for."""

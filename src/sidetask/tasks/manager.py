@@ -8,7 +8,6 @@ acknowledgement.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from sidetask.core.errors import (
@@ -32,7 +31,7 @@ from sidetask.tasks.context import ChildTask, StateView
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.permits import Limits, Permits
 from sidetask.tasks.parts.records import Ending, TaskRecord
-from sidetask.tasks.parts.runner import Executor, Work
+from sidetask.tasks.parts.runner import Executor, Scope
 from sidetask.tasks.values import (
     LoopUpdates,
     Pending,
@@ -47,15 +46,6 @@ from sidetask.tasks.wiring import Parts, assemble
 
 RoutingPolicy = Callable[[ToolCall], Route | None]
 """Says how a call is carried out; None: as its tool says."""
-
-
-@dataclass(slots=True)
-class Scope:
-    """What a conversation's tasks run with."""
-
-    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
-    deps: object = None
-    state: StateView | None = None
 
 
 class TaskManager(Protocol):
@@ -251,11 +241,10 @@ class AsyncTaskManager(TaskManager):
             raise UnknownToolError(name, scope.executors)
         return executor
 
-    def _find_work(self, record: TaskRecord) -> Work:
+    def _find_work(self, record: TaskRecord) -> tuple[Executor, Scope]:
         conversation_id = record.launch.conversation_id
-        scope = self._scopes.get(conversation_id, self._default)
         executor = self._executor(conversation_id, record.launch.executor or record.call.name)
-        return Work(executor, scope.deps, scope.state)
+        return executor, self._scopes.get(conversation_id, self._default)
 
     # -- hearing ---------------------------------------------------------------------------
 

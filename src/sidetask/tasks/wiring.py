@@ -15,7 +15,7 @@ from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
 from sidetask.tasks.parts.records import TaskRecord
-from sidetask.tasks.parts.runner import Runner, Work
+from sidetask.tasks.parts.runner import FindWork, Runner
 from sidetask.tasks.parts.turns import Turns
 
 
@@ -40,7 +40,7 @@ def assemble(
     engine: Engine,
     limits: Limits,
     *,
-    find_work: Callable[[TaskRecord], Work],
+    find_work: FindWork,
     spawn: Callable[[TaskRecord, ToolCall], ChildTask],
     route_of: Callable[[ToolCall, Route], Route],
 ) -> Parts:

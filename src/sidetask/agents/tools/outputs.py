@@ -41,6 +41,10 @@ def to_completed(result: object) -> Completed:
             return _of_text(str.__str__(result))  # an enum of strings is its value
         case None:
             return Completed(None, "")
+        case bool():
+            return Completed(result, "true" if result else "false")
+        case int():
+            return _of_int(int(result))  # an enum of numbers is its value
         case Image() | File():
             return Completed(None, "", (result,))
         case list() | tuple() if any(isinstance(item, Image | File) for item in result):  # pyright: ignore[reportUnknownVariableType]
@@ -109,16 +113,28 @@ def _of_parts(parts: Sequence[object]) -> Completed:
     return _of_text("\n".join(texts), tuple(attachments))
 
 
+def _of_int(number: int) -> Completed:
+    """The common number, without a round trip through JSON."""
+    try:
+        return Completed(number, str(number))
+    except ValueError as error:  # Python refuses to write thousands of digits
+        raise _not_json(number, error) from error
+
+
 def _of_json(result: object) -> Completed:
     try:
         text, size = _encodable(_encode(result))
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ToolResultError(
-            f"{type(result).__name__} that is not JSON ({error})",
-            "keys are strings, numbers are finite, and nothing holds itself",
-        ) from error
+        raise _not_json(result, error) from error
     return Completed(value, _shortened(text, size))
+
+
+def _not_json(result: object, error: Exception) -> ToolResultError:
+    return ToolResultError(
+        f"{type(result).__name__} that is not JSON ({error})",
+        "keys are strings, numbers are finite, and nothing holds itself",
+    )
 
 
 @runtime_checkable

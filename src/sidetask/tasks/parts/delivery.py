@@ -166,9 +166,11 @@ class Delivery:
         if record.observer is not None:
             record.observer.ended(resolution)
         pending = self._post(record, resolution)
-        self._mailbox.settle_claims(record.launch.conversation_id, record.id, error_type is None)
+        if error_type is not None:
+            self._mailbox.free_claims(record.launch.conversation_id, record.id)
+        fields["duration"] = duration
         try:
-            self._ledger.announce(record, event, duration=duration, **fields)
+            self._ledger.send(record, event, fields)
             if pending and record.to_loop:
                 self.ask_to_continue(record.launch.conversation_id, record.id, record.on_complete)
         finally:  # a store that takes no more events keeps nobody waiting

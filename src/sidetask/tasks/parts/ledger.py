@@ -50,9 +50,10 @@ class Ledger:
                 raise DuplicateTaskError(task_id, "task ids are unique among living tasks")
             self.records.forget(old)
             life = old.life + 1
-        record = TaskRecord(task_id, launch, kind, self._outbox.now())
+        journal = self._outbox.journal(launch.conversation_id)
+        record = TaskRecord(task_id, launch, kind, journal, self._outbox.now())
         record.life = life
-        record.ticket.nested = self._works_for_its_turn(launch)
+        record.ticket.nested = launch.parent_id is not None and self._works_for_its_turn(launch)
         self.records.add(record)
         self._count(launch.conversation_id, 1)
         try:
@@ -71,30 +72,30 @@ class Ledger:
         self._queued(record)
 
     def tell(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
-        """Move a record along the table, then send the event out.
+        """Move a record along the table, then send the event out, `fields` and all.
 
         Raises:
             IllegalTransitionError: The table has no row for it; nothing was changed.
         """
         self._move(record, event)
-        self._send(record, event, **fields)
+        self.send(record, event, fields)
 
     def start(self, record: TaskRecord) -> None:
         """An attempt begins to run."""
         self._move(record, TaskStarted)
         if record.started_at is None:
             record.started_at = self._outbox.now()
-        self._send(record, TaskStarted, attempt=record.attempt)
+        self.send(record, TaskStarted, {"attempt": record.attempt})
 
     def detach(self, record: TaskRecord, reason: str) -> None:
         """The turn stops waiting."""
         self._move(record, TaskDetached)
         record.kind = TaskKind.BACKGROUND
         record.detached = True
-        self._send(record, TaskDetached, reason=reason)
+        self.send(record, TaskDetached, {"reason": reason})
 
     def end(self, record: TaskRecord, event: type[TaskEvent]) -> float:
-        """Enter the end, and return the task's duration. The event is sent by `announce`."""
+        """Enter the end, and return the duration. `send` tells it, once the result can be taken."""
         self._move(record, event)
         record.finished_at = now = self._outbox.now()
         self.records.end(record, now)
@@ -102,18 +103,18 @@ class Ledger:
 
     def ask_end(self, record: TaskRecord, ending: Ending) -> None:
         """An end is asked for: from now on the task is fenced, and busy until it has stopped."""
-        was_busy = record.busy
+        if not record.busy:
+            self._count(record.launch.conversation_id, 1)
         record.ending = ending
-        self._recount(record, was_busy)
 
-    def announce(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
-        """Send the end out, once the result can be taken."""
-        self._send(record, event, **fields)
+    def send(self, record: TaskRecord, event: type[TaskEvent], fields: dict[str, object]) -> None:
+        """Send out an event of a record; `fields` is filled up with what it tells of its task."""
+        record.journal.fact(event, _envelope(record, fields))
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:
         record.progress = progress
         fields = _envelope(record, {"fraction": progress.fraction, "note": progress.note})
-        self._outbox.journal(record.launch.conversation_id).live(TaskProgressed, fields)
+        record.journal.live(TaskProgressed, fields)
 
     # -- looking ------------------------------------------------------------------------
 
@@ -130,19 +131,15 @@ class Ledger:
             return
         was_busy = record.busy
         record.status = after
-        self._recount(record, was_busy)
-
-    def _recount(self, record: TaskRecord, was_busy: bool) -> None:
-        change = record.busy - was_busy
-        if change:
-            self._count(record.launch.conversation_id, change)
-
-    def _send(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
-        journal = self._outbox.journal(record.launch.conversation_id)
-        journal.fact(event, _envelope(record, fields))
+        if record.busy is not was_busy:
+            self._count(record.launch.conversation_id, -1 if was_busy else 1)
 
     def _queued(self, record: TaskRecord) -> None:
-        self._send(record, TaskQueued, attempt=record.attempt, background=not record.foreground)
+        fields: dict[str, object] = {
+            "attempt": record.attempt,
+            "background": not record.foreground,
+        }
+        self.send(record, TaskQueued, fields)
 
     def _works_for_its_turn(self, launch: TaskLaunch) -> bool:
         """Whether it was started, at whatever depth, by a call of its own turn."""

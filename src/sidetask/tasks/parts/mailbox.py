@@ -198,10 +198,10 @@ class Mailbox:
         if pending is not None and task_id in pending.results and task_id not in pending.for_host:
             pending.claims[task_id] = by
 
-    def settle_claims(self, conversation_id: ConversationId, by: TaskId, succeeded: bool) -> None:
-        """Task `by` has ended: if not well, it delivers nothing, and its claims are free."""
+    def free_claims(self, conversation_id: ConversationId, by: TaskId) -> None:
+        """Task `by` has not ended well: it delivers nothing."""
         pending = self._pending.get(conversation_id)
-        if succeeded or pending is None or not pending.claims:
+        if pending is None:
             return
         for claimed in [one for one, who in pending.claims.items() if who == by]:
             del pending.claims[claimed]
@@ -243,7 +243,10 @@ class Mailbox:
 
     def undelivered(self, conversation_id: ConversationId | None) -> int:
         """How many results nobody has taken and acknowledged."""
-        return sum([len(pending.results) for pending in self._of(conversation_id)])
+        if conversation_id is None:
+            return sum([len(pending.results) for pending in self._pending.values()])
+        pending = self._pending.get(conversation_id)
+        return len(pending.results) if pending is not None else 0
 
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop everything of a conversation."""

@@ -198,5 +198,6 @@ class Permits:
                 elif head.queue is cap:
                     cap.waiting.move_to_end(head.id, last=False)
                     break
-            cap.drop_if_unused()
+            if not cap.used:
+                cap.drop_if_unused()
         return started

@@ -17,6 +17,7 @@ from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId, value
 from sidetask.core.lifecycle import BUSY, TERMINAL, TaskStatus
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DeliveryMode, OnComplete, TaskKind
+from sidetask.tasks.aio.outbox import Journal
 from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.permits import Limits, Ticket
@@ -63,6 +64,7 @@ class TaskRecord:
         "id",
         "job_id",
         "joined",
+        "journal",
         "kind",
         "launch",
         "life",
@@ -82,11 +84,15 @@ class TaskRecord:
         "vars",
     )
 
-    def __init__(self, task_id: TaskId, launch: TaskLaunch, kind: TaskKind, now: float) -> None:
+    def __init__(
+        self, task_id: TaskId, launch: TaskLaunch, kind: TaskKind, journal: Journal, now: float
+    ) -> None:
         self.id = task_id
         self.launch = launch
         self.call: ToolCall = launch.call
         """What runs: approving with changed arguments changes it."""
+        self.journal = journal
+        """Its conversation's way out for events."""
         self.kind = kind
         self.detached = False
         self.status = TaskStatus.QUEUED

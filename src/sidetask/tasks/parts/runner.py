@@ -10,12 +10,13 @@ still runs then is *abandoned*: it keeps its permits until it really stops.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
-from sidetask.core.ids import TaskId, value
+from sidetask.core.ids import TaskId
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route
 from sidetask.engines.base import Context, Engine, JobSpec
@@ -36,13 +37,17 @@ from sidetask.tasks.values import (
 Executor: TypeAlias = Callable[[ToolCall, RunContext[Any]], Awaitable[ToolOutcome]]
 
 
-@value
-class Work:
-    """What a registered name stands for in a conversation."""
+@dataclass(slots=True)
+class Scope:
+    """What a conversation's tasks run with."""
 
-    executor: Executor
-    deps: object
-    state: StateView | None
+    executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
+    deps: object = None
+    state: StateView | None = None
+
+
+FindWork: TypeAlias = Callable[[TaskRecord], tuple[Executor, Scope]]
+"""Says what carries a task out, and what it runs with."""
 
 
 class Runner:
@@ -55,7 +60,7 @@ class Runner:
         delivery: Delivery,
         engine: Engine,
         *,
-        find_work: Callable[[TaskRecord], Work],
+        find_work: FindWork,
         spawn: Callable[[TaskRecord, ToolCall], ChildTask],
     ) -> None:
         self._ledger = ledger
@@ -146,18 +151,18 @@ class Runner:
         record.body = body = TaskBody(self.desk, record, job)
         current_body.set(body)  # in the job's own context: nobody has to take it back
         self._begin(record)
-        work = self._find_work(record)
-        body.shared = work.state
+        executor, scope = self._find_work(record)
+        body.shared = scope.state
         context = RunContext(
             body,
-            deps=work.deps,
+            deps=scope.deps,
             conversation_id=launch.conversation_id,
             task_id=record.id,
             call_id=launch.call.id,
             turn_id=launch.turn_id,
             run_id=launch.run_id,
         )
-        return work.executor(record.call, context)
+        return executor(record.call, context)
 
     def _settle(self, record: TaskRecord, outcome: ToolOutcome | Ending) -> None:
         """The work of an attempt has stopped; what it brought is the end, unless one was asked."""
