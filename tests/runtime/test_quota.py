@@ -10,7 +10,7 @@ from sidetask.agents.quota import Quota
 from sidetask.core.errors import QuotaExceededError, RateLimitedError, TurnCancelledError
 from sidetask.models.scripted import Script, call, reply
 from sidetask.tasks.parts.permits import Limits
-from sidetask.testing import ScriptedModel, VirtualClock, running_runtime
+from sidetask.testing import ScriptedModel, running_runtime
 from tests.runtime.harness import beside, settle, talking
 
 LIMITED = RateLimitedError("slow down", 30.0)
@@ -99,10 +99,8 @@ async def test_a_refusal_in_mid_stream_parks_the_key_and_tells_no_text_twice() -
         assert [e.text for e in talk.events if e.kind == "text_delta"] == ["Half of ", "the whole"]  # type: ignore[attr-defined]
 
 
-async def test_a_host_that_retries_by_itself_gets_the_error_and_the_gate(
-    clock: VirtualClock,
-) -> None:
-    quota = Quota(now=clock.now, max_retries=0)
+async def test_a_host_that_retries_by_itself_gets_the_error_and_the_gate() -> None:
+    quota = Quota(max_retries=0)
     async with talking(LIMITED, "fine", runtime={"quota": quota}) as talk:
         with pytest.raises(RateLimitedError):
             await talk.chat.ask("hi")

@@ -6,24 +6,35 @@ turn with what has come.
 """
 
 from sidetask.agents.quota import Quota
+from sidetask.agents.quota.gate import now
 from sidetask.agents.reply import Draft, ReplyReader
 from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import RateLimitedError, TurnCancelledError
 from sidetask.core.events import QuotaHit, QuotaResumed
-from sidetask.models.base import ModelRequest
+from sidetask.models.base import Model, ModelRequest
 from sidetask.tasks.aio.tokens import CancelToken
 
 
 class GatedReader:
     """Reads replies for one turn, when the gate lets it."""
 
-    __slots__ = ("_log", "_reader", "_token", "background", "quota")
+    __slots__ = ("_log", "_model", "_reader", "_token", "background", "quota")
 
-    def __init__(self, log: TurnLog, token: CancelToken, quota: Quota) -> None:
+    def __init__(
+        self,
+        log: TurnLog,
+        token: CancelToken,
+        quota: Quota,
+        *,
+        model: Model | None = None,
+        is_told: bool = True,
+    ) -> None:
+        """`model` and `is_told`: as for `ReplyReader`."""
         self._log = log
         self._token = token
         self.quota = quota
-        self._reader = ReplyReader(log, token)
+        self._model = model or log.conversation.model
+        self._reader = ReplyReader(log, token, model=model, is_told=is_told)
         self.background = False
         """Nobody waits for this turn: calls of turns that somebody asked for go first."""
 
@@ -53,10 +64,10 @@ class GatedReader:
 
     @property
     def _key(self) -> str:
-        return self._log.conversation.model.quota_key
+        return self._model.quota_key
 
     async def _pass(self) -> int:
-        parked_at = self.quota.now() if self.quota.closed_for(self._key) else None
+        parked_at = now() if self.quota.closed_for(self._key) else None
         ticket = await self.quota.wait(
             self._key, background=self.background, cancellation=self._token
         )
@@ -65,9 +76,9 @@ class GatedReader:
         if parked_at is not None:
             self._log.fact(
                 QuotaResumed,
-                model=self._log.conversation.model.name,
+                model=self._model.name,
                 key=self._key,
-                waited=self.quota.now() - parked_at,
+                waited=now() - parked_at,
             )
         return ticket
 
@@ -76,7 +87,7 @@ class GatedReader:
         status = self.quota.status_of(self._key)
         self._log.fact(
             QuotaHit,
-            model=self._log.conversation.model.name,
+            model=self._model.name,
             key=self._key,
             wait=self.quota.closed_for(self._key),
             hits=status.hits if status is not None else 0,

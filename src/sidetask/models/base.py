@@ -40,7 +40,7 @@ class RateGates(Protocol):
         ...
 
     def record_hit(self, key: str, retry_after: float | None = None) -> float:
-        """The provider refused a call with this key."""
+        """The provider refused a call with this key. Returns for how many seconds it is parked."""
         ...
 
 

@@ -81,7 +81,7 @@ class Runtime:
         self._store = _open_store(store)
         self._owns_store = isinstance(store, str)
         self._outbox = Outbox(self._store, clock or SystemClock())
-        self.quota = quota or (process_quota() if clock is None else Quota(now=clock.now))
+        self.quota = quota or (process_quota() if clock is None else Quota())
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
         if limits is not None and (limits.rpm is not None or limits.tpm is not None):
             self.quota.pace(rpm=limits.rpm, tpm=limits.tpm)

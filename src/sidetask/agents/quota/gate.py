@@ -10,7 +10,7 @@ it, and waking crosses loops the safe way.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from itertools import chain
 from threading import Lock
@@ -36,8 +36,8 @@ class GateStatus:
 
     key: str
     """The digest of the API key; never the key."""
-    opens_at: float | None
-    """Seconds since the epoch; None: it is open."""
+    opens_in: float
+    """Seconds; 0: it is open."""
     hits: int
     """Times in a row that the provider refused."""
     waiting: int
@@ -81,9 +81,8 @@ class Waiter:
 class Gate:
     """One key's window, line, and pace."""
 
-    def __init__(self, key: str, now: Callable[[], float]) -> None:
+    def __init__(self, key: str) -> None:
         self._key = key
-        self._now = now
         self._lock = Lock()
         self._front: dict[Waiter, None] = {}  # ordered, and leaving it is cheap
         self._back: dict[Waiter, None] = {}
@@ -104,7 +103,7 @@ class Gate:
         Raises:
             QuotaExceededError: It would take longer than `max_wait` seconds.
         """
-        waiter = Waiter(background=background, deadline=self._now() + max_wait)
+        waiter = Waiter(background=background, deadline=now() + max_wait)
         with self._lock:
             if not self._front and not self._back and self._try_pass(waiter, parked=False):
                 return True
@@ -124,29 +123,29 @@ class Gate:
                 first = self._first() is waiter
                 if first and self._try_pass(waiter, parked=True):
                     return True
-                now, ready = self._now(), self._ready_at(parked=True)
-            if ready > waiter.deadline:
-                raise QuotaExceededError(self._key, ready - now)
-            await waiter.sleep(max(ready - now, _ALMOST) if first else None)
+                wait = self._ready_at(parked=True) - now()
+            if now() + wait > waiter.deadline:
+                raise QuotaExceededError(self._key, wait)
+            await waiter.sleep(max(wait, _ALMOST) if first else None)
         return False
 
     def _try_pass(self, waiter: Waiter, *, parked: bool) -> bool:
-        now = self._now()
-        if self._ready_at(parked=parked) > now + _ALMOST:
+        at = now()
+        if self._ready_at(parked=parked) > at + _ALMOST:
             return False
         if parked:
-            self._next_parked = now + STAGGER
+            self._next_parked = at + STAGGER
         if self.requests is not None:
-            self.requests.take(1, now)
+            self.requests.take(1, at)
         return True
 
     def _ready_at(self, *, parked: bool) -> float:
-        now = self._now()
+        at = now()
         ready = max(self._opens_at, self._next_parked if parked else 0.0)
         if self.requests is not None:
-            ready = max(ready, self.requests.ready_at(1, now))
+            ready = max(ready, self.requests.ready_at(1, at))
         if self.tokens is not None:
-            ready = max(ready, self.tokens.ready_at(1, now))
+            ready = max(ready, self.tokens.ready_at(1, at))
         return ready
 
     def _first(self) -> Waiter | None:
@@ -162,8 +161,9 @@ class Gate:
     # -- what calls came to ------------------------------------------------------------------
 
     def hit(self, number: int, ticket: int | None, *, at_least: float, jitter: float) -> float:
-        """The provider refused: hit `number` of all keys. Returns when the gate opens: in the
-        longer of `at_least` seconds and the backoff, of which `jitter` is the part that counts.
+        """The provider refused: hit `number` of all keys. The gate opens in the longer of
+        `at_least` seconds and the backoff, of which `jitter` is the part that counts. Returns
+        how many seconds are left.
 
         Calls that were under way together are refused together: those that passed before the
         last hit (their `ticket` is older) may move the window, and count no further.
@@ -173,11 +173,11 @@ class Gate:
                 self._hits += 1
                 self._last_hit = number
             backoff = _backoff(self._hits) * jitter
-            self._opens_at = max(self._opens_at, self._now() + max(backoff, at_least))
+            self._opens_at = max(self._opens_at, now() + max(backoff, at_least))
             woken = [*self._front, *self._back]
         for waiter in woken:  # each looks whether it still wants to wait that long
             waiter.wake_soon()
-        return self._opens_at
+        return self.closed_for
 
     def succeeded(self, ticket: int, tokens: int) -> None:
         """A call was answered."""
@@ -185,7 +185,7 @@ class Gate:
             if ticket >= self._last_hit:
                 self._hits = 0
             if self.tokens is not None and tokens:
-                self.tokens.take(tokens, self._now())
+                self.tokens.take(tokens, now())
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -198,17 +198,26 @@ class Gate:
     @property
     def closed_for(self) -> float:
         """Seconds until the window ends; 0: it has."""
-        return max(0.0, self._opens_at - self._now())
+        return max(0.0, self._opens_at - now())
 
     def status(self) -> GateStatus:
         with self._lock:
             return GateStatus(
                 key=self._key,
-                opens_at=self._opens_at if self.closed_for else None,
+                opens_in=self.closed_for,
                 hits=self._hits,
                 waiting=len(self._front) + len(self._back),
                 waiting_background=len(self._back),
             )
+
+
+def now() -> float:
+    """Seconds of the running loop's clock, by which its timers go. All loops of a process have
+    the same one, as long as no virtual clock is among them."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # a host's own call, from outside any loop
+        return time.monotonic()
 
 
 def _backoff(hits: int) -> float:

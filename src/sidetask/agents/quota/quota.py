@@ -9,10 +9,9 @@ import random
 from collections.abc import Callable
 from itertools import count
 
-from sidetask.agents.quota.gate import Gate, GateStatus
+from sidetask.agents.quota.gate import Gate, GateStatus, now
 from sidetask.agents.quota.pace import Pace
 from sidetask.core.errors import ConfigurationError
-from sidetask.tasks.aio.clock import SystemClock
 from sidetask.tasks.aio.tokens import CancelToken
 
 MAX_WAIT = 600.0
@@ -31,7 +30,6 @@ class Quota:
     def __init__(
         self,
         *,
-        now: Callable[[], float] = SystemClock.now,
         max_wait: float = MAX_WAIT,
         max_retries: int = MAX_RETRIES,
         jitter: Callable[[], float] = random.random,
@@ -42,8 +40,6 @@ class Quota:
             )
         self.max_wait = max_wait
         self.max_retries = max_retries
-        self.now = now
-        """Seconds since the epoch."""
         self._jitter = jitter
         self._gates: dict[str, Gate] = {}
         self._hits = count(1)
@@ -84,13 +80,13 @@ class Quota:
         self, key: str, retry_after: float | None = None, *, ticket: int | None = None
     ) -> float:
         """The provider refused with a 429 or a quota error, and perhaps said for how many
-        seconds. Returns when the gate opens, in seconds since the epoch."""
+        seconds. Returns in how many seconds the gate opens."""
         asked = retry_after if retry_after is not None and math.isfinite(retry_after) else 0.0
         number = next(self._hits)
         jitter = 0.5 + self._jitter() / 2
-        opens_at = self._gate(key).hit(number, ticket, at_least=asked, jitter=jitter)
+        opens_in = self._gate(key).hit(number, ticket, at_least=asked, jitter=jitter)
         self._last = number
-        return opens_at
+        return opens_in
 
     def record_success(self, key: str, ticket: int, *, tokens: int = 0) -> None:
         """The provider answered: the next refusal begins with a short backoff again."""
@@ -122,14 +118,14 @@ class Quota:
     def _gate(self, key: str) -> Gate:
         gate = self._gates.get(key)
         if gate is None:
-            gate = self._gates.setdefault(key, Gate(key, self.now))  # atomic: threads share it
+            gate = self._gates.setdefault(key, Gate(key))  # atomic: threads share it
             self._set_pace(gate)
         return gate
 
     def _set_pace(self, gate: Gate) -> None:
-        now = self.now()
-        gate.requests = Pace(self._rpm, now) if self._rpm is not None else None
-        gate.tokens = Pace(self._tpm, now) if self._tpm is not None else None
+        at = now()
+        gate.requests = Pace(self._rpm, at) if self._rpm is not None else None
+        gate.tokens = Pace(self._tpm, at) if self._tpm is not None else None
 
 
 _shared = Quota()
