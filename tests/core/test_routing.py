@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.messages import ToolCall
 from sidetask.core.routing import (
     DEFAULT_POLICY,
     DeliveryMode,
@@ -89,3 +90,8 @@ def test_a_route_says_who_waits_and_how_long() -> None:
 def test_a_detach_before_the_start_is_refused(seconds: float) -> None:
     with pytest.raises(ConfigurationError, match="seconds >= 0"):
         detach_after(seconds)
+
+
+def test_a_route_is_the_routing_policy_that_gives_it_to_every_call() -> None:
+    for route in (foreground(), background(), detach_after(2)):
+        assert route(ToolCall.make("any")) is route

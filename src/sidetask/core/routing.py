@@ -77,6 +77,10 @@ class Route:
     after: float | None = None
     """Seconds that a foreground call may hold up its turn; then it is detached."""
 
+    def __call__(self, call: object) -> "Route":
+        """Itself: a route is also the routing policy that gives it to every call."""
+        return self
+
 
 _FOREGROUND = Route(TaskKind.FOREGROUND)
 _BACKGROUND = Route(TaskKind.BACKGROUND)
