@@ -55,6 +55,10 @@ seeds: $(DEV)  ## the scenarios that run under many seeds
 wires: $(DEV) tests/wires/node_modules  ## the wires of the providers, against aimock (needs node)
 	$(BIN)/python -m pytest -m wires tests/wires $(ARGS)
 
+.PHONY: postgres
+postgres: $(DEV)  ## the stores in Postgres, which a wheel brings along
+	$(BIN)/python -m pytest -m postgres tests/stores $(ARGS)
+
 # Without npm, or when it fails, the tests say that they are skipped and why.
 tests/wires/node_modules: tests/wires/package-lock.json
 	-@cd tests/wires && npm ci --ignore-scripts --silent && touch node_modules

@@ -2,30 +2,188 @@
 
 What every store promises, tested for each by `tests/stores/test_contract.py`:
 
-* `append` takes facts in the order of their `seq` and never waits; `stored` returns when
-  everything appended before is safe. A fact is published after it was appended.
-* `commit_turn` writes messages and the acknowledgement of delivered results as one: after a
-  crash both are there or neither.
+* **Handing over never waits.** `append`, `put`, `save` and `save_state` take what happened, in
+  order, and return at once. What is handed over without an `await` in between is written as
+  one: after a crash all of it is there or nothing is. `await stored()` returns when everything
+  handed over so far is safe. A fact is published after it was appended.
+* **Asking waits.** Every `async` method sees what was handed over before it, and has happened
+  when it returns. One that raises has written nothing; one that is cancelled either has
+  written nothing and is cancelled at once, or is finished first and cancelled after.
+* `commit_turn` writes messages and the acknowledgement of delivered results as one.
+* What the database refuses is raised by the next hand-over, until it takes again what it was
+  given before; nothing that was taken is lost by that. What is not JSON is refused at once.
+* A closed record stays as it is: of two ends of one thing, the first stands, whichever process
+  wrote it. `swap` decides between processes.
 * What was read is what was written, in order.
+
+A store belongs to one event loop, and a conversation's facts to one process at a time: a second
+one that appends to it is told with `StoreRefusedError`.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
+from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import Event
-from sidetask.core.ids import ConversationId, TaskId
-from sidetask.core.messages import Message
+from sidetask.core.ids import ConversationId, RunId, TaskId
+from sidetask.core.jsons import Json, JsonObject
+from sidetask.core.messages import Message, Text, UserMessage
+
+T = TypeVar("T")
+
+PAGE = 100
+"""How many rows one question gives at most, unless it asks for more."""
+MAX_NAME = 1_000
+"""Letters of an id, a key or a user's name."""
+MAX_ROW = 64 * 1024 * 1024
+"""Letters of one message, fact, record or value of the state, as JSON."""
+
+# -- what is kept -----------------------------------------------------------------------------
 
 
-class Store(Protocol):
-    """Keeps conversations: their messages, their facts, what was delivered."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationRecord:
+    """What is known of a conversation without reading it. Times are seconds since the epoch."""
+
+    id: ConversationId
+    agent: str
+    user: str | None = None
+    title: str = ""
+    status: str = "open"
+    turns: int = 0
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """A sort of records: its name in the database, which never changes, and what they hold."""
+
+    name: str
+    type: type[T]
+    """A dataclass that the codec can write."""
+    open: frozenset[str] = frozenset()
+    """The statuses in which a record waits for something: it may change, and is never
+    forgotten. A record in another status is closed, and stays as it is."""
+    kept: int = 1_000
+    """How many closed ones of a conversation a store keeps that lives in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Generic[T]):
+    """Something of a conversation that has a status: a task, an approval, a result, a run."""
+
+    kind: Kind[T]
+    conversation_id: ConversationId
+    id: str
+    """Unique among those of its kind in the conversation."""
+    status: str
+    at: float
+    """Of its last change. Seconds since the epoch."""
+    value: T
+
+    @property
+    def open(self) -> bool:
+        """It waits for something."""
+        return self.status in self.kind.open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateEntry:
+    """One write to the shared state."""
+
+    key: str
+    value: Json
+    version: int
+    at: float
+    origin: JsonObject = field(default_factory=dict[str, Json])
+    """Who wrote it, as JSON."""
+    deleted: bool = False
+    """The key is gone; its version goes on from here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compaction:
+    """A summary that stands for messages `start` to `end` (not included) of a history."""
+
+    start: int
+    end: int
+    summary: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What became of a run, for whoever asks for it a second time."""
+
+    run_id: RunId
+    text: str = ""
+    error: str | None = None
+    error_type: str | None = None
+
+
+RESULTS = "result"
+"""The kind of a result that ended and waits to be delivered: `commit_turn` closes it."""
+DELIVERED = "delivered"
+TEXTS = Kind("text", Text, kept=50)
+"""Whole outputs that were cut for a model, by an id that the model is told."""
+COMPACTIONS = Kind("compaction", Compaction)
+RUNS = Kind("run", Run, open=frozenset({"running"}))
+"""By `client_request_id`: `swap(run, expect=None)` claims one."""
+
+# -- what a store does --------------------------------------------------------------------------
+
+
+class Log(Protocol):
+    """The facts of conversations."""
 
     def append(self, fact: Event) -> None:
         """Take a fact. Raises when the store can take no more; then it is not published."""
         ...
 
     async def stored(self) -> None:
-        """Return when all facts appended so far are as safe as this store makes them."""
+        """Return when all that was handed over so far is as safe as this store makes it."""
+        ...
+
+    async def facts(
+        self, conversation_id: ConversationId, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[Event]:
+        """The facts that are kept, with a `seq` above `after`, in order; the first `limit`."""
+        ...
+
+    async def last_seq(self, conversation_id: ConversationId) -> int:
+        """The `seq` of the last fact; 0: there is none. Whoever asks is about to go on with it:
+        what this process had refused of the conversation is forgiven."""
+        ...
+
+    def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
+        """Call `heard` in the loop when another process has written to a conversation; None:
+        perhaps to any. A hint, never the news itself. Returns what ends it."""
+        ...
+
+
+class Conversations(Protocol):
+    """Conversations, and their messages."""
+
+    def save(self, conversation: ConversationRecord) -> None:
+        """Take a conversation's record, in place of the one it had."""
+        ...
+
+    async def conversation(self, conversation_id: ConversationId) -> ConversationRecord | None:
+        """The record of a conversation."""
+        ...
+
+    async def conversations(
+        self,
+        *,
+        user: str | None = None,
+        after: ConversationRecord | None = None,
+        limit: int = PAGE,
+    ) -> Sequence[ConversationRecord]:
+        """Conversations of a user, or of all; the last touched first. `after`: the last one of
+        the page before."""
         ...
 
     async def commit_turn(
@@ -38,14 +196,184 @@ class Store(Protocol):
         """Append messages to the history and note that these tasks' results are part of it."""
         ...
 
-    async def facts(self, conversation_id: ConversationId, *, after: int = 0) -> Sequence[Event]:
-        """The facts that are kept, with a `seq` above `after`, in order."""
-        ...
-
-    async def history(self, conversation_id: ConversationId) -> Sequence[Message]:
-        """All messages of a conversation; empty for an unknown one."""
+    async def history(
+        self, conversation_id: ConversationId, *, start: int = 0
+    ) -> Sequence[Message]:
+        """The messages from place `start` on; empty for an unknown conversation."""
         ...
 
     async def delete(self, conversation_id: ConversationId) -> None:
-        """Forget a conversation. Forgetting an unknown one is fine."""
+        """Forget all of a conversation. Forgetting an unknown one is fine."""
         ...
+
+    async def erase(self, user: str) -> Sequence[ConversationId]:
+        """Forget a user: all their conversations, and their state. Returns what was deleted."""
+        ...
+
+    async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
+        """Forget what nobody touched since then, in seconds since the epoch: conversations, which
+        it returns, and of the others facts and closed records. Their messages stay, and so does
+        a conversation in which something is open."""
+        ...
+
+
+class Records(Protocol):
+    """Tasks, approvals, results, runs, texts: all that has an id and a status."""
+
+    def put(self, record: Record[T]) -> None:
+        """Take a record, in place of the one of its id if that is open."""
+        ...
+
+    async def get(
+        self, kind: Kind[T], conversation_id: ConversationId, id: str
+    ) -> Record[T] | None:
+        """The record of this id."""
+        ...
+
+    async def find(  # noqa: PLR0913 - each narrows the question
+        self,
+        kind: Kind[T],
+        *,
+        conversation_id: ConversationId | None = None,
+        user: str | None = None,
+        id: str | None = None,
+        open: bool | None = None,
+        after: Record[T] | None = None,
+        limit: int = PAGE,
+    ) -> Sequence[Record[T]]:
+        """Records in the order in which they were first put: of a conversation or of all
+        conversations of a user, with an id, open or closed. `after`: the last one of the page
+        before."""
+        ...
+
+    async def swap(self, record: Record[T], *, expect: str | None) -> Record[T] | None:
+        """Put a record if the one of its id has the status `expect`; None: if there is none.
+
+        Returns the record that stands now: the given one, or another that was there before;
+        None: there is none, and one was expected. Of any number of callers in any number of
+        processes one succeeds.
+        """
+        ...
+
+    async def count(self, conversation_id: ConversationId, name: str, amount: float = 0.0) -> float:
+        """Add to a counter of the conversation, and return its total."""
+        ...
+
+
+class States(Protocol):
+    """The shared state: of a conversation, of its user (`user:`), and of all (`app:`)."""
+
+    def save_state(
+        self,
+        conversation_id: ConversationId,
+        entries: Sequence[StateEntry],
+        *,
+        user: str | None = None,
+    ) -> None:
+        """Take writes. The highest version of a key stands, and of two equal ones the later.
+        Keys with `temp:`, `turn:` and `derived:` are left out."""
+        ...
+
+    async def load_state(
+        self, conversation_id: ConversationId, *, user: str | None = None
+    ) -> Sequence[StateEntry]:
+        """All that a conversation sees, deleted keys too, by key."""
+        ...
+
+
+class Store(Log, Conversations, Records, States, Protocol):
+    """Keeps conversations, and all that happens in them."""
+
+    durable: bool
+    """What is stored survives the process."""
+
+    async def start(self) -> None:
+        """Open it. The first use would, too; here is where errors are best met. Twice is fine.
+
+        Raises:
+            ConfigurationError: There is no such database, or it may not be opened.
+            StoreUnavailableError: It cannot be reached now.
+            StoreVersionError: A newer sidetask wrote it.
+            StoreCorruptError: It is no database, or damaged.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Write what was handed over, and let go. Twice is fine."""
+        ...
+
+
+# -- for all stores -----------------------------------------------------------------------------
+
+_NOT_STORED = ("temp:", "turn:", "derived:")
+
+
+def title_of(message: UserMessage, *, letters: int = 60) -> str:
+    """The first words of a message, on one line."""
+    line = " ".join(message.text[: 4 * letters].split())
+    return line if len(line) <= letters else line[: letters - 1].rsplit(" ", 1)[0] + "…"
+
+
+def kept_state(entries: Sequence[StateEntry]) -> list[StateEntry]:
+    """The entries that a store keeps."""
+    return [entry for entry in entries if not entry.key.startswith(_NOT_STORED)]
+
+
+def replaces(entry: StateEntry, before: StateEntry | None) -> bool:
+    """Whether a write stands, and not the one that is there."""
+    return before is None or (entry.version, entry.at) >= (before.version, before.at)
+
+
+def space_of(key: str, conversation_id: str, user: str | None) -> tuple[str, str]:
+    """Where a key of the state lives: the space's sort, and whose it is."""
+    if key.startswith("app:"):
+        return "app", ""
+    if key.startswith("user:") and user is not None:
+        return "user", user
+    return "conversation", conversation_id
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that some database could not keep.
+
+    Raises:
+        InvalidInputError: It is empty, too long, or holds what is no text.
+    """
+    if not 0 < len(name) <= MAX_NAME or "\0" in name or not _is_text(name):
+        raise InvalidInputError(f"{what} is a text of 1 to {MAX_NAME:,} letters, without NUL")
+
+
+def _is_text(name: str) -> bool:
+    """No half of a surrogate pair is in it."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+@asynccontextmanager
+async def follow(
+    store: Store, conversation_id: ConversationId, *, after: int = 0
+) -> AsyncGenerator[AsyncIterator[Event]]:
+    """Read a conversation's facts after a `seq`, and go on with those that other processes
+    append: `async with follow(...) as facts: async for fact in facts: ...`."""
+    changed = asyncio.Event()
+
+    def heard(which: ConversationId | None) -> None:
+        if which is None or which == conversation_id:
+            changed.set()
+
+    async def facts() -> AsyncGenerator[Event, None]:
+        last = after
+        while True:
+            changed.clear()
+            while found := await store.facts(conversation_id, after=last, limit=PAGE):
+                for fact in found:
+                    yield fact
+                last = found[-1].seq
+            await changed.wait()
+
+    end = store.listen(heard)
+    reading = facts()
+    try:
+        yield reading
+    finally:
+        end()
+        await reading.aclose()

@@ -1,0 +1,1 @@
+"""Stores in a database: one set of SQL, for SQLite and Postgres."""

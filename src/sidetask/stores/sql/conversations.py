@@ -1,0 +1,182 @@
+"""Conversations and their messages, in tables."""
+
+from collections.abc import Iterable, Sequence
+
+from sidetask.core.codec import message_from_json, message_to_json
+from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.messages import Message
+from sidetask.stores.base import (
+    DELIVERED,
+    PAGE,
+    RESULTS,
+    ConversationRecord,
+    check_name,
+)
+from sidetask.stores.sql.driver import Connection, Row
+from sidetask.stores.sql.line import Line
+from sidetask.stores.sql.rows import read, written
+
+_SAVE = """INSERT INTO sidetask_conversations
+    (id, agent, user_id, title, status, turns, created_at, updated_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET agent = excluded.agent, user_id = excluded.user_id,
+    title = excluded.title, status = excluded.status, turns = excluded.turns,
+    created_at = excluded.created_at, updated_at = excluded.updated_at"""
+_SELECT = """SELECT id, agent, user_id, title, status, turns, created_at, updated_at
+    FROM sidetask_conversations WHERE """
+_PAGE = " ORDER BY updated_at DESC, id DESC LIMIT ?"
+_LENGTH = """SELECT coalesce(max(position) + 1, 0) FROM sidetask_messages
+    WHERE conversation_id = ?"""
+_COMMIT = "INSERT INTO sidetask_messages (conversation_id, position, data) VALUES (?, ?, ?)"
+_ACK = """UPDATE sidetask_records SET status = ?, open = 0
+    WHERE conversation_id = ? AND kind = ? AND id = ?"""
+_HISTORY = """SELECT position, data FROM sidetask_messages
+    WHERE conversation_id = ? AND position >= ? ORDER BY position"""
+_DELETE = (
+    "DELETE FROM sidetask_conversations WHERE id = ?",
+    "DELETE FROM sidetask_messages WHERE conversation_id = ?",
+    "DELETE FROM sidetask_facts WHERE conversation_id = ?",
+    "DELETE FROM sidetask_records WHERE conversation_id = ?",
+    "DELETE FROM sidetask_counters WHERE conversation_id = ?",
+    "DELETE FROM sidetask_state WHERE space = 'conversation' AND owner = ?",
+)
+_OLD = """SELECT id FROM sidetask_conversations AS c WHERE updated_at < ? AND NOT EXISTS
+    (SELECT 1 FROM sidetask_records AS r WHERE r.conversation_id = c.id AND r.open = 1)"""
+_TRIM = (
+    "DELETE FROM sidetask_records WHERE open = 0 AND at < ?",
+    # The last fact stays: it tells the seq that the next one goes on from.
+    """DELETE FROM sidetask_facts AS f WHERE at < ? AND seq <
+    (SELECT max(seq) FROM sidetask_facts AS l WHERE l.conversation_id = f.conversation_id)""",
+)
+
+
+class SqlConversations:
+    """`Conversations`, over a line to a database."""
+
+    _line: Line
+
+    def save(self, conversation: ConversationRecord) -> None:
+        check_name("the id of a conversation", conversation.id)
+        if conversation.user is not None:
+            check_name("the user of a conversation", conversation.user)
+        row = (
+            conversation.id,
+            _plain(conversation.agent),
+            conversation.user,
+            _plain(conversation.title),
+            _plain(conversation.status),
+            conversation.turns,
+            conversation.created_at,
+            conversation.updated_at,
+        )
+        self._line.hand_over(_save, conversation.id, row)
+
+    async def conversation(self, conversation_id: ConversationId) -> ConversationRecord | None:
+        found = await self._line.read(lambda db: db.rows(_SELECT + "id = ?", (conversation_id,)))
+        return _record(found[0]) if found else None
+
+    async def conversations(
+        self,
+        *,
+        user: str | None = None,
+        after: ConversationRecord | None = None,
+        limit: int = PAGE,
+    ) -> Sequence[ConversationRecord]:
+        where, values = "1 = 1", list[object]()
+        if user is not None:
+            where += " AND user_id = ?"
+            values.append(user)
+        if after is not None:
+            where += " AND (updated_at, id) < (?, ?)"
+            values += [after.updated_at, after.id]
+        values.append(limit)
+        found = await self._line.read(lambda db: db.rows(_SELECT + where + _PAGE, values))
+        return [_record(row) for row in found]
+
+    async def commit_turn(
+        self,
+        conversation_id: ConversationId,
+        messages: Sequence[Message],
+        *,
+        ack: Sequence[TaskId] = (),
+    ) -> None:
+        check_name("the id of a conversation", conversation_id)
+        texts = [written(message_to_json(message)) for message in messages]
+
+        def commit(db: Connection) -> None:
+            place = db.rows(_LENGTH, (conversation_id,))[0][0]
+            rows = [(conversation_id, place + at, text) for at, text in enumerate(texts)]
+            db.run_each(_COMMIT, rows)
+            db.run_each(_ACK, [(DELIVERED, conversation_id, RESULTS, id) for id in ack])
+
+        await self._line.ask(conversation_id, commit)
+
+    async def history(
+        self, conversation_id: ConversationId, *, start: int = 0
+    ) -> Sequence[Message]:
+        values = (conversation_id, start)
+        found = await self._line.read(lambda db: db.rows(_HISTORY, values))
+        return tuple(
+            [
+                read(f"message {place} of {conversation_id}", text, message_from_json)
+                for place, text in found
+            ]
+        )
+
+    async def delete(self, conversation_id: ConversationId) -> None:
+        await self._line.ask("", lambda db: _delete(db, [conversation_id]))
+        self._line.refused.pop(conversation_id, None)
+
+    async def erase(self, user: str) -> Sequence[ConversationId]:
+        def erase(db: Connection) -> list[ConversationId]:
+            theirs = _ids(
+                db.rows("SELECT id FROM sidetask_conversations WHERE user_id = ?", (user,))
+            )
+            _delete(db, theirs)
+            db.run("DELETE FROM sidetask_state WHERE space = 'user' AND owner = ?", (user,))
+            return theirs
+
+        return await self._line.ask("", erase)
+
+    async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
+        def vacuum(db: Connection) -> list[ConversationId]:
+            old = _ids(db.rows(_OLD, (older_than,)))
+            _delete(db, old)
+            for statement in _TRIM:
+                db.run(statement, (older_than,))
+            return old
+
+        return await self._line.ask("", vacuum)
+
+
+def _save(db: Connection, rows: Sequence[Row]) -> None:
+    db.run_each(_SAVE, rows)
+
+
+def _delete(db: Connection, conversation_ids: Iterable[str]) -> None:
+    rows = [(conversation_id,) for conversation_id in conversation_ids]
+    for statement in _DELETE:
+        db.run_each(statement, rows)
+
+
+def _record(row: Row) -> ConversationRecord:
+    conversation_id, agent, user, title, status, turns, created_at, updated_at = row
+    return ConversationRecord(
+        id=conversation_id,
+        agent=agent,
+        user=user,
+        title=title,
+        status=status,
+        turns=turns,
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+def _ids(rows: Iterable[Row]) -> list[ConversationId]:
+    return [ConversationId(row[0]) for row in rows]
+
+
+def _plain(text: str) -> str:
+    """Words that every database takes."""
+    return text.encode(errors="replace").decode().replace("\0", "")

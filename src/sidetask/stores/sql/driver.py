@@ -1,0 +1,99 @@
+"""What the SQL store needs of a database: the seam between its statements and a library.
+
+The statements are written once, in the words that both know: `?` stands for a value, a table is
+called `sidetask_x`. Everything here is called in the store's one thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from sidetask.core.store_errors import StoreError
+
+T = TypeVar("T")
+
+Row: TypeAlias = tuple[Any, ...]
+Heard: TypeAlias = Callable[[str | None], None]
+"""Told in the loop which conversation another process has written to; None: perhaps any."""
+
+
+class Refused(Exception):  # noqa: N818 - an answer and no failure
+    """The database will never take this row. In each driver its own errors of that sort, too."""
+
+
+class Connection(Protocol):
+    """One connection, in no transaction unless `begin` says so."""
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """What a query gives."""
+        ...
+
+    def run(self, sql: str, values: Sequence[object] = ()) -> int:
+        """Carry out a statement; returns how many rows it has changed."""
+        ...
+
+    def run_each(self, sql: str, rows: Sequence[Row]) -> None:
+        """Carry out a statement for each row."""
+        ...
+
+    def begin(self) -> None:
+        """Begin a transaction that writes."""
+        ...
+
+    def commit(self) -> None: ...
+    def rollback(self) -> None:
+        """End the transaction if there is one, and never fail."""
+        ...
+
+    def tell(self, conversation_ids: Collection[str]) -> None:
+        """Within a transaction: let other processes know, when it is committed."""
+        ...
+
+    def close(self) -> None:
+        """Let go, and never fail."""
+        ...
+
+
+class Looker(Protocol):
+    """Who can ask a connection something from the loop."""
+
+    def submit(self, question: Callable[[Connection], T]) -> "asyncio.Future[T]":
+        """Ask something that writes nothing, now."""
+        ...
+
+
+class Driver(Protocol):
+    """How to reach one database."""
+
+    counter: str
+    """The type of a column that counts rows as they are inserted."""
+    text: str
+    """The type of a text that is sorted letter by letter."""
+
+    def open(self) -> Connection:
+        """Connect.
+
+        Raises:
+            ConfigurationError: There is no such database, or it may not be opened.
+        """
+        ...
+
+    def has_tables(self, connection: Connection) -> bool:
+        """Whether there is the table of migrations."""
+        ...
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Within a transaction: let no other process change the tables until it ends."""
+        ...
+
+    def translate(self, error: Exception) -> StoreError | Refused | None:
+        """What an error of the library means; None: it is none of the library's."""
+        ...
+
+    def is_broken(self, error: Exception) -> bool:
+        """After this error the connection is of no use."""
+        ...
+
+    def watch(self, looker: Looker, heard: Heard) -> Callable[[], None]:
+        """Tell what other processes write, until what it returns is called."""
+        ...

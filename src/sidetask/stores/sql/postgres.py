@@ -1,0 +1,219 @@
+"""Postgres, by psycopg: the one file that imports it.
+
+The tables are in a schema of their own, `sidetask`. Other processes are told by `NOTIFY` when a
+transaction is committed, and hear it on a direct connection each: a pooler that hands connections
+out for single transactions hears nothing.
+
+A connection that is lost while it commits does not say whether it has. The server does: it is
+asked for the transaction by its id, over a new connection.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from uuid import uuid4
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.rows import tuple_row
+
+from sidetask.core.errors import ConfigurationError
+from sidetask.core.store_errors import StoreError, StoreUnavailableError
+from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Refused, Row
+from sidetask.stores.sql.store import SqlStore
+
+CONNECT = 10
+"""Seconds to wait for a connection."""
+_CHANNEL = "sidetask"
+_LOCK = 0x51DE7A5C  # any number, as long as every version has the same
+_PATIENCE = 1.0  # seconds after which a listener looks whether it shall end, or tries again
+_HELP = "check that the server runs and can be reached; it is tried again"
+
+
+class PostgresDriver(Driver):
+    """A database on a server."""
+
+    counter = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+    text = 'TEXT COLLATE "C"'
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._writer = uuid4().hex
+        """Tells our writes from those of others."""
+
+    def open(self) -> "PostgresConnection":
+        return PostgresConnection(self._connect, self._writer)
+
+    def has_tables(self, connection: Connection) -> bool:
+        found = connection.rows("SELECT to_regclass('sidetask_migrations') IS NOT NULL")
+        return bool(found[0][0])
+
+    def lock_schema(self, connection: Connection) -> None:
+        connection.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+        connection.run("CREATE SCHEMA IF NOT EXISTS sidetask")
+
+    def translate(self, error: Exception) -> StoreError | Refused | None:
+        match error:
+            case Refused() | StoreError():
+                return error
+            case errors.IntegrityError() | errors.DataError() | UnicodeEncodeError():
+                return Refused(_first_line(error))
+            case errors.OperationalError() | errors.InterfaceError() | errors.InternalError():
+                return StoreUnavailableError(f"Postgres: {_first_line(error)}", _HELP)
+            case psycopg.Error():
+                return StoreUnavailableError(
+                    f"Postgres: {_first_line(error)}", "check the rights of the database's user"
+                )
+            case _:
+                return None
+
+    def is_broken(self, error: Exception) -> bool:
+        return isinstance(error, errors.OperationalError | errors.InterfaceError)
+
+    def watch(self, looker: Looker, heard: Heard) -> Callable[[], None]:
+        return _Listener(self._connect, self._writer, heard).start()
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        try:
+            return psycopg.connect(
+                self._url,
+                autocommit=True,
+                row_factory=tuple_row,
+                application_name="sidetask",
+                connect_timeout=CONNECT,
+                # A machine that went away is noticed within half a minute, not after hours.
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=30_000,
+            )
+        except psycopg.ProgrammingError as error:
+            raise ConfigurationError(
+                f"this is no URL of a database: {_first_line(error)}"
+            ) from None
+        except errors.OperationalError as error:
+            if _is_refusal(error):
+                raise ConfigurationError(f"Postgres: {_first_line(error)}") from None
+            raise
+
+
+class PostgresConnection(Connection):
+    """One connection to a server."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Row]], writer: str) -> None:
+        self._connect = connect
+        self._made = connect()
+        self._writer = writer
+        self._transaction = ""
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return self._made.execute(_in_its_words(sql), values).fetchall()
+
+    def run(self, sql: str, values: Sequence[object] = ()) -> int:
+        return self._made.execute(_in_its_words(sql), values).rowcount
+
+    def run_each(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            with self._made.cursor() as cursor:
+                cursor.executemany(_in_its_words(sql), rows)
+
+    def begin(self) -> None:
+        with self._made.pipeline():  # one way to the server and back
+            self._made.execute("BEGIN")
+            found = self._made.execute("SELECT pg_current_xact_id()::text")
+        self._transaction = found.fetchall()[0][0]
+
+    def commit(self) -> None:
+        try:
+            self._made.execute("COMMIT")
+        except errors.OperationalError:
+            if not (self._made.broken and self._has_committed()):
+                raise
+
+    def rollback(self) -> None:
+        with suppress(psycopg.Error):
+            self._made.execute("ROLLBACK")
+
+    def tell(self, conversation_ids: Collection[str]) -> None:
+        # 8,000 bytes is the most that a payload may have; a name may have four for each letter.
+        told = [(_CHANNEL, f"{self._writer} {each}") for each in sorted(conversation_ids)]
+        self.run_each("SELECT pg_notify(?, ?)", told)
+
+    def close(self) -> None:
+        with suppress(psycopg.Error):
+            self._made.close()
+
+    def _has_committed(self) -> bool:
+        self.close()
+        self._made = self._connect()
+        asked = "SELECT pg_xact_status(?::xid8)"
+        return self.rows(asked, (self._transaction,))[0][0] == "committed"
+
+
+class _Listener:
+    """Hears what others commit: a thread with a connection of its own."""
+
+    def __init__(
+        self, connect: Callable[[], psycopg.Connection[Row]], writer: str, heard: Heard
+    ) -> None:
+        self._connect = connect
+        self._writer = writer
+        self._heard = heard
+        self._loop = asyncio.get_running_loop()
+        self._ended = threading.Event()
+
+    def start(self) -> Callable[[], None]:
+        threading.Thread(target=self._work, name="sidetask-listen", daemon=True).start()
+        return self._ended.set
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with self._connect() as connection:
+                    self._listen(connection)
+            except (psycopg.Error, ConfigurationError):
+                self._ended.wait(_PATIENCE)
+
+    def _listen(self, connection: psycopg.Connection[Row]) -> None:
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
+        self._tell(None)  # what was said before nobody has heard
+        while not self._ended.is_set():
+            for notice in connection.notifies(timeout=_PATIENCE):
+                writer, _, conversation_id = notice.payload.partition(" ")
+                if writer != self._writer:
+                    self._tell(conversation_id or None)
+                if self._ended.is_set():
+                    return
+
+    def _tell(self, conversation_id: str | None) -> None:
+        def tell() -> None:
+            if not self._ended.is_set():
+                self._heard(conversation_id)
+
+        try:
+            self._loop.call_soon_threadsafe(tell)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._ended.set()
+
+
+@lru_cache(256)
+def _in_its_words(statement: str) -> bytes:
+    """A statement of ours in Postgres's words."""
+    return statement.replace("sidetask_", "sidetask.").replace("?", "%s").encode()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server was reached and does not let us in."""
+    words = ("authentication failed", "does not exist", "no password supplied", "permission denied")
+    return any(word in str(error) for word in words)
+
+
+def postgres_store(url: str) -> SqlStore:
+    """A store on a server."""
+    return SqlStore(PostgresDriver(url))

@@ -1,0 +1,99 @@
+"""The tables, as a list of migrations: version n is what the first n of them make.
+
+A migration is never changed once it was released. `{counter}` and `{text}` are types that the
+databases call by different names; the names of indexes have no prefix that a driver would take
+for that of a table.
+"""
+
+from collections.abc import Sequence
+
+from sidetask.core.store_errors import StoreVersionError
+from sidetask.stores.sql.driver import Connection, Driver
+
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        """CREATE TABLE sidetask_conversations (
+            id {text} PRIMARY KEY,
+            agent TEXT NOT NULL,
+            user_id TEXT,
+            title TEXT NOT NULL,
+            status TEXT NOT NULL,
+            turns BIGINT NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL,
+            updated_at DOUBLE PRECISION NOT NULL)""",
+        """CREATE INDEX st_conversations_of_user
+            ON sidetask_conversations (user_id, updated_at)""",
+        """CREATE TABLE sidetask_messages (
+            conversation_id {text} NOT NULL,
+            position BIGINT NOT NULL,
+            data TEXT NOT NULL,
+            PRIMARY KEY (conversation_id, position))""",
+        """CREATE TABLE sidetask_facts (
+            conversation_id {text} NOT NULL,
+            seq BIGINT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            data TEXT NOT NULL,
+            PRIMARY KEY (conversation_id, seq))""",
+        """CREATE TABLE sidetask_records (
+            place {counter},
+            kind TEXT NOT NULL,
+            conversation_id {text} NOT NULL,
+            id {text} NOT NULL,
+            status TEXT NOT NULL,
+            open BIGINT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            data TEXT NOT NULL,
+            UNIQUE (conversation_id, kind, id))""",
+        """CREATE INDEX st_records_open ON sidetask_records (kind, place) WHERE open = 1""",
+        """CREATE INDEX st_records_by_id ON sidetask_records (kind, id)""",
+    ),
+    (
+        """CREATE TABLE sidetask_state (
+            space TEXT NOT NULL,
+            owner {text} NOT NULL,
+            key {text} NOT NULL,
+            version BIGINT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            data TEXT NOT NULL,
+            PRIMARY KEY (space, owner, key))""",
+        """CREATE TABLE sidetask_counters (
+            conversation_id {text} NOT NULL,
+            name {text} NOT NULL,
+            total DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (conversation_id, name))""",
+    ),
+)
+VERSION = len(MIGRATIONS)
+
+_LEDGER = "CREATE TABLE IF NOT EXISTS sidetask_migrations (version BIGINT PRIMARY KEY)"
+
+
+def migrate(driver: Driver, connection: Connection) -> None:
+    """Bring the tables to this version, or change nothing.
+
+    Raises:
+        StoreVersionError: They are newer.
+    """
+    if driver.has_tables(connection) and _version(connection) == VERSION:
+        return  # the usual case, which writes nothing
+    connection.begin()
+    try:
+        driver.lock_schema(connection)
+        connection.run(_LEDGER)
+        for version in range(_version(connection) + 1, VERSION + 1):
+            for statement in MIGRATIONS[version - 1]:
+                connection.run(
+                    statement.replace("{counter}", driver.counter).replace("{text}", driver.text)
+                )
+            connection.run("INSERT INTO sidetask_migrations (version) VALUES (?)", (version,))
+        connection.commit()
+    except BaseException:  # the one boundary: whatever it was, no half of it stays
+        connection.rollback()
+        raise
+
+
+def _version(connection: Connection) -> int:
+    found = connection.rows("SELECT max(version) FROM sidetask_migrations")[0][0] or 0
+    if found > VERSION:
+        raise StoreVersionError(found, VERSION)
+    return found

