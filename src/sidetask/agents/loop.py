@@ -207,6 +207,9 @@ class TurnRun:
 
     async def _call_model(self, step: int) -> Replied:
         conversation = self._conversation
+        governor = self._conversation.governor
+        if governor is not None:
+            await governor.ready(self._token)
         await self._safe_point()
         if self._spending is not None:
             self._spending.begin_step()
@@ -215,6 +218,7 @@ class TurnRun:
             messages=conversation.history,
             tools=conversation.toolset.schemas,
             settings=self._settings(step),
+            tail="" if conversation.governor is None else conversation.governor.tail(),
             gates=self._reader.quota,
         )
         self._log.fact(ContextBuilt, step=step, messages=len(conversation.history))

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig, ToolLike
 from sidetask.agents.conversation import Conversation
+from sidetask.agents.governor import Seat
 from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.task_tools import task_tools
 from sidetask.agents.tools.toolset import Toolset
@@ -147,6 +148,8 @@ class Runtime:
             task_tools=self._task_tools,
             routed=self._routed,
         )
+        if config.flow is not None:
+            config.flow.compile(toolset.tools)
         own_deps = await _made(self._deps if deps is None else deps)
         if self._closed:
             raise AgentNotStartedError
@@ -154,6 +157,8 @@ class Runtime:
         state = State(self._spaces, user=user, now=self._outbox.now)
         self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
         conversation = Conversation(key, config, model, toolset, state)
+        if config.flow is not None:
+            conversation.govern(config.flow.govern(self._seat(conversation)))
         driver = Driver(
             conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
         )
@@ -248,9 +253,20 @@ class Runtime:
 
     # -- steps -------------------------------------------------------------------------------
 
+    def _seat(self, conversation: Conversation) -> Seat:
+        return Seat(
+            conversation_id=conversation.id,
+            state=conversation.state,
+            tools=conversation.toolset.tools,
+            manager=self._manager,
+            events=self._outbox.journal(conversation.id).listen(),
+        )
+
     async def _release(self, driver: Driver, conversation: Conversation) -> None:
         key = conversation.id
         await driver.close()
+        if conversation.governor is not None:
+            await conversation.governor.close()
         tasks = [self.tasks.task(task.id) for task in self.tasks.list_running(key)]
         for task in tasks:
             task.cancel("the agent was shut down")
