@@ -7,11 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from sidetask.core.errors import CodecError, InvalidInputError
+from sidetask.core.errors import CodecError, InvalidInputError, StoreClosedError
 from sidetask.core.events import TaskSucceeded
 from sidetask.core.ids import ConversationId, RunId, TaskId
 from sidetask.core.messages import AssistantMessage, Text, UserMessage, user_message
-from sidetask.core.store_errors import StoreClosedError
 from sidetask.stores.base import (
     COMPACTIONS,
     RUNS,

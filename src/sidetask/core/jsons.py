@@ -20,9 +20,7 @@ def canonical(value: object) -> str:
         TypeError: The value is not JSON.
         ValueError: The value holds NaN or an infinity, or contains itself.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
-    )
+    return _encode(value)
 
 
 def digest(name: str, arguments: object) -> str:
@@ -31,3 +29,9 @@ def digest(name: str, arguments: object) -> str:
     Approvals are bound to it: change one argument and it is another digest.
     """
     return sha256(f"{name}\0{canonical(arguments)}".encode()).hexdigest()
+
+
+# Made once: `json.dumps` makes an encoder for each call that asks for anything special.
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+).encode

@@ -27,6 +27,14 @@ from sidetask.core.errors.state import (
     StateTimeoutError,
     StateValueError,
 )
+from sidetask.core.errors.stores import (
+    StoreClosedError,
+    StoreCorruptError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
 from sidetask.core.errors.tasks import (
     AgentNotStartedError,
     AlreadyDecidedError,
@@ -97,6 +105,12 @@ __all__ = [
     "StateTimeoutError",
     "StateValueError",
     "StepLimitError",
+    "StoreClosedError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
+    "StoreVersionError",
     "TaskFailedError",
     "TaskFencedError",
     "TaskNotFoundError",

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from sidetask.core.store_errors import StoreError
+from sidetask.core.errors import StoreError
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from sidetask.core.store_errors import (
+from sidetask.core.errors import (
     StoreClosedError,
     StoreError,
     StoreRefusedError,

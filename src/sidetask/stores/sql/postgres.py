@@ -19,8 +19,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.rows import tuple_row
 
-from sidetask.core.errors import ConfigurationError
-from sidetask.core.store_errors import StoreError, StoreUnavailableError
+from sidetask.core.errors import ConfigurationError, StoreError, StoreUnavailableError
 from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Refused, Row
 from sidetask.stores.sql.store import SqlStore
 

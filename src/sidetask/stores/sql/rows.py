@@ -4,8 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sidetask.core.errors import CodecError, InvalidInputError
-from sidetask.core.store_errors import StoreCorruptError
+from sidetask.core.errors import CodecError, InvalidInputError, StoreCorruptError
 from sidetask.stores.base import MAX_ROW
 
 T = TypeVar("T")

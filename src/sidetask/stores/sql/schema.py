@@ -7,7 +7,7 @@ for that of a table.
 
 from collections.abc import Sequence
 
-from sidetask.core.store_errors import StoreVersionError
+from sidetask.core.errors import StoreVersionError
 from sidetask.stores.sql.driver import Connection, Driver
 
 MIGRATIONS: Sequence[Sequence[str]] = (

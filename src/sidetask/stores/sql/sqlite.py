@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from sidetask.core.errors import ConfigurationError
-from sidetask.core.store_errors import (
+from sidetask.core.errors import (
+    ConfigurationError,
     StoreClosedError,
     StoreCorruptError,
     StoreError,

@@ -15,7 +15,7 @@ from itertools import groupby
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
-from sidetask.core.store_errors import StoreError, StoreRefusedError, StoreUnavailableError
+from sidetask.core.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from sidetask.stores.sql.driver import Connection, Driver, Refused, Row
 from sidetask.stores.sql.schema import migrate
 

@@ -1,6 +1,6 @@
-"""What may go wrong with a store."""
+"""Errors of the stores."""
 
-from sidetask.core.errors import SidetaskError
+from sidetask.core.errors.base import SidetaskError
 
 
 class StoreError(SidetaskError):
