@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
-from sidetask.agents.governor import Governance
+from sidetask.agents.guards.compaction import Compaction
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
@@ -30,12 +30,13 @@ class AgentConfig:
     tools: Sequence[ToolLike] = ()
     output_type: type[Any] | None = None
     """What a turn's output must be; None: the reply's text."""
-    flow: Governance | None = None
-    """What governs its conversations: a `Flow`."""
     max_steps: int = 25
     """Model calls in one turn."""
     budget: Budget | None = None
     """What a conversation may spend in all."""
+    compaction: Compaction | None = field(default_factory=Compaction)
+    """How old messages make room when a conversation becomes too long for its model; None:
+    they do not."""
     model_timeout: float | None = 60.0
     """Seconds of silence after which a model call has stalled: before it starts, and between
     two pieces."""

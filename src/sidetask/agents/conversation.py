@@ -1,10 +1,11 @@
 """One conversation as the loop sees it: its history, and what its turns run with."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from sidetask.agents.agent import AgentConfig
-from sidetask.agents.governor import Governor
+from sidetask.agents.guards.context import Context
+from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import metered
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.budget import ambient_meter
@@ -25,15 +26,18 @@ class Conversation:
         "call_ids",
         "checks",
         "config",
-        "governor",
+        "context",
         "history",
         "id",
         "last_output",
         "last_usage",
         "meter",
         "model",
+        "on_compaction",
+        "room",
         "state",
         "steering",
+        "summary_model",
         "toolset",
         "turns",
         "usage",
@@ -56,20 +60,30 @@ class Conversation:
         self.meter = metered(config.budget, ambient_meter.get())
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
+        """All messages."""
+        self.context = Context(self.history)
+        """What the model is given of them; messages are appended to both through it."""
+        self.room: Room | None = None
+        """Keeps the context within the model's window; None: nothing does."""
+        if config.compaction is not None:
+            self.room = Room(
+                config.compaction,
+                self.context,
+                model=model,
+                instructions=config.instructions,
+                schemas=toolset.schemas,
+            )
+        self.summary_model: Model | None = None
+        """Writes the summaries; None: the model."""
+        self.on_compaction: Callable[[Compacted], Awaitable[None]] | None = None
+        """Awaited when the context was compacted."""
         self.call_ids: set[CallId] = set()
         """Every call id of the history. Models repeat themselves; an answer must not."""
         self.checks: tuple[Check, ...] = ()
         """Asked in this order; the first that objects answers the call."""
-        self.governor: Governor | None = None
-        """What says what is to be done now; one of the checks is its own."""
         self.steering: list[UserMessage] = []
         """Messages for the running turn: they join it before its next model call."""
         self.usage = Usage()
         self.last_usage = Usage()
         self.last_output: object = None
         self.turns = 0
-
-    def govern(self, governor: Governor) -> None:
-        """From now on this one governs it."""
-        self.governor = governor
-        self.checks += (governor.check,)

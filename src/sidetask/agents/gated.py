@@ -38,6 +38,12 @@ class GatedReader:
         self.background = False
         """Nobody waits for this turn: calls of turns that somebody asked for go first."""
 
+    def aside(self, model: Model) -> "GatedReader":
+        """For a model call of the same turn that nobody hears of."""
+        reader = GatedReader(self._log, self._token, self.quota, model=model, is_told=False)
+        reader.background = self.background
+        return reader
+
     async def read(self, draft: Draft, request: ModelRequest) -> None:
         """Fill `draft` from a streamed model call.
 

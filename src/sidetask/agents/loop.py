@@ -13,15 +13,21 @@ from dataclasses import field
 from typing import Literal, assert_never
 
 from sidetask.agents.calls import StepCalls
+from sidetask.agents.compacting import Compacting
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.gated import GatedReader
 from sidetask.agents.guards.doom import DoomWatch
+from sidetask.agents.guards.room import Room
 from sidetask.agents.guards.spending import Spending, metered
 from sidetask.agents.output import TurnOutput
 from sidetask.agents.reply import NEWS, Draft
 from sidetask.agents.turn_log import Surroundings, TurnLog
 from sidetask.core.budget import Budget, ambient_meter
-from sidetask.core.errors import StepLimitError, TurnCancelledError
+from sidetask.core.errors import (
+    ContextWindowExceededError,
+    StepLimitError,
+    TurnCancelledError,
+)
 from sidetask.core.events import (
     ContextBuilt,
     ModelStarted,
@@ -47,7 +53,7 @@ from sidetask.core.turns import (
     decide,
 )
 from sidetask.core.usage import Usage
-from sidetask.models.base import ModelRequest
+from sidetask.models.base import Model, ModelRequest
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.values import Resolution, TurnUpdate
@@ -77,7 +83,7 @@ class TurnEnd:
 class TurnRun:
     """One turn of a conversation, from its input to its terminal event."""
 
-    def __init__(  # noqa: PLR0913 - what a turn is made of
+    def __init__(
         self,
         around: Surroundings,
         conversation: Conversation,
@@ -87,6 +93,7 @@ class TurnRun:
         *,
         budget: Budget | None = None,
     ) -> None:
+        self._around = around
         self._conversation = conversation
         self._meter = metered(budget, conversation.meter)
         self._spending = Spending(self._meter, token) if self._meter is not None else None
@@ -154,6 +161,9 @@ class TurnRun:
         return self._tell_end(None)
 
     async def _drive(self, message: UserMessage | None, heard: bool) -> None:
+        conversation = self._conversation
+        if conversation.room is not None:
+            conversation.room.begin_turn(len(conversation.history))
         if message is not None:
             await self._deliver_results()  # they were there before the user spoke
             await self._log.commit(message)
@@ -206,28 +216,52 @@ class TurnRun:
             await self._log.commit(message, ack=updates.ids)
 
     async def _call_model(self, step: int) -> Replied:
-        conversation = self._conversation
-        governor = self._conversation.governor
-        if governor is not None:
-            await governor.ready(self._token)
+        room = self._conversation.room
         await self._safe_point()
+        if room is not None and room.is_full(self._around.outbox.now):
+            await self._make_room(room)
+        try:
+            draft = await self._read(step)
+        except ContextWindowExceededError:
+            begun = self._draft is not None and self._draft.has_begun
+            if room is None or begun or not await self._make_room(room):
+                raise
+            draft = await self._read(step)
+        await self._take(draft)
+        self._record(draft)
+        if room is not None:
+            room.measured(draft.usage)
+        return await self._judge(draft)
+
+    async def _make_room(self, room: Room) -> bool:
+        self._draft = None
+        compacting = Compacting(
+            self._around,
+            self._log,
+            self._token,
+            room,
+            reader=self._reader,
+            spending=self._spending,
+            record=self._pay,
+        )
+        return await compacting.make_room()
+
+    async def _read(self, step: int) -> Draft:
+        conversation = self._conversation
         if self._spending is not None:
             self._spending.begin_step()
         request = ModelRequest(
             instructions=conversation.config.instructions,
-            messages=conversation.history,
+            messages=conversation.context.messages,
             tools=conversation.toolset.schemas,
             settings=self._settings(step),
-            tail="" if conversation.governor is None else conversation.governor.tail(),
             gates=self._reader.quota,
         )
-        self._log.fact(ContextBuilt, step=step, messages=len(conversation.history))
+        self._log.fact(ContextBuilt, step=step, messages=len(request.messages))
         self._log.fact(ModelStarted, step=step, model=conversation.model.name)
         self._draft = draft = Draft(conversation.call_ids)
         await self._reader.read(draft, request)
-        await self._take(draft)
-        self._record(draft)
-        return await self._judge(draft)
+        return draft
 
     def _settings(self, step: int) -> Mapping[str, Json]:
         settings = self._conversation.config.settings
@@ -268,9 +302,13 @@ class TurnRun:
         return Answered(final=calls.handed_in, news=bool(self._conversation.steering))
 
     def _record(self, draft: Draft) -> None:
-        model, usage = self._conversation.model, draft.usage
+        self._finish_reason = draft.finished.reason if draft.finished is not None else ""
+        self._pay(draft, self._conversation.model)
+
+    def _pay(self, draft: Draft, model: Model) -> Usage:
+        """Count what a model call consumed."""
+        usage = draft.usage
         reason = draft.finished.reason if draft.finished is not None else ""
-        self._finish_reason = reason
         if model.price is not None and not usage.usd:
             usage = usage + Usage(usd=model.price.of(usage))
         self._usage = self._usage + usage
@@ -278,6 +316,7 @@ class TurnRun:
         if self._spending is not None:
             self._spending.spend(usage)
         self._log.fact(UsageRecorded, usage=usage, model=model.name, finish_reason=reason)
+        return usage
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -296,9 +335,11 @@ class TurnRun:
     async def _commit_rest(self, updates: Iterable[TurnUpdate]) -> None:
         draft = self._draft
         if draft is not None:
-            if draft.finished is not None:  # it was paid for, whatever became of it
-                self._record(draft)
-            await self._take(draft)
+            try:
+                await self._take(draft)
+            finally:
+                if draft.finished is not None:  # it was paid for, whatever became of it
+                    self._record(draft)
         if self._calls is not None:
             await self._calls.close(updates)
 

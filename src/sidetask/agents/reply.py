@@ -12,6 +12,7 @@ from sidetask.core.errors import (
     TurnCancelledError,
 )
 from sidetask.core.events import (
+    LiveEvent,
     TextDelta,
     ThinkingDelta,
     ToolCallCompleted,
@@ -26,6 +27,7 @@ from sidetask.models.base import (
     CallStarted,
     Chunk,
     Finished,
+    Model,
     ModelRequest,
     TextChunk,
     ThinkingChunk,
@@ -123,11 +125,16 @@ class Draft:
 class ReplyReader:
     """Reads replies for one turn."""
 
-    __slots__ = ("_log", "_token")
+    __slots__ = ("_live", "_log", "_model", "_token")
 
-    def __init__(self, log: TurnLog, token: CancelToken) -> None:
+    def __init__(
+        self, log: TurnLog, token: CancelToken, *, model: Model | None = None, is_told: bool = True
+    ) -> None:
+        """`model`: another one than the conversation's. What is not `told` has no live events."""
         self._log = log
         self._token = token
+        self._model = model or log.conversation.model
+        self._live = log.live if is_told else _untold
 
     async def read(self, draft: Draft, request: ModelRequest) -> None:
         """Fill `draft` from a streamed model call.
@@ -142,7 +149,7 @@ class ReplyReader:
         draft.scope = scope = Cuttable(self._token, conversation.config.model_timeout)
         fault: Exception | None = None
         try:
-            async with scope, conversation.model.stream(request) as chunks:
+            async with scope, self._model.stream(request) as chunks:
                 scope.touch()
                 async for chunk in chunks:
                     scope.touch()
@@ -160,7 +167,7 @@ class ReplyReader:
         """Raise what is wrong with a reply. What has finished is whole, however it was closed;
         what a model raises that was cut is no fault of its own."""
         conversation = self._log.conversation
-        name = conversation.model.name
+        name = self._model.name
         match draft.cut_by:
             case "token":
                 raise TurnCancelledError(self._token.reason) from fault
@@ -183,7 +190,7 @@ class ReplyReader:
                 return
 
     def _take(self, draft: Draft, chunk: Chunk) -> None:
-        live = self._log.live
+        live = self._live
         match chunk:
             case TextChunk(text):
                 draft.text(text)
@@ -208,3 +215,7 @@ class ReplyReader:
                     )
             case _:
                 assert_never(chunk)
+
+
+def _untold(event: type[LiveEvent], **fields: object) -> None:
+    """For replies that are nobody's but ours."""

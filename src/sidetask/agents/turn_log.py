@@ -62,7 +62,7 @@ class TurnLog:
 
     def keep(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """The half of a commit that cannot fail: the history in this process."""
-        self.conversation.history.append(message)
+        self.conversation.context.append(message)
         if ack:
             self.manager.ack(self.conversation.id, ack)
 

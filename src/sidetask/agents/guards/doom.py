@@ -13,11 +13,10 @@ that many calls before. So a call costs four comparisons, however long the turn 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from sidetask.core.errors import DoomLoopError, InvalidInputError
-from sidetask.core.ids import CallId
+from sidetask.core.ids import CallId, value
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 
@@ -34,7 +33,7 @@ class Repeating(Protocol):
     def policy(self) -> TaskPolicy: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Loop:
     """A row of calls that came too often, and the call that was one too many."""
 
