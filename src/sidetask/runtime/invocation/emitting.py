@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from os import urandom
 from typing import TypeAlias
-from uuid import uuid4
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
@@ -60,7 +60,7 @@ class Host:
     start: Callable[[AnyAgent, str | None, ConversationId], Awaitable[AgentHandle]]
     """Open a conversation: with whom, of which user, by which id."""
     forget: Callable[[ConversationId], Awaitable[None]]
-    """Drop what was kept of a conversation that is not open."""
+    """Drop what was kept of a fresh conversation that was never opened."""
 
 
 class Emitter:
@@ -120,7 +120,7 @@ class Emitter:
     # -- before it begins --------------------------------------------------------------------
 
     def _new_run(self, conversation_id: ConversationId) -> RunHandle:
-        order = RunOrder(run_id=RunId(f"run:{uuid4().hex}"))
+        order = RunOrder(run_id=RunId(f"run:{urandom(16).hex()}"))
         return RunHandle(order, conversation_id, self._tell)
 
     def _first_of(self, request: EmitRequest) -> RunHandle | None:
@@ -163,8 +163,8 @@ class Emitter:
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._beginning.pop(run, None)
-            if not run.settled.is_set():  # cancelled before its first step: it ran nothing
+            if run in self._beginning:  # cancelled before its first step: it ran nothing
+                del self._beginning[run]
                 run.end(TurnCancelledError("cancelled from outside"))
 
         task.add_done_callback(done)
@@ -174,7 +174,7 @@ class Emitter:
 
     async def _carry_out(self, run: RunHandle, given: EmitRequest | Builder) -> None:
         own: AgentHandle | None = None
-        places = {run.conversation_id}
+        reserved = run.conversation_id
         try:
             own = await self._begin(run, given)
         except asyncio.CancelledError:
@@ -184,12 +184,10 @@ class Emitter:
             run.end(error)
         finally:
             self._beginning.pop(run, None)
-            places.add(run.conversation_id)
         if own is not None:
             await self._see_off(run, own)
-        for place in places:
-            if place not in self._openings and self._host.find_driver(place) is None:
-                await self._host.forget(place)
+        elif not (isinstance(given, EmitRequest) and given.conversation_id):
+            await self._host.forget(reserved)
 
     async def _begin(self, run: RunHandle, given: EmitRequest | Builder) -> AgentHandle | None:
         """Queue the run's turn; returns the conversation if it was opened for this run alone."""

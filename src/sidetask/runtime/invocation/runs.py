@@ -70,8 +70,8 @@ class RunResponse(ChatResponse):
         if isinstance(error, TurnCancelledError):
             self._tell(self, RunCancelled, {"reason": error.reason})
         else:
-            fields = {"error": str(error), "error_type": type(error).__name__}
-            self._tell(self, RunFailed, fields)
+            why = str(error) or type(error).__name__
+            self._tell(self, RunFailed, {"error": why, "error_type": type(error).__name__})
 
 
 class RunHandle:
