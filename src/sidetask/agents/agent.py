@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
+from sidetask.agents.governor import Governance
 from sidetask.agents.guards.compaction import Compaction
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.budget import Budget
@@ -30,6 +31,8 @@ class AgentConfig:
     tools: Sequence[ToolLike] = ()
     output_type: type[Any] | None = None
     """What a turn's output must be; None: the reply's text."""
+    flow: Governance | None = None
+    """What governs its conversations: a `Flow`."""
     max_steps: int = 25
     """Model calls in one turn."""
     budget: Budget | None = None

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from sidetask.agents.agent import AgentConfig
+from sidetask.agents.governor import Governor
 from sidetask.agents.guards.context import Context
 from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import metered
@@ -27,6 +28,7 @@ class Conversation:
         "checks",
         "config",
         "context",
+        "governor",
         "history",
         "id",
         "last_output",
@@ -81,9 +83,16 @@ class Conversation:
         """Every call id of the history. Models repeat themselves; an answer must not."""
         self.checks: tuple[Check, ...] = ()
         """Asked in this order; the first that objects answers the call."""
+        self.governor: Governor | None = None
+        """What says what is to be done now; one of the checks is its own."""
         self.steering: list[UserMessage] = []
         """Messages for the running turn: they join it before its next model call."""
         self.usage = Usage()
         self.last_usage = Usage()
         self.last_output: object = None
         self.turns = 0
+
+    def govern(self, governor: Governor) -> None:
+        """From now on this one governs it."""
+        self.governor = governor
+        self.checks += (governor.check,)

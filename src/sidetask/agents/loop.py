@@ -217,6 +217,9 @@ class TurnRun:
 
     async def _call_model(self, step: int) -> Replied:
         room = self._conversation.room
+        governor = self._conversation.governor
+        if governor is not None:
+            await governor.ready(self._token)
         await self._safe_point()
         if room is not None and room.is_full(self._around.outbox.now):
             await self._make_room(room)
@@ -255,6 +258,7 @@ class TurnRun:
             messages=conversation.context.messages,
             tools=conversation.toolset.schemas,
             settings=self._settings(step),
+            tail="" if conversation.governor is None else conversation.governor.tail(),
             gates=self._reader.quota,
         )
         self._log.fact(ContextBuilt, step=step, messages=len(request.messages))
