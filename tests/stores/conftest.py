@@ -15,12 +15,6 @@ from sidetask.stores.opening import open_store
 REQUIRED = "SIDETASK_REQUIRE_POSTGRES"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Databases have no virtual clock."""
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def server() -> Generator[str]:
     """The URL of a Postgres that lives as long as the tests."""

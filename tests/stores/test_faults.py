@@ -1,0 +1,395 @@
+"""Databases that are full, read-only, damaged, too new, or somebody else's; and cancellation."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sidetask.core.errors import (
+    ConfigurationError,
+    StoreCorruptError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from sidetask.core.events import TaskStarted
+from sidetask.core.ids import TaskId
+from sidetask.core.messages import user_message
+from sidetask.stores.sql.driver import Connection, Row
+from sidetask.stores.sql.schema import MIGRATIONS, VERSION
+from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
+from sidetask.stores.sql.store import SqlStore
+from tests.stores.samples import QUESTION, RESULT, C, D, conversation, entry, fact, question, result
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncGenerator[SqlStore]:
+    store = sqlite_store(path)
+    yield store
+    await store.close()
+
+
+async def ask(store: SqlStore, sql: str) -> list[Row]:
+    return await store._line.submit(lambda db: db.rows(sql))  # pyright: ignore[reportPrivateUsage]
+
+
+async def set_full(store: SqlStore, is_full: bool) -> None:
+    pages = (await ask(store, "PRAGMA page_count"))[0][0] if is_full else 1_000_000
+    await ask(store, f"PRAGMA max_page_count = {pages}")
+
+
+def big(seq: int) -> TaskStarted:
+    return replace(fact(seq), name="x" * 10_000)
+
+
+async def fill(store: SqlStore) -> int:
+    """Append until the disk is full; returns the last seq that was taken."""
+    await set_full(store, True)
+    for seq in range(1, 1000):
+        store.append(big(seq))
+    with pytest.raises(StoreUnavailableError, match="the disk is full; make room"):
+        await store.stored()
+    return 999
+
+
+# -- a full disk -------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_refuses_what_is_new_and_loses_nothing_that_was_taken(
+    store: SqlStore,
+) -> None:
+    last = await fill(store)
+    with pytest.raises(StoreUnavailableError):
+        store.append(fact(last + 1))
+    with pytest.raises(StoreUnavailableError):
+        store.put(question("q"))
+    with pytest.raises(StoreUnavailableError):
+        await store.commit_turn(C, [user_message("hi")])
+    await set_full(store, False)
+    await store.stored()
+    store.append(fact(last + 1))
+    assert [each.seq for each in await store.facts(C)] == list(range(1, last + 2))
+    assert list(await store.history(C)) == []  # its caller was told that it was not written
+
+
+async def test_work_goes_on_by_itself_when_the_disk_has_room(store: SqlStore) -> None:
+    last = await fill(store)
+    await set_full(store, False)
+    await asyncio.sleep(10)  # on the virtual clock
+    store.append(fact(last + 1))
+    assert await store.last_seq(C) == last + 1
+
+
+async def test_closing_on_a_full_disk_says_that_not_all_was_written(store: SqlStore) -> None:
+    await fill(store)
+    with pytest.raises(StoreUnavailableError):
+        await store.close()
+    await store.close()
+
+
+async def test_a_database_that_is_slower_than_the_program_bounds_what_waits(path: Path) -> None:
+    store = SqlStore(SqliteDriver(path), waiting=10)
+    for seq in range(1, 11):
+        store.append(fact(seq))
+    with pytest.raises(StoreUnavailableError, match="10 writes wait"):
+        store.append(fact(11))
+    await store.stored()
+    store.append(fact(11))
+    assert await store.last_seq(C) == 11
+    await store.close()
+
+
+# -- files that cannot be used -------------------------------------------------------------------
+
+
+class ReadOnly(SqliteDriver):
+    """A file that this process may only read; root may write what is read-only."""
+
+    def open(self):
+        connection = super().open()
+        connection.run("PRAGMA query_only = 1")
+        return connection
+
+
+async def test_a_read_only_file_can_be_read_and_says_that_it_is_read_only(path: Path) -> None:
+    writer = sqlite_store(path)
+    writer.append(fact(1))
+    await writer.close()
+    reader = SqlStore(ReadOnly(path))
+    assert await reader.last_seq(C) == 1
+    reader.append(fact(2))
+    with pytest.raises(StoreUnavailableError, match="the file is read-only; make it"):
+        await reader.stored()
+    with pytest.raises(StoreUnavailableError):
+        await reader.close()
+
+
+async def test_a_new_file_where_nothing_may_be_written_is_an_error_at_the_start(
+    path: Path,
+) -> None:
+    store = SqlStore(ReadOnly(path))
+    with pytest.raises(StoreUnavailableError, match="read-only"):
+        await store.start()
+    await store.close()
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    store = sqlite_store(tmp_path / "nowhere" / "test.db")
+    with pytest.raises(ConfigurationError, match=r"there is no folder .*nowhere: make it"):
+        await store.start()
+    await store.close()
+
+
+@pytest.fixture
+def diary(path: Path) -> Generator[Path]:
+    path.write_text("dear diary, " * 1000)
+    yield path
+    assert path.read_text().startswith("dear diary")
+
+
+async def test_a_file_that_is_no_database_is_left_as_it_is(diary: Path) -> None:
+    store = sqlite_store(diary)
+    with pytest.raises(StoreCorruptError, match="cannot be read: file is not a database"):
+        await store.start()
+    await store.close()
+
+
+async def read(store: SqlStore, table: str) -> object:
+    match table:
+        case "facts":
+            return await store.facts(C)
+        case "messages":
+            return await store.history(C)
+        case "records":
+            return await store.get(QUESTION, C, "q")
+        case _:
+            return await store.load_state(C)
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ("facts", "fact 1 of c"),
+        ("messages", "message 0 of c"),
+        ("records", "question q of c"),
+        ("state", "the state 'key'"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["{", "{}", "[1]", "null"])
+async def test_a_damaged_row_is_an_error_that_names_it(
+    store: SqlStore, table: str, where: str, damage: str
+) -> None:
+    store.append(fact(1))
+    store.put(question("q"))
+    store.save_state(C, [entry("key", 1)])
+    await store.commit_turn(C, [user_message("hi")])
+
+    def spoil(db: Connection) -> None:
+        db.run(f"UPDATE sidetask_{table} SET data = ?", (damage,))
+
+    await store._line.ask(C, spoil)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(StoreCorruptError, match=f"{where} cannot be read"):
+        await read(store, table)
+    assert await store.last_seq(C) == 1  # the rest can be
+
+
+# -- versions ----------------------------------------------------------------------------------
+
+
+def write_version_1(path: Path) -> None:
+    """A database as version 1 left it."""
+    with sqlite3.connect(path) as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(
+                statement.replace("{counter}", "INTEGER PRIMARY KEY AUTOINCREMENT").replace(
+                    "{text}", "TEXT"
+                )
+            )
+        old.execute("CREATE TABLE sidetask_migrations (version BIGINT PRIMARY KEY)")
+        old.execute("INSERT INTO sidetask_migrations VALUES (1)")
+        old.execute(
+            "INSERT INTO sidetask_messages VALUES ('c', 0, ?)",
+            ('{"v":1,"type":"user","parts":[{"type":"text","text":"from long ago"}]}',),
+        )
+    old.close()
+
+
+async def test_an_old_database_opens_with_this_version(path: Path, store: SqlStore) -> None:
+    write_version_1(path)
+    assert list(await store.history(C)) == [user_message("from long ago")]
+    store.save_state(C, [entry("new", 1)])
+    assert await store.count(C, "usd", 1) == 1
+    assert [each.key for each in await store.load_state(C)] == ["new"]
+
+
+async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
+    first = sqlite_store(path)
+    await first.start()
+    await first.close()
+    with sqlite3.connect(path) as newer:
+        newer.execute("INSERT INTO sidetask_migrations VALUES (?)", (VERSION + 7,))
+    newer.close()
+    store = sqlite_store(path)
+    with pytest.raises(StoreVersionError, match=f"version {VERSION + 7} .*upgrade sidetask"):
+        await store.start()
+    await store.close()
+
+
+# -- two who write one conversation --------------------------------------------------------------
+
+
+async def test_a_conversation_that_another_process_goes_on_with_is_stored_no_more(
+    path: Path, store: SqlStore
+) -> None:
+    other = sqlite_store(path)
+    for each in (store, other):
+        each.append(fact(1))
+        await each.stored()  # twice the same is one
+    other.append(replace(fact(2), name="theirs"))
+    await other.stored()
+    store.append(fact(1, D))
+    store.append(fact(2))
+    store.append(fact(3))
+    await store.stored()
+    with pytest.raises(StoreRefusedError, match="another process has gone on with it"):
+        store.append(fact(4))
+    with pytest.raises(StoreRefusedError):
+        await store.commit_turn(C, [user_message("hi")])
+    store.append(fact(2, D))
+    assert [each.seq for each in await store.facts(D)] == [1, 2]
+    assert list(await store.facts(C)) == [fact(1), replace(fact(2), name="theirs")]
+    assert await store.last_seq(C) == 2  # opened anew: it may go on from here
+    store.append(fact(3))
+    await store.stored()
+    await other.close()
+
+
+# -- as one ------------------------------------------------------------------------------------
+
+
+async def test_what_is_handed_over_without_an_await_is_written_as_one(
+    path: Path, store: SqlStore
+) -> None:
+    """A process that died at any moment has left all of it or nothing."""
+    await store.start()
+    other = sqlite3.connect(path, isolation_level=None)
+    seen: set[tuple[int, int]] = set()
+    for round in range(1, 40):
+        store.append(fact(round))
+        store.put(result(f"task-{round}"))
+        facts, results = [
+            other.execute(f"SELECT count(*) FROM sidetask_{table}").fetchone()[0]
+            for table in ("facts", "records")
+        ]
+        seen.add((facts, results))
+        await asyncio.sleep(0)
+    other.close()
+    assert all(facts == results for facts, results in seen)
+
+
+async def test_a_turn_whose_write_fails_acknowledges_nothing(store: SqlStore) -> None:
+    store.put(result("task-1"))
+    await store.stored()
+    await set_full(store, True)
+    huge = [user_message("x" * 10_000_000)]
+    with pytest.raises(StoreUnavailableError):
+        await store.commit_turn(C, huge, ack=[TaskId("task-1")])
+    await set_full(store, False)
+    assert [each.id for each in await store.find(RESULT, open=True)] == ["task-1"]
+    assert list(await store.history(C)) == []
+
+
+# -- cancellation --------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def stuck(store: SqlStore) -> AsyncGenerator[None]:
+    """The database is busy, and a batch that was taken from the line waits for it."""
+    go_on = threading.Event()
+    busy = store._line.submit(lambda _: go_on.wait(10))  # pyright: ignore[reportPrivateUsage]
+    store.append(fact(1, D))
+    await ticks()
+    yield
+    go_on.set()
+    await busy
+
+
+async def ticks() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def commit(store: SqlStore, told: list[str]) -> asyncio.Task[None]:
+    async def work() -> None:
+        await store.commit_turn(C, [user_message("hi")])
+        told.append("done")
+        await asyncio.sleep(0)
+        told.append("went on")
+
+    return asyncio.get_running_loop().create_task(work())
+
+
+async def test_a_commit_that_is_cancelled_in_time_is_not_written(store: SqlStore) -> None:
+    told: list[str] = []
+    async with stuck(store):
+        task = commit(store, told)
+        await ticks()
+        task.cancel()
+        await asyncio.wait({task})
+    assert (task.cancelled(), told) == (True, [])
+    assert list(await store.history(C)) == []
+
+
+async def test_a_commit_that_is_cancelled_too_late_is_written_and_told(store: SqlStore) -> None:
+    told: list[str] = []
+    task = commit(store, told)
+    async with stuck(store):
+        for _ in range(2):
+            task.cancel()
+            await ticks()
+        assert not task.done()
+    await asyncio.wait({task})
+    assert (task.cancelled(), told) == (True, ["done"])
+    assert list(await store.history(C)) == [user_message("hi")]
+
+
+async def test_a_timeout_that_strikes_while_a_commit_is_written_is_still_a_timeout(
+    store: SqlStore,
+) -> None:
+    told: list[str] = []
+    limit = asyncio.timeout(1000)
+
+    async def work() -> None:
+        async with limit:
+            await store.commit_turn(C, [user_message("hi")])
+            told.append("done")
+            await asyncio.sleep(100)
+
+    task = asyncio.get_running_loop().create_task(work())
+    async with stuck(store):
+        limit.reschedule(asyncio.get_running_loop().time())
+        await ticks()
+    await asyncio.wait({task})
+    assert isinstance(task.exception(), TimeoutError)
+    assert (told, task.cancelling()) == (["done"], 0)
+
+
+async def test_a_conversation_can_be_listed_while_another_store_writes(path: Path) -> None:
+    one, two = sqlite_store(path), sqlite_store(path)
+    one.save(conversation(C))
+    two.save(conversation(D))
+    await one.stored()
+    await two.stored()
+    assert [each.id for each in await one.conversations()] == [D, C]
+    await one.close()
+    await two.close()
