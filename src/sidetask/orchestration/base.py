@@ -1,8 +1,10 @@
-"""The seam of orchestration: what an agent is to whoever invokes it."""
+"""The seam of orchestration: what an agent is to whoever invokes it, and the three ways to."""
 
-from typing import Protocol, runtime_checkable
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from sidetask.core.jsons import Json
+from sidetask.state.provenance import Source
 from sidetask.state.state import StateView
 
 
@@ -24,3 +26,23 @@ class Invocable(Protocol):
         Its reads and plain writes go to `state`.
         """
         ...
+
+
+class Sourced:
+    """An agent value that is no agent: it says what its values come from, for their provenance."""
+
+    source: Source
+
+
+class Mode(StrEnum):
+    """How an agent is invoked: who hears of its end."""
+
+    CALL = "call"
+    """Whoever calls it, and waits."""
+    DISPATCH = "dispatch"
+    """Nobody is told: the result is in the state, and in the handle."""
+    BACKGROUND = "background"
+    """The model of a conversation, by a notification, as if it had called a tool."""
+
+
+ModeLike: TypeAlias = Mode | Literal["call", "dispatch", "background"]

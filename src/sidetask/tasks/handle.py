@@ -243,6 +243,11 @@ class TaskHandle:
         return self._record.ticket.queue is not None
 
     @property
+    def stopping(self) -> bool:
+        """It was asked to end, and its work has not stopped yet."""
+        return self._record.ending is not None and not self._record.ended
+
+    @property
     def progress(self) -> Progress | None:
         return self._record.progress
 

@@ -131,6 +131,10 @@ class AsyncTaskManager(TaskManager):
         self._scopes[conversation_id] = scope
 
     @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @property
     def permits(self) -> Permits:
         """Who may run; to look at."""
         return self._parts.permits
