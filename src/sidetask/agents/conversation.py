@@ -52,6 +52,8 @@ class Conversation:
         model: Model,
         toolset: Toolset,
         state: State | None = None,
+        *,
+        summary_model: Model | None = None,
     ) -> None:
         self.id = conversation_id
         self.config = config
@@ -75,7 +77,7 @@ class Conversation:
                 instructions=config.instructions,
                 schemas=toolset.schemas,
             )
-        self.summary_model: Model | None = None
+        self.summary_model = summary_model
         """Writes the summaries; None: the model."""
         self.on_compaction: Callable[[Compacted], Awaitable[None]] | None = None
         """Awaited when the context was compacted."""

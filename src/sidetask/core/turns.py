@@ -11,6 +11,7 @@ answer. Replay relies on it.
 
 from typing import TypeAlias, assert_never
 
+from sidetask.core.budget import Budget
 from sidetask.core.ids import CallId, RunId, value
 from sidetask.core.jsons import JsonObject
 
@@ -24,6 +25,7 @@ class RunOrder:
     metadata: JsonObject | None = None
     settings: JsonObject | None = None
     """For the first model call, besides the agent's."""
+    budget: Budget | None = None
 
 
 @value

@@ -231,7 +231,9 @@ class Driver:
         conversation.state.clear_turn()
         turn_id = TurnId(f"turn-{conversation.turns}")
         token = CancelToken()
-        run = TurnRun(self._around, conversation, turn_id, token, response.order)
+        run = TurnRun(
+            self._around, conversation, turn_id, token, response.order, budget=response.budget
+        )
         self._latest_run = run.run_id
         self._current = Current(run, run.run_id, token, response)
         heard = self._admit(response, turn_id)

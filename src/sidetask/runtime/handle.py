@@ -9,6 +9,7 @@ from typing import Literal, Self
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.turn_log import Surroundings
+from sidetask.core.budget import Budget
 from sidetask.core.errors import ConversationBusyError
 from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId
@@ -61,30 +62,38 @@ class AgentHandle:
 
     # -- talk ------------------------------------------------------------------------------
 
-    async def ask(self, content: Content, *, on_busy: OnBusy = "queue") -> Reply:
+    async def ask(
+        self, content: Content, *, on_busy: OnBusy = "queue", budget: Budget | None = None
+    ) -> Reply:
         """Say something and wait for the whole answer. Cancelling this cancels the turn.
+
+        `budget` is what the turn may spend, and the agents that its tools open, besides what the
+        conversation may.
 
         Raises:
             InvalidInputError: The message is empty; nothing was said.
-            TurnError: The turn failed (`ModelError`, `StepLimitError`, ...) or was cancelled
-                (`TurnCancelledError`).
+            TurnError: The turn failed (`ModelError`, `StepLimitError`, `BudgetExceededError`, ...)
+                or was cancelled (`TurnCancelledError`).
             ConversationBusyError: A turn is running and `on_busy` is `"raise"`.
             AgentNotStartedError: The agent is shut down.
         """
-        response = self._ask(content, on_busy)
+        response = self._ask(content, on_busy, budget)
         try:
             return await response
         except asyncio.CancelledError:
             self._driver.withdraw(response, "whoever asked was cancelled")
             raise
 
-    async def chat(self, content: Content, *, on_busy: OnBusy = "queue") -> ChatResponse:
-        """Say something; returns when its turn is admitted, before the model starts.
+    async def chat(
+        self, content: Content, *, on_busy: OnBusy = "queue", budget: Budget | None = None
+    ) -> ChatResponse:
+        """Say something; returns when its turn is admitted, before the model starts. `budget` is
+        as for `ask`.
 
         Raises:
             InvalidInputError, ConversationBusyError, AgentNotStartedError: As for `ask`.
         """
-        response = self._ask(content, on_busy)
+        response = self._ask(content, on_busy, budget)
         try:
             while response.turn_id is None and response.end is None:
                 await response.more()
@@ -191,6 +200,12 @@ class AgentHandle:
         return self._conversation.last_usage
 
     @property
+    def compaction_indices(self) -> Sequence[int]:
+        """For each compaction, the index in `history()` of the first message that the model was
+        still given as it is."""
+        return tuple(self._conversation.context.indices)
+
+    @property
     def last_response(self) -> ChatResponse | None:
         """The latest turn, asked for or not."""
         return self._driver.turns[-1] if self._driver.turns else None
@@ -264,13 +279,15 @@ class AgentHandle:
         )
         self._loop.call_soon_threadsafe(_shut_down, self._release)
 
-    def _ask(self, content: Content, on_busy: OnBusy) -> ChatResponse:
+    def _ask(self, content: Content, on_busy: OnBusy, budget: Budget | None) -> ChatResponse:
         self._driver.check_open()
         message = user_message(content)
         if on_busy == "raise" and self._driver.busy:
             raise ConversationBusyError(self.conversation_id)
-        response = self._driver.ask(message)
+        response = ChatResponse("user")
+        response.budget = budget
         response.given = True
+        self._driver.ask(message, response)
         return response
 
 

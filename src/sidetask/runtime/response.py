@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal, Self
 
 from sidetask.agents.loop import TurnEnd
+from sidetask.core.budget import Budget
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, ModelStarted, TextDelta
 from sidetask.core.ids import TaskId, TurnId, value
@@ -50,6 +51,7 @@ class ChatResponse:
         "_askers",
         "_pending",
         "_sleepers",
+        "budget",
         "cause",
         "end",
         "events",
@@ -63,6 +65,8 @@ class ChatResponse:
         self, cause: Cause, task_ids: tuple[TaskId, ...] = (), *, order: RunOrder | None = None
     ) -> None:
         self.cause = cause
+        self.budget: Budget | None = None
+        """What the turn may spend, if whoever asked for it said so."""
         self.order = order
         """What the host said of the run, if it asked for it by a request."""
         self.task_ids = task_ids

@@ -142,6 +142,8 @@ class Runtime:
                 config, await _made(self._deps if deps is None else deps), start
             )
         model = self._models.open(config.model)
+        written_by = config.compaction and config.compaction.model
+        writer = self._models.open(written_by) if written_by is not None else None
         toolset = Toolset(
             config.with_tools(*self._tools).toolbox,
             output_type=config.output_type,
@@ -156,7 +158,7 @@ class Runtime:
         key = self._new_id(conversation_id)
         state = State(self._spaces, user=user, now=self._outbox.now)
         self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
-        conversation = Conversation(key, config, model, toolset, state)
+        conversation = Conversation(key, config, model, toolset, state, summary_model=writer)
         if config.flow is not None:
             conversation.govern(config.flow.govern(self._seat(conversation)))
         driver = Driver(

@@ -123,7 +123,8 @@ def _first_loop(letters: Sequence[str]) -> tuple[int, int] | None:
     for end in range(1, len(letters) + 1):
         for length in range(1, LONGEST + 1):
             tail = letters[max(0, end - length * REPEATS) : end]
-            if len(tail) == length * REPEATS and tail == tail[:length] * REPEATS:
+            rows = [tail[at : at + length] for at in range(0, len(tail), length)]
+            if len(tail) == length * REPEATS and rows.count(rows[0]) == REPEATS:
                 return end - 1, length
     return None
 

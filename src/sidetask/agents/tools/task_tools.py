@@ -18,7 +18,7 @@ WAIT = 30.0
 """Seconds that a model waits for a task unless it says otherwise."""
 LONGEST_WAIT = 600.0
 
-_CONTROL = TaskPolicy(control=True, journal=False)
+_CONTROL = TaskPolicy(control=True, journal=False, repeatable=True)
 _TASK_ID: JsonObject = {"type": "string", "description": "As in its receipt: task-3."}
 
 

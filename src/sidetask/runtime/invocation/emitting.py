@@ -148,6 +148,7 @@ class Emitter:
             client_request_id=request.client_request_id,
             metadata=request.metadata,
             settings=request.settings,
+            budget=request.budget,
         )
         key = _key(request)
         if key is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeAlias
 
 from sidetask.agents.agent import AgentConfig
+from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Content
@@ -39,6 +40,8 @@ class EmitRequest:
     """Told with `RunStarted`."""
     tool_choice: ToolChoice | None = None
     """For the run's first model call; after it the model is free, or it could never end."""
+    budget: Budget | None = None
+    """What the run may spend, and the agents that its tools open."""
     user: str | None = None
     """Whose the conversation is, if this opens it."""
 
@@ -69,6 +72,9 @@ class EmitRequest:
 
     def with_tool_choice(self, tool_choice: ToolChoice | None) -> Self:
         return replace(self, tool_choice=tool_choice)
+
+    def with_budget(self, budget: Budget | None) -> Self:
+        return replace(self, budget=budget)
 
     @property
     def model_name(self) -> str | Model | None:

@@ -175,6 +175,7 @@ class RunHandle:
     def build(self, order: RunOrder, conversation_id: ConversationId) -> None:
         """There is a request."""
         self._response.order = order
+        self._response.budget = order.budget
         self._response.conversation_id = conversation_id
         self.built.set()
 
