@@ -156,6 +156,8 @@ class ApprovalNeeded:
     """Nothing has been done; these approvals are missing."""
 
     requests: tuple[ApprovalRequest, ...]
+    call: ToolCall | None = None
+    """What is asked about and will run, if it is not the call as the model wrote it."""
 
 
 @value

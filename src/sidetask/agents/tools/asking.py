@@ -50,7 +50,7 @@ def held_by(
         if ctx.is_approved(KIND, call.digest()):
             return None
         asks = True if rule == "ask" else rule(dict(arguments))
-        summary = _summary(call)
+        summary = summary_of(call)
     except Exception as error:  # noqa: BLE001 - the one boundary: a rule that fails denies
         _log.debug("the approval rule of %s failed", call.name, exc_info=error)
         return Refused(f"the approval rule of {call.name} failed, so it was not run: {error!r}")
@@ -65,7 +65,7 @@ def held_by(
     return ApprovalNeeded((request,))
 
 
-def _summary(call: ToolCall) -> str:
+def summary_of(call: ToolCall) -> str:
     """The call in one line: `shell: rm -rf x`. The arguments are the model's own."""
     arguments = call.parsed()
     match list(arguments.values()):

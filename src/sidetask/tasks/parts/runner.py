@@ -173,7 +173,8 @@ class Runner:
             self._admit(self._permits.release(record.ticket))
             return
         match record.ending or outcome:
-            case ApprovalNeeded(requests) if requests and self.desk.questions is not None:
+            case ApprovalNeeded(requests, final) if requests and self.desk.questions is not None:
+                record.call = final or record.call
                 record.body = record.job_id = None
                 record.vars = copy_context()  # not those of who approves
                 self.desk.questions.suspend(record, requests)

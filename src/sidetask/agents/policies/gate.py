@@ -1,0 +1,198 @@
+"""The gate in front of every tool of a conversation: hooks, then policies, then the tool.
+
+The order of a call: hooks may deny it, change its arguments or ask a person, one after another;
+the policies see the arguments as they will run; a person is asked at most once, about exactly
+those. After an approval the call runs as a new attempt. Its arguments are final then, so no hook
+changes them again; the policies look once more, because a person may have changed them.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from sidetask.agents.policies.hooks import (
+    AskFirst,
+    Change,
+    Decision,
+    Deny,
+    HookContext,
+    Hooks,
+    ToolUse,
+    overrides,
+)
+from sidetask.agents.policies.rules import Action, Policy, Verdict, decide
+from sidetask.agents.tools.asking import KIND, Context, summary_of
+from sidetask.core.errors import InvalidInputError
+from sidetask.core.messages import ToolCall
+from sidetask.tasks.parts.runner import Executor
+from sidetask.tasks.values import (
+    ApprovalNeeded,
+    ApprovalRequest,
+    Completed,
+    Errored,
+    Refused,
+    ToolOutcome,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class ToolGate:
+    """What each call of one conversation passes."""
+
+    def __init__(
+        self, policies: Sequence[Policy], hooks: Sequence[Hooks], ctx: HookContext
+    ) -> None:
+        self._policies = tuple(policies)
+        self._ctx = ctx
+        self._deciders = _with(hooks, "pre_tool_call")
+        self._after = _with(hooks, "post_tool_call")
+        self._on_error = _with(hooks, "on_tool_error")
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing stands in the way of any call: tools need no gate."""
+        return not (self._policies or self._deciders or self._after or self._on_error)
+
+    def before(self, executors: Mapping[str, Executor]) -> Mapping[str, Executor]:
+        """The same executors, each behind this gate."""
+        if self.is_open:
+            return executors
+        return {name: _Gated(self, executor).execute for name, executor in executors.items()}
+
+    # -- before the call -----------------------------------------------------------------------
+
+    async def admit(self, call: ToolCall, ctx: Context) -> ToolCall | ApprovalNeeded | Refused:
+        """The call as it may run, or what keeps it from running."""
+        try:
+            use = _use_of(call, ctx)
+        except InvalidInputError:
+            return call  # the tool itself tells the model what is wrong with it
+        asked: str | None = None
+        if ctx.attempt == 1:
+            for hooks in self._deciders:
+                decision = await self._ask_hook(hooks, use)
+                match decision:
+                    case None:
+                        continue
+                    case Deny(reason):
+                        return Refused(reason)
+                    case AskFirst(reason):
+                        asked = asked or reason
+                    case Change(arguments):
+                        use = replace(use, arguments=dict(arguments))
+                    case _:
+                        assert_never(decision)
+        final = _with_arguments(call, use)
+        if isinstance(final, Refused):
+            return final
+        verdict = decide(self._policies, use.name, use.arguments)
+        if verdict.action is Action.ALLOW and asked is not None:
+            verdict = Verdict(Action.ASK, asked)
+        return self._carry_out(verdict, final, ctx)
+
+    async def _ask_hook(self, hooks: Hooks, use: ToolUse) -> Decision:
+        try:
+            decision = await hooks.pre_tool_call(self._ctx, use)
+        except Exception as error:  # noqa: BLE001 - the one boundary: a decider fails closed
+            _log.warning("a hook before %s failed", use.name, exc_info=error)
+            return Deny(f"a hook failed, so {use.name} was not run: {error!r}")
+        if decision is None or isinstance(decision, Deny | AskFirst | Change):  # pyright: ignore[reportUnnecessaryIsInstance] - a host's code may not be typed
+            return decision
+        return Deny(f"a hook said {decision!r}, so {use.name} was not run")
+
+    def _carry_out(
+        self, verdict: Verdict, call: ToolCall, ctx: Context
+    ) -> ToolCall | ApprovalNeeded | Refused:
+        match verdict.action:
+            case Action.ALLOW:
+                return call
+            case Action.DENY:
+                return Refused(verdict.reason)
+            case Action.ASK:
+                if ctx.is_approved(KIND, call.digest()):
+                    return call
+                request = ApprovalRequest(
+                    kind=KIND, reason=verdict.reason, summary=summary_of(call)
+                )
+                return ApprovalNeeded((request,), call)
+            case _:
+                assert_never(verdict.action)
+
+    # -- after it ------------------------------------------------------------------------------
+
+    async def told(self, call: ToolCall, ctx: Context, outcome: ToolOutcome) -> ToolOutcome:
+        """The outcome, as hooks leave it."""
+        match outcome:
+            case Completed(content=content):
+                for hooks in self._after:
+                    try:
+                        await hooks.post_tool_call(self._ctx, _use_of(call, ctx), content)
+                    except Exception as error:  # noqa: BLE001 - the one boundary: an observer
+                        _log.warning("a hook after %s failed", call.name, exc_info=error)
+            case Errored():
+                return await self._on_failure(call, ctx, outcome)
+            case _:
+                pass
+        return outcome
+
+    async def _on_failure(self, call: ToolCall, ctx: Context, outcome: Errored) -> Errored:
+        for hooks in self._on_error:
+            try:
+                use = _use_of(call, ctx)
+                text = await hooks.on_tool_error(self._ctx, use, outcome.error)
+            except InvalidInputError:
+                return outcome
+            except Exception as error:  # noqa: BLE001 - the one boundary: an observer
+                _log.warning("a hook on an error of %s failed", call.name, exc_info=error)
+                continue
+            if text is not None:
+                outcome = replace(outcome, error=str(text))
+        return outcome
+
+
+class _Gated:
+    """One executor behind the gate."""
+
+    __slots__ = ("_executor", "_gate")
+
+    def __init__(self, gate: ToolGate, executor: Executor) -> None:
+        self._gate = gate
+        self._executor = executor
+
+    async def execute(self, call: ToolCall, ctx: Context) -> ToolOutcome:
+        """Carry out a call, if it is admitted."""
+        admitted = await self._gate.admit(call, ctx)
+        if not isinstance(admitted, ToolCall):
+            return admitted
+        outcome = await self._executor(admitted, ctx)
+        if isinstance(outcome, ApprovalNeeded):
+            return replace(outcome, call=admitted)
+        return await self._gate.told(admitted, ctx, outcome)
+
+
+def _with(hooks: Sequence[Hooks], method: str) -> tuple[Hooks, ...]:
+    return tuple([each for each in hooks if overrides(each, method)])
+
+
+def _use_of(call: ToolCall, ctx: Context) -> ToolUse:
+    return ToolUse(
+        name=call.name,
+        arguments=call.parsed(),
+        call_id=call.id,
+        task_id=ctx.task_id,
+        turn_id=ctx.turn_id,
+    )
+
+
+def _with_arguments(call: ToolCall, use: ToolUse) -> ToolCall | Refused:
+    """The call with the arguments that hooks left; what is no JSON is refused."""
+    try:
+        if use.arguments == call.parsed():
+            return call
+        text = json.dumps(use.arguments, allow_nan=False, ensure_ascii=False)
+        return replace(call, arguments=text)
+    except (TypeError, ValueError) as error:
+        return Refused(f"a hook changed the arguments of {call.name} to what is no JSON: {error}")
