@@ -123,6 +123,7 @@ class StepCalls:
             run_id=self._log.run_id,
             route=tool.route,
             policy=tool.policy,
+            parent_id=self._log.conversation.parent_id,
         )
         try:
             started = await self._log.manager.start_task(launch, cancellation=self._token)

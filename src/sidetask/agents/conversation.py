@@ -10,7 +10,7 @@ from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import metered
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.budget import ambient_meter
-from sidetask.core.ids import CallId, ConversationId
+from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.messages import Message, ToolCall, UserMessage
 from sidetask.core.usage import Usage
 from sidetask.models.base import Model
@@ -35,6 +35,7 @@ class Conversation:
         "last_usage",
         "meter",
         "model",
+        "parent_id",
         "on_compaction",
         "room",
         "state",
@@ -61,6 +62,8 @@ class Conversation:
         self.toolset = toolset
         self.state = State() if state is None else state
         """What its tools share."""
+        self.parent_id: TaskId | None = None
+        """The task that waits for all of it, and on whose permits its calls run."""
         self.meter = metered(config.budget, ambient_meter.get())
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []

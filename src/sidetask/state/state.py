@@ -409,6 +409,23 @@ class State(StateView):
         self._hub.close()
 
 
+class BorrowedState(State):
+    """Somebody else's state, for a conversation: no turn of it clears anything, and its end leaves
+    the state open. Its writes carry what the view's do."""
+
+    __slots__ = ()
+
+    def __init__(self, view: StateView) -> None:
+        StateView.__init__(self, view._keys, view._origin, view._check)  # noqa: SLF001 - as a fork
+        self._hub = cast(Hub, view.home)
+
+    def clear_turn(self) -> None:
+        """It is the owner's turn that counts."""
+
+    def close(self) -> None:
+        """It is the owner's."""
+
+
 def _both(
     first: Callable[[], None] | None, second: Callable[[], None] | None
 ) -> Callable[[], None] | None:
