@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from sidetask.agents.tools.tool import AnyTool
+from sidetask.core.budget import Meter
 from sidetask.core.ids import ConversationId, value
 from sidetask.core.messages import ToolCall
 from sidetask.state.state import State
@@ -30,6 +31,8 @@ class Seat:
     manager: AsyncTaskManager
     events: Stream
     """Of the conversation."""
+    meter: Meter | None = None
+    """Where the conversation spends."""
 
 
 class Governor(Protocol):
