@@ -262,6 +262,7 @@ class Runtime:
             tools=conversation.toolset.tools,
             manager=self._manager,
             events=self._outbox.journal(conversation.id).listen(),
+            meter=conversation.meter,
         )
 
     async def _release(self, driver: Driver, conversation: Conversation) -> None:
