@@ -28,7 +28,9 @@ SYSTEMS = {
     "b5": "floor,sidetask",
     "b6": "raw_semaphore,sidetask",
     "b6r": "raw_semaphore,sidetask",
+    "b7": "raw_queue_bounded,sidetask",
     "b8t": "floor,sidetask",
+    "b10": "sidetask",
 }
 
 
@@ -83,6 +85,14 @@ TARGETS = [
         "no-op background task", 3, lambda r: r.ratio("b6", "noop, budget 100", "raw_semaphore")
     ),
     Target("cancel 1,000 tasks", 6, lambda r: r.ratio("b8t", "cancel 1000")),
+    Target("delivery, 1 subscriber", 2, lambda r: r.ratio("b7", "1 subs", "raw_queue_bounded")),
+    Target("delivery, 10 subscribers", 2, lambda r: r.ratio("b7", "10 subs", "raw_queue_bounded")),
+    Target(
+        "delivery, 100 subscribers", 2, lambda r: r.ratio("b7", "100 subs", "raw_queue_bounded")
+    ),
+    Target("3 listeners, handled event", 6, lambda r: r.value("b10", "handled event"), "us"),
+    Target("a slow one among 10", 1.15, lambda r: r.value("b10", "with one slow / without")),
+    Target("replay of 100,000 facts", 5, lambda r: r.value("b10", "replay / generator")),
     Target("import, CPU", 2.7, lambda r: r.ratio("b5", "import (CPU)")),
 ]
 

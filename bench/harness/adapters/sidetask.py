@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..base import AgentAdapter, CancelAdapter, DispatchAdapter, Meta
+from ..base import AgentAdapter, CancelAdapter, DispatchAdapter, FanoutAdapter, Meta
 
 META = Meta(
     name="sidetask",
@@ -28,3 +28,15 @@ def cancel() -> CancelAdapter:
     from ._sidetask import Cancel
 
     return Cancel()
+
+
+def fanout() -> FanoutAdapter:
+    from ._sidetask_fan import Fanout
+
+    return Fanout()
+
+
+def events():
+    from ._sidetask_fan import Events
+
+    return Events()
