@@ -37,7 +37,7 @@ def told(listener: ListenerHandle) -> Awaitable[None]:
     return listener.drain()
 
 
-# -- what reaches a handler --------------------------------------------------------------------------
+# -- what reaches a handler -----------------------------------------------------------------
 
 
 async def test_a_handler_takes_what_it_likes_of_event_context_and_control() -> None:
