@@ -1,16 +1,29 @@
-"""The public agent: its description, and two ways to run it at once."""
+"""The public agent: its description, and the ways to run it at once."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sidetask.agents.agent import AgentConfig
+from sidetask.agents.tools.outputs import to_completed
+from sidetask.core.errors import InvalidInputError
+from sidetask.core.jsons import Json
 from sidetask.core.messages import Content, Message
 from sidetask.core.usage import Usage
+from sidetask.orchestration.invoker import Invoker, inside
+from sidetask.runtime.handle import AgentHandle
+from sidetask.runtime.runtime import Runtime, Within
 from sidetask.runtime.runtime import open as open_agent
 from sidetask.runtime.sync import LoopThread
+from sidetask.state.provenance import Origin
+from sidetask.state.state import StateView
+from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.values import Idle
+
+NO_INPUT = "Begin."
+"""What an agent is told that is invoked without an input: its instructions say what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +65,34 @@ class Agent(AgentConfig):
             TimeoutError: It took longer than `timeout` seconds; its tasks are cancelled.
         """
         async with open_agent(self, deps=deps, **settings) as chat, asyncio.timeout(timeout):
-            await chat.ask(content)
-            idle = await chat.wait_for_idle()
-            assert chat.last_response is not None
-            last = await chat.last_response
-            return RunResult(
-                output=last.output,
-                text=last.text,
-                turns=chat.turn_count,
-                usage=chat.total_usage,
-                history=chat.history(),
-                idle=idle,
-            )
+            return await _run_out(chat, content)
+
+    async def invoke(self, input: Json, state: StateView) -> Json:
+        """Ask once, as part of other work, and return the output when all is done.
+
+        The input is said as it is if it is a text, else as JSON; without one (None) the agent is
+        told to begin. Its tools' `ctx.state` is `state`. Inside a task of a runtime it is opened
+        in that runtime, and its calls are children of that task; else in a runtime of its own.
+
+        Raises:
+            TurnError: The turn failed.
+            ToolResultError: Its structured output is not JSON.
+            InvalidInputError: The input is a blank text, or no JSON.
+        """
+        parent = inside()
+        view = state.as_writer(Origin(source="agent"))
+        owner = None if parent is None else parent.owner
+        house = Invoker.of(owner).house if isinstance(owner, AsyncTaskManager) else None
+        if parent is not None and isinstance(house, Runtime):
+            return await self._invoke_in(house, input, Within(view, parent.record.id))
+        async with Runtime() as own:
+            return await self._invoke_in(own, input, Within(view, None))
+
+    async def _invoke_in(self, runtime: Runtime, input: Json, within: Within) -> Json:
+        content = _said(input)
+        async with await runtime.start_agent(self, within=within) as chat:
+            result = await _run_out(chat, content)
+        return to_completed(result.output).value
 
     def run_sync(
         self,
@@ -80,3 +109,30 @@ class Agent(AgentConfig):
             return thread.run(self.run(content, deps=deps, timeout=timeout, **settings))
         finally:
             thread.close()
+
+
+async def _run_out(chat: AgentHandle, content: Content) -> RunResult:
+    """Ask once, and wait until nothing of it runs any more."""
+    await chat.ask(content)
+    idle = await chat.wait_for_idle()
+    assert chat.last_response is not None
+    last = await chat.last_response
+    return RunResult(
+        output=last.output,
+        text=last.text,
+        turns=chat.turn_count,
+        usage=chat.total_usage,
+        history=chat.history(),
+        idle=idle,
+    )
+
+
+def _said(input: Json) -> str:
+    if input is None:
+        return NO_INPUT
+    if isinstance(input, str):
+        return input
+    try:
+        return json.dumps(input, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the input is not JSON: {error}") from None

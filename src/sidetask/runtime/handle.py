@@ -16,6 +16,7 @@ from sidetask.core.ids import ConversationId
 from sidetask.core.messages import Content, Message, user_message
 from sidetask.core.usage import Usage
 from sidetask.models.base import ToolSchema
+from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.listening import EventTail, TurnsCursor
 from sidetask.runtime.response import ChatResponse, Reply
@@ -38,6 +39,7 @@ class Wiring:
     around: Surroundings
     state: StateView
     user: str | None
+    invoker: Invoker
 
 
 class AgentHandle:
@@ -52,6 +54,7 @@ class AgentHandle:
         self._manager_handle = wiring.tasks
         self._around = wiring.around
         self._state = wiring.state
+        self._invoker = wiring.invoker
         self._release = release
         self.user = wiring.user
         """Whose conversation it is."""
@@ -224,6 +227,12 @@ class AgentHandle:
     def state(self) -> StateView:
         """What this conversation's tools share."""
         return self._state
+
+    @property
+    def invoker(self) -> Invoker:
+        """How agents are invoked beside this conversation: `invoke(..., conversation=chat)`."""
+        self._driver.check_open()
+        return self._invoker
 
     @property
     def tasks(self) -> ConversationTasks:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -22,8 +23,11 @@ from sidetask.core.errors import (
     UnknownAgentError,
 )
 from sidetask.core.events import Event, Lagged
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.routing import OnDuplicateLike
 from sidetask.models.base import Model
+from sidetask.orchestration.dispatcher import MAX_QUEUE, BackgroundAgentDispatcher, OnFull
+from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.foreign import ForeignAgent, start_foreign
 from sidetask.runtime.handle import AgentHandle, Wiring
@@ -36,7 +40,7 @@ from sidetask.runtime.invocation.runs import RunHandle
 from sidetask.runtime.models import Models
 from sidetask.runtime.sync import SyncHandle
 from sidetask.state.spaces import SharedSpaces
-from sidetask.state.state import State
+from sidetask.state.state import BorrowedState, State, StateView
 from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import Clock, SystemClock
@@ -105,6 +109,14 @@ class Runtime:
             forget=self._forget,
         )
         self._invocations = Invocations(host, self._store)
+        self.invoker = Invoker(
+            self._manager,
+            agents=self._agents,
+            house=self,
+            make_state=partial(State, self._spaces, now=self._outbox.now),
+            forget=self._forget,
+        )
+        """How agents are invoked with this runtime's tasks: `call(..., tasks=runtime)`."""
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -133,6 +145,7 @@ class Runtime:
         user: str | None = None,
         deps: object = None,
         conversation_id: str | None = None,
+        within: "Within | None" = None,
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
         config = self._find_agent(agent)
@@ -156,7 +169,11 @@ class Runtime:
         if self._closed:
             raise AgentNotStartedError
         key = self._new_id(conversation_id)
-        state = State(self._spaces, user=user, now=self._outbox.now)
+        if within is None:
+            state = State(self._spaces, user=user, now=self._outbox.now)
+            self.invoker.homes[state.home] = key
+        else:
+            state = BorrowedState(within.state)
         self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
         conversation = Conversation(key, config, model, toolset, state, summary_model=writer)
         if config.flow is not None:
@@ -164,8 +181,9 @@ class Runtime:
         driver = Driver(
             conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
         )
+        conversation.parent_id = None if within is None else within.parent_id
         self._open[key] = driver
-        wiring = Wiring(conversation, driver, self.tasks, self._around, state, user)
+        wiring = Wiring(conversation, driver, self.tasks, self._around, state, user, self.invoker)
         self._live[key] = handle = AgentHandle(wiring, partial(self._release, driver, conversation))
         return handle
 
@@ -224,6 +242,35 @@ class Runtime:
         """A conversation's events, as `AgentHandle.events` tells them: by its id, open or not."""
         return self._invocations.events(conversation, after=after, follow=follow)
 
+    # -- agents beside the conversation --------------------------------------------------------
+
+    def dispatcher(
+        self,
+        max_concurrent: int,
+        *,
+        conversation: AgentHandle | None = None,
+        max_queue: int = MAX_QUEUE,
+        on_full: OnFull = "reject",
+        on_duplicate: OnDuplicateLike = "replace",
+    ) -> BackgroundAgentDispatcher:
+        """Run agents beside everything else, `max_concurrent` at once, as tasks of this runtime.
+
+        A run that gets the state of a live agent is listed with that agent's tasks and ends with
+        it. Those that get none have that of `conversation`, or else one of the dispatcher's own.
+        See `BackgroundAgentDispatcher`.
+
+        Raises:
+            ConfigurationError: No permits, or more than the `limits` let run in a conversation.
+        """
+        return BackgroundAgentDispatcher(
+            max_concurrent,
+            max_queue=max_queue,
+            on_full=on_full,
+            on_duplicate=on_duplicate,
+            tasks=self,
+            conversation=conversation,
+        )
+
     @property
     def tasks(self) -> ManagerHandle:
         """The tasks of all conversations."""
@@ -276,6 +323,8 @@ class Runtime:
         for task in tasks:
             await task.wait()
         conversation.state.close()
+        if self.invoker.homes.get(conversation.state.home) == key:
+            del self.invoker.homes[conversation.state.home]
         self._manager.forget(key)
         if self._owns_store:
             await self._store.delete(key)
@@ -313,6 +362,15 @@ class Runtime:
         while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._open:
             continue
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What an agent is opened in that somebody else waits for."""
+
+    state: StateView
+    parent_id: TaskId | None
+    """The task that waits."""
 
 
 class Opening:
