@@ -42,9 +42,11 @@ def new_database(server: str) -> str:
     return server.replace("/postgres?", f"/{name}?")
 
 
-@pytest.fixture(
-    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)],
-)
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+"""Stores that survive their process: `parametrize("url", DATABASES, indirect=True)`."""
+
+
+@pytest.fixture(params=["memory", *DATABASES])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a new, empty store is."""
     match request.param:
@@ -54,14 +56,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
             return f"sqlite:///{tmp_path / 'test.db'}"
         case _:
             return new_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def sql_url(url: str) -> str:
-    """The same, of a store in a database."""
-    if url == "memory:":
-        pytest.skip("forgets, and has no other process")
-    return url
 
 
 @pytest.fixture

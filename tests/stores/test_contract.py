@@ -22,6 +22,7 @@ from sidetask.stores.base import (
     title_of,
 )
 from sidetask.stores.memory import MemoryStore
+from tests.stores.conftest import DATABASES
 from tests.stores.samples import (
     QUESTION,
     RESULT,
@@ -331,9 +332,8 @@ async def test_a_name_that_some_database_cannot_keep_is_refused(store: Store, na
         await store.count(C, name, 1)
 
 
-async def test_a_bad_hand_over_leaves_the_others_alone(store: Store, url: str) -> None:
-    if url == "memory:":
-        pytest.skip("what stays in the process need not be JSON")
+@pytest.mark.parametrize("url", DATABASES, indirect=True)
+async def test_a_bad_hand_over_leaves_the_others_alone(store: Store) -> None:
     bad = TaskSucceeded(
         **{name: getattr(fact(2), name) for name in ("seq", "at", "conversation_id", "name")},
         task_id=TaskId("t"),
@@ -349,11 +349,10 @@ async def test_a_bad_hand_over_leaves_the_others_alone(store: Store, url: str) -
     assert [each.seq for each in await store.facts(C)] == [1, 2]
 
 
+@pytest.mark.parametrize("url", DATABASES, indirect=True)
 async def test_closing_writes_what_was_handed_over_and_is_fine_twice(
-    opened: Callable[[], Store], url: str
+    opened: Callable[[], Store],
 ) -> None:
-    if url == "memory:":
-        pytest.skip("forgets at its end")
     first = opened()
     await first.start()
     await first.start()
