@@ -1,0 +1,108 @@
+"""A store is found by its URL, or an error says what a URL looks like."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidetask.core.errors import ConfigurationError, StoreUnavailableError
+from sidetask.stores.memory import MemoryStore
+from sidetask.stores.opening import open_store
+from tests.stores.conftest import new_database
+from tests.stores.samples import C, fact
+
+
+def test_memory_is_a_store_that_forgets() -> None:
+    assert isinstance(open_store("memory:"), MemoryStore)
+    assert not open_store("memory:").durable
+
+
+async def test_a_file_may_be_named_relative_absolute_and_with_blanks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("sqlite:///here.db", f"sqlite:///{tmp_path}/there.db", "sqlite:///a%20b.db"):
+        store = open_store(url)
+        store.append(fact(1))
+        await store.close()
+        assert store.durable
+    found = {path.name for path in tmp_path.glob("*.db")}  # noqa: ASYNC240 - a test's folder
+    assert found == {"here.db", "there.db", "a b.db"}
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("", "no store ''"),
+        ("file.db", "'memory:', 'sqlite:///file.db' or 'postgresql://user@host/database'"),
+        ("memory", "no store 'memory'"),
+        ("mysql://ana:secret@host/db", r"no store 'mysql://ana:\*\*\*@host/db'"),
+        ("sqlite://file.db", "names no file: it is 'sqlite:///file.db'"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "'memory:' is the store that forgets"),
+        ("sqlite:///file.db?mode=ro", "names no file"),
+    ],
+)
+def test_a_url_that_names_no_store_says_what_one_looks_like(url: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        open_store(url)
+
+
+def test_without_its_library_a_postgres_store_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from sidetask.stores.opening import open_store\n"
+        "try: open_store('postgresql://x')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "MissingExtraError a Postgres store needs an extra: pip install 'sidetask[durable]'"
+    )
+
+
+@pytest.mark.postgres
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    store = open_store(f"postgresql:///db?host={tmp_path}")
+    with pytest.raises(StoreUnavailableError, match="check that the server runs"):
+        await store.start()
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_a_database_that_is_not_there_is_named(server: str) -> None:
+    store = open_store(server.replace("/postgres?", "/nothing_here?"))
+    with pytest.raises(ConfigurationError, match="nothing_here"):
+        await store.start()
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_what_is_no_postgres_url_is_refused() -> None:
+    store = open_store("postgresql://host/db?colour=blue")
+    with pytest.raises(ConfigurationError, match=r"no URL of a database: .*colour"):
+        await store.start()
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_a_connection_that_is_lost_is_made_again_and_nothing_is_lost(server: str) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    url = new_database(server)
+    store = open_store(url)
+    store.append(fact(1))
+    await store.stored()
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'sidetask' AND datname = current_database()"
+        )
+    store.append(fact(2))
+    with pytest.raises(StoreUnavailableError):
+        await store.stored()
+    await store.stored()
+    store.append(fact(3))
+    assert [each.seq for each in await store.facts(C)] == [1, 2, 3]
+    await store.close()
