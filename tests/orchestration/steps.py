@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
+from sidetask.core.errors import TaskFencedError
 from sidetask.core.jsons import Json
 from sidetask.state.state import StateView
 
@@ -53,7 +55,8 @@ class Slow(Quick):
             return await super().invoke(input, state)
         except asyncio.CancelledError:
             self.cancelled += 1
-            state.set(f"{self.name}:cleanup", "begun")
+            with suppress(TaskFencedError):  # where it is a task, it may write no more
+                state.set(f"{self.name}:cleanup", "begun")
             await asyncio.sleep(self.cleanup)
             raise
         finally:

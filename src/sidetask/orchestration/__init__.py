@@ -9,9 +9,22 @@ from sidetask.orchestration.batch import BatchItem as BatchItem
 from sidetask.orchestration.batch import batch as batch
 from sidetask.orchestration.call import call as call
 from sidetask.orchestration.call import invoke as invoke
+from sidetask.orchestration.combinators import Pipeline as Pipeline
+from sidetask.orchestration.combinators import fallback as fallback
+from sidetask.orchestration.combinators import loop as loop
+from sidetask.orchestration.combinators import map_over as map_over
+from sidetask.orchestration.combinators import parallel as parallel
+from sidetask.orchestration.combinators import race as race
+from sidetask.orchestration.combinators import route as route
+from sidetask.orchestration.combinators import sequence as sequence
+from sidetask.orchestration.combinators import tap as tap
+from sidetask.orchestration.combinators import with_timeout as with_timeout
 from sidetask.orchestration.dispatcher import (
     BackgroundAgentDispatcher as BackgroundAgentDispatcher,
 )
+from sidetask.orchestration.resolvers import Resolver as Resolver
+from sidetask.orchestration.template import Template as Template
+from sidetask.orchestration.template import escape as escape
 
 __all__ = [
     "BackgroundAgentDispatcher",
@@ -20,8 +33,21 @@ __all__ = [
     "Budget",
     "Invocable",
     "Mode",
+    "Pipeline",
+    "Resolver",
+    "Template",
     "as_agent",
     "batch",
     "call",
+    "escape",
+    "fallback",
     "invoke",
+    "loop",
+    "map_over",
+    "parallel",
+    "race",
+    "route",
+    "sequence",
+    "tap",
+    "with_timeout",
 ]
