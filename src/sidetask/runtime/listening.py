@@ -9,6 +9,10 @@ from sidetask.runtime.driver import Driver
 from sidetask.runtime.response import ChatResponse
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.streams import Subscription
+
+PAGE = 1000
+"""Facts that are asked of a database at once."""
 
 
 class TurnsCursor:
@@ -51,8 +55,28 @@ def _kept(driver: Driver, after: str | None) -> list[ChatResponse]:
     return driver.turns[places[0] + 1 if places else 0 :]
 
 
+class _Mark:
+    """Up to where the store tells, and from where the live events do."""
+
+    __slots__ = ("last", "replaying")
+
+    def __init__(self, last: int, *, replaying: bool) -> None:
+        self.last = last
+        self.replaying = replaying
+
+    def is_new(self, event: Event) -> bool:
+        """Whether the replay does not tell it; a delta older than its last fact is in there."""
+        if self.replaying:
+            return False
+        return event.seq > self.last or (event.live and event.seq == self.last)
+
+
 class EventTail:
-    """A conversation's facts after a seq, from the store, and then its events as they come."""
+    """A conversation's facts after a seq, from the store, and then its events as they come.
+
+    The subscription stands from the beginning, so that nothing falls between store and live. What
+    it loses while the store still tells is told by the store, and is no loss.
+    """
 
     def __init__(
         self,
@@ -65,39 +89,44 @@ class EventTail:
     ) -> None:
         self._store = store
         self._conversation_id = conversation_id
-        self._after = after
-        self._follow = follow
-        self._live = outbox.journal(conversation_id).listen().subscribe()
-        self._replay: deque[Event | Lagged] | None = None
-        self._last = 0
-        """The last fact of the replay."""
+        self._mark = mark = _Mark(after or 0, replaying=after is not None)
+        self._page: deque[Event | Lagged] = deque()
+        self._from_the_first_kept = not after
+        self._live: Subscription | None = None
+        if follow:
+            wanted = None if after is None else mark.is_new
+            self._live = outbox.journal(conversation_id).listen().subscribe(wanted)
 
     def close(self) -> None:
         """Stop listening."""
-        self._live.close()
+        if self._live is not None:
+            self._live.close()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event | Lagged:
-        if self._replay is None:
-            self._replay = await self._load()
-        if self._replay:
-            return self._replay.popleft()
-        while self._follow:
-            event = await anext(self._live)
-            if isinstance(event, Lagged) or event.seq > self._last:
-                return event
-            if event.live and event.seq == self._last:  # older ones are part of the replay
-                return event
-        self.close()
-        raise StopAsyncIteration
+        while not self._page:
+            if not self._mark.replaying:
+                if self._live is None:
+                    raise StopAsyncIteration
+                return await anext(self._live)
+            await self._load()
+        return self._page.popleft()
 
-    async def _load(self) -> deque[Event | Lagged]:
-        """The subscription stands already, so that nothing falls between store and live."""
-        if self._after is None:
-            return deque()
-        facts = await self._store.facts(self._conversation_id, after=self._after)
-        self._last = facts[-1].seq if facts else self._after
-        gone = facts[0].seq - self._after - 1 if facts and self._after else 0
-        return deque([Lagged(gone), *facts] if gone else facts)
+    async def _load(self) -> None:
+        """The next page of the replay. One that is not full is the last, unless live events were
+        lost while it was asked for."""
+        live, mark = self._live, self._mark
+        limit = PAGE if self._store.durable else None
+        before = live.position if live is not None else 0
+        facts = await self._store.facts(self._conversation_id, after=mark.last, limit=limit)
+        if facts:
+            gone = 0 if self._from_the_first_kept else facts[0].seq - mark.last - 1
+            if gone:
+                self._page.append(Lagged(gone))
+            self._from_the_first_kept = False
+            self._page.extend(facts)
+            mark.last = facts[-1].seq
+        lost = live is not None and live.position != before
+        mark.replaying = lost or (limit is not None and len(facts) == limit)
