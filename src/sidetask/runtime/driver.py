@@ -25,6 +25,7 @@ from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.manager import AsyncTaskManager
+from sidetask.tasks.parts.body import current_body
 
 KEPT = 16
 """Turns that `turns()` can still tell of when they have ended: the last ones."""
@@ -197,6 +198,7 @@ class Driver:
         return not self._parked
 
     async def _drive(self) -> None:
+        current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
             while not self.closed and self._has_work():
                 await self._run_next()
@@ -239,15 +241,27 @@ class Driver:
         heard = self._admit(response, turn_id)
         end = _cancelled("cancelled from outside")
         try:
-            await run.run(message, cause=response.cause, task_ids=response.task_ids, heard=heard)
-        except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
-            _log.exception("%s of %s", turn_id, conversation.id)
-            end = TurnEnd("failed", error=error)
+            end = await self._carry_out(run, message, response, heard=heard)
         finally:
             self._current = None
             running = self._manager.handle().list_running(conversation.id)
             response.finish(run.end or end, tuple(running))
             self._wake()
+
+    async def _carry_out(
+        self, run: TurnRun, message: UserMessage | None, response: ChatResponse, *, heard: bool
+    ) -> TurnEnd:
+        try:
+            end = await run.run(
+                message, cause=response.cause, task_ids=response.task_ids, heard=heard
+            )
+        except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
+            _log.exception("%s of %s", run.run_id, self._conversation.id)
+            end = run.end or TurnEnd("failed", error=error)
+        hooks = self._conversation.hooks
+        if hooks is not None:
+            await hooks.turn_ended(end.status, end.text)
+        return end
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
         """The turn begins; False if nobody waits for that."""
