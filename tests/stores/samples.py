@@ -7,10 +7,10 @@ from sidetask.core.events import TaskStarted
 from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.stores.base import ConversationRecord, Kind, Record, StateEntry
+from sidetask.tasks.stored import result_record
 from sidetask.tasks.values import Resolution
 
 C, D = ConversationId("c"), ConversationId("d")
-RESULT = Kind("result", Resolution, open=frozenset({"loop", "host"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,7 @@ def result(
         content="é \N{SNOWMAN}",
         value={"pages": [1, None, 2.5]},
     )
-    return Record(
-        kind=RESULT, conversation_id=conversation, id=id, status=status, at=1.0, value=value
-    )
+    return result_record(value, to_loop=status == "loop", at=1.0)
 
 
 def question(

@@ -22,10 +22,10 @@ from sidetask.stores.base import (
     title_of,
 )
 from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES
 from tests.stores.samples import (
     QUESTION,
-    RESULT,
     C,
     D,
     conversation,
@@ -118,12 +118,12 @@ async def test_a_result_is_given_until_the_history_has_it(store: Store) -> None:
     for id in ("task-2", "task-10", "task-1"):
         store.put(result(id))
     store.put(result("task-2", D))
-    pending = await store.find(RESULT, conversation_id=C, open=True)
+    pending = await store.find(RESULTS, conversation_id=C, open=True)
     assert list(pending) == [result("task-2"), result("task-10"), result("task-1")]
     await store.commit_turn(C, [user_message("told")], ack=[TaskId("task-10"), TaskId("task-2")])
-    pending = await store.find(RESULT, conversation_id=C, open=True)
+    pending = await store.find(RESULTS, conversation_id=C, open=True)
     assert [each.id for each in pending] == ["task-1"]
-    assert [each.id for each in await store.find(RESULT, conversation_id=D, open=True)] == [
+    assert [each.id for each in await store.find(RESULTS, conversation_id=D, open=True)] == [
         "task-2"
     ]
 
@@ -134,7 +134,7 @@ async def test_a_delivered_result_is_not_given_again_when_its_task_ends_again(
     store.put(result("task-1"))
     await store.commit_turn(C, [], ack=[TaskId("task-1")])
     store.put(result("task-1"))
-    assert list(await store.find(RESULT, conversation_id=C, open=True)) == []
+    assert list(await store.find(RESULTS, conversation_id=C, open=True)) == []
 
 
 # -- records -----------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ async def test_records_are_found_by_what_they_are_in_the_order_they_came(store: 
     assert [each.id for each in await store.find(QUESTION, id="a")] == ["a"]
     assert [each.id for each in await store.find(QUESTION, limit=2)] == ["z", "a"]
     assert [each.id for each in await store.find(QUESTION, after=everything[1])] == ["b"]
-    assert list(await store.find(RESULT)) == []
+    assert list(await store.find(RESULTS)) == []
     assert await store.get(QUESTION, D, "z") is None
 
 

@@ -24,7 +24,8 @@ from sidetask.stores.sql.driver import Connection, Row
 from sidetask.stores.sql.schema import MIGRATIONS, VERSION
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
-from tests.stores.samples import QUESTION, RESULT, C, D, conversation, entry, fact, question, result
+from sidetask.tasks.stored import RESULTS
+from tests.stores.samples import QUESTION, C, D, conversation, entry, fact, question, result
 
 
 @pytest.fixture
@@ -305,7 +306,7 @@ async def test_a_turn_whose_write_fails_acknowledges_nothing(store: SqlStore) ->
     with pytest.raises(StoreUnavailableError):
         await store.commit_turn(C, huge, ack=[TaskId("task-1")])
     await set_full(store, False)
-    assert [each.id for each in await store.find(RESULT, open=True)] == ["task-1"]
+    assert [each.id for each in await store.find(RESULTS, open=True)] == ["task-1"]
     assert list(await store.history(C)) == []
 
 

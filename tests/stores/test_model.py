@@ -16,10 +16,10 @@ from sidetask.core.messages import Text, UserMessage
 from sidetask.stores.base import ConversationRecord, Record, StateEntry, Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.stores.sql.sqlite import sqlite_store
+from sidetask.tasks.stored import RESULTS
 from sidetask.testing import VirtualClock
 from tests.stores.samples import (
     QUESTION,
-    RESULT,
     Question,
     conversation,
     entry,
@@ -83,7 +83,7 @@ steps = st.one_of(
     step("conversation", conversation_id=ids),
     step("list_conversations", user=users),
     step("list_questions", open=is_open),
-    step("find", kind=st.just(RESULT), conversation_id=st.none() | ids, user=users, open=is_open),
+    step("find", kind=st.just(RESULTS), conversation_id=st.none() | ids, user=users, open=is_open),
     step("load_state", conversation_id=ids, user=users),
 )
 

@@ -12,8 +12,9 @@ import pytest
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import user_message
 from sidetask.stores.base import Store, follow
+from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES
-from tests.stores.samples import QUESTION, RESULT, C, D, fact, question
+from tests.stores.samples import QUESTION, C, D, fact, question
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("url", DATABASES, indirect=True)]
 
@@ -148,7 +149,7 @@ async def test_what_was_stored_survives_a_kill_and_no_turn_is_half_written(
         assert history == [user_message(f"{1 + at // 2}") for at in range(len(history))]
         assert len(history) in (2 * turns, 2 * turns + 2)
         # A result waits if, and only if, its turn is not part of the history.
-        waiting = [each.id for each in await store.find(RESULT, open=True, limit=1000)]
+        waiting = [each.id for each in await store.find(RESULTS, open=True, limit=1000)]
         assert waiting == [f"task-{each}" for each in range(len(history) // 2 + 1, len(kept) + 1)]
         facts, turns = len(kept), len(history) // 2
         await store.close()

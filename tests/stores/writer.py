@@ -7,7 +7,8 @@ from sidetask.core.ids import TaskId
 from sidetask.core.messages import user_message
 from sidetask.stores.base import Store, follow
 from sidetask.stores.opening import open_store
-from tests.stores.samples import RESULT, C, D, fact, question, result
+from sidetask.tasks.stored import RESULTS
+from tests.stores.samples import C, D, fact, question, result
 
 
 def say(*words: object) -> None:
@@ -17,7 +18,7 @@ def say(*words: object) -> None:
 async def write_turns(store: Store) -> None:
     """Write turns until somebody kills it: each of a fact, a result, and two messages that
     acknowledge it. First of all, what an earlier process has not delivered."""
-    for waiting in await store.find(RESULT, conversation_id=C, open=True):
+    for waiting in await store.find(RESULTS, conversation_id=C, open=True):
         await deliver(store, int(waiting.id.removeprefix("task-")))
     turn = await store.last_seq(C)
     while True:

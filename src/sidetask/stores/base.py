@@ -124,7 +124,7 @@ class Run:
     error_type: str | None = None
 
 
-RESULTS = "result"
+RESULT = "result"
 """The kind of a result that ended and waits to be delivered: `commit_turn` closes it."""
 DELIVERED = "delivered"
 TEXTS = Kind("text", Text, kept=50)

@@ -16,7 +16,7 @@ from sidetask.core.messages import Message
 from sidetask.stores.base import (
     DELIVERED,
     PAGE,
-    RESULTS,
+    RESULT,
     ConversationRecord,
     Kind,
     Record,
@@ -68,7 +68,7 @@ class _Records:
 
     def deliver(self, conversation_id: ConversationId, task_ids: Sequence[TaskId]) -> None:
         """These results are part of the history."""
-        results = self._of.get(conversation_id, {}).get(RESULTS, {})
+        results = self._of.get(conversation_id, {}).get(RESULT, {})
         for task_id in task_ids:
             if task_id in results:
                 self.write(replace(results[task_id][1], status=DELIVERED))

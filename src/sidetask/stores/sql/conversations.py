@@ -8,7 +8,7 @@ from sidetask.core.messages import Message
 from sidetask.stores.base import (
     DELIVERED,
     PAGE,
-    RESULTS,
+    RESULT,
     ConversationRecord,
     check_name,
 )
@@ -107,7 +107,7 @@ class SqlConversations:
             place = db.rows(_LENGTH, (conversation_id,))[0][0]
             rows = [(conversation_id, place + at, text) for at, text in enumerate(texts)]
             db.run_each(_COMMIT, rows)
-            db.run_each(_ACK, [(DELIVERED, conversation_id, RESULTS, id) for id in ack])
+            db.run_each(_ACK, [(DELIVERED, conversation_id, RESULT, id) for id in ack])
 
         await self._line.ask(conversation_id, commit)
 

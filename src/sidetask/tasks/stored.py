@@ -1,0 +1,71 @@
+"""What of tasks a store keeps: the kinds of their records, and how a decision is entered.
+
+A result waits for the loop or for the host until the history write that acknowledges it; a
+decision is made once, whichever process enters it.
+"""
+
+from sidetask.core.errors import AlreadyDecidedError, ApprovalNotFoundError
+from sidetask.core.lifecycle import TERMINAL, TaskStatus
+from sidetask.stores.base import RESULT, Kind, Record, Records
+from sidetask.tasks.values import Approval, Decision, Resolution, TaskSnapshot
+
+RESULTS = Kind(RESULT, Resolution, open=frozenset({"loop", "host"}))
+"""By task id; its status says who takes it."""
+APPROVALS = Kind("approval", Approval, open=frozenset({str(Decision.OPEN)}))
+TASKS = Kind(
+    "task",
+    TaskSnapshot,
+    open=frozenset({str(each) for each in TaskStatus if each not in TERMINAL}),
+)
+
+
+def result_record(resolution: Resolution, *, to_loop: bool, at: float) -> Record[Resolution]:
+    """The record of a result that nobody has taken yet."""
+    return Record(
+        kind=RESULTS,
+        conversation_id=resolution.conversation_id,
+        id=resolution.task_id,
+        status="loop" if to_loop else "host",
+        at=at,
+        value=resolution,
+    )
+
+
+def approval_record(approval: Approval) -> Record[Approval]:
+    """The record of a question, open or decided."""
+    return Record(
+        kind=APPROVALS,
+        conversation_id=approval.conversation_id,
+        id=approval.id,
+        status=str(approval.decision),
+        at=approval.decided_at or approval.created_at,
+        value=approval,
+    )
+
+
+def task_record(task: TaskSnapshot) -> Record[TaskSnapshot]:
+    """The record of a task as it is now."""
+    return Record(
+        kind=TASKS,
+        conversation_id=task.conversation_id,
+        id=task.id,
+        status=str(task.status),
+        at=task.finished_at or task.started_at or task.created_at,
+        value=task,
+    )
+
+
+async def decide(store: Records, approval: Approval) -> Approval:
+    """Enter a decision: `approval` as it is decided now.
+
+    Raises:
+        AlreadyDecidedError: It was decided before, here or by another process.
+        ApprovalNotFoundError: The store has no approval of this id.
+    """
+    stands = await store.swap(approval_record(approval), expect=str(Decision.OPEN))
+    if stands is None:
+        raise ApprovalNotFoundError(approval.id)
+    if stands.value is not approval:
+        first = stands.value
+        raise AlreadyDecidedError(first.id, first.decision, first.decided_by, first.decided_at)
+    return approval
