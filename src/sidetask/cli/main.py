@@ -72,9 +72,10 @@ def chat(
     """Chat with an agent.
 
     A call that takes long goes on beside the conversation: the prompt is yours again, and its
-    result comes by itself. With no model at hand you drive: each line is one or several tool
-    calls (`read_file path=README.md; shell "make test"`), or `> text`, and you see what a model
-    would see. In the chat, /help lists its commands.
+    result comes by itself. With no model at hand you may see the demo first, and then you
+    drive: each line is one or several tool calls (`read_file path=README.md; shell "make
+    test"`), or `> text`, and you see what a model would see. In the chat, /help lists its
+    commands.
 
     If standard input is no terminal, each of its lines is a turn, blank ones and those that
     begin with # excepted. At the end it waits for what still runs. What asks for an approval
@@ -88,8 +89,14 @@ def chat(
 
     root = _enter(cwd)
     choice = apps.choose_model(app, model)
+    why = choice.why if choice else None
+    if choice is not None and choice.is_last_resort:
+        from sidetask.cli.welcome import greet  # noqa: PLC0415
+
+        greet(root, choice.why)
+        why = None  # it has been told
     agent = apps.find_agent(app, choice.name if choice else model, root)
-    return asyncio.run(hold(agent, root, approve=yes, why=choice.why if choice else None))
+    return asyncio.run(hold(agent, root, approve=yes, why=why))
 
 
 @app.command
@@ -206,6 +213,8 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
     agent = apps.find_agent(app, choice.name if choice else model, root)
     if choice is not None and not apps.is_driven(agent):
         print(choice.why, file=sys.stderr)
+    if choice is not None and choice.is_last_resort and text is None:
+        print(f"{choice.why}; `sidetask demo` shows what this is for", file=sys.stderr)
     only = text is not None and not apps.is_driven(agent)
     manner = lines.Manner(approve=yes, as_json=as_json, answers_only=only, timeout=timeout)
     source = lines.standard_input() if text is None else lines.OneLine(text)

@@ -36,6 +36,8 @@ class Choice:
     """One line."""
     offers: tuple[str, ...] = ()
     """Models that a key in the environment would open."""
+    is_last_resort: bool = False
+    """Nobody named one, and none was found."""
 
 
 async def find_model(
@@ -57,8 +59,9 @@ async def find_model(
     if offers:
         variable = next(name for name in KEYS if environ.get(name, "").strip())
         why = f"no model chosen: you drive. {variable} is set: use it with -m {offers[0]}"
-        return Choice(name="you", why=why, offers=offers)
-    return Choice(name="you", why=f"no model found: you drive. -m or {VARIABLE} choose one")
+        return Choice(name="you", why=why, offers=offers, is_last_resort=True)
+    why = f"no model found: you drive. -m or {VARIABLE} choose one"
+    return Choice(name="you", why=why, is_last_resort=True)
 
 
 async def probe(
