@@ -6,6 +6,8 @@ from typing import Any, Self, cast
 
 from sidetask.agents.governor import Governance
 from sidetask.agents.guards.compaction import Compaction
+from sidetask.agents.policies.hooks import Hooks
+from sidetask.agents.policies.rules import Policy
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
@@ -33,6 +35,9 @@ class AgentConfig:
     """What a turn's output must be; None: the reply's text."""
     flow: Governance | None = None
     """What governs its conversations: a `Flow`."""
+    policy: Policy | None = None
+    """What its tools may do; None: all."""
+    hooks: Sequence[Hooks] = ()
     max_steps: int = 25
     """Model calls in one turn."""
     budget: Budget | None = None

@@ -8,6 +8,7 @@ from sidetask.agents.governor import Governor
 from sidetask.agents.guards.context import Context
 from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import metered
+from sidetask.agents.policies.calling import TurnHooks
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.budget import ambient_meter
 from sidetask.core.ids import CallId, ConversationId, TaskId
@@ -30,13 +31,14 @@ class Conversation:
         "context",
         "governor",
         "history",
+        "hooks",
         "id",
         "last_output",
         "last_usage",
         "meter",
         "model",
-        "parent_id",
         "on_compaction",
+        "parent_id",
         "room",
         "state",
         "steering",
@@ -90,6 +92,8 @@ class Conversation:
         """Asked in this order; the first that objects answers the call."""
         self.governor: Governor | None = None
         """What says what is to be done now; one of the checks is its own."""
+        self.hooks: TurnHooks | None = None
+        """What a host wants to be told of its turns; None: nothing."""
         self.steering: list[UserMessage] = []
         """Messages for the running turn: they join it before its next model call."""
         self.usage = Usage()

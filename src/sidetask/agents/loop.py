@@ -39,7 +39,12 @@ from sidetask.core.events import (
 )
 from sidetask.core.ids import RunId, TaskId, TurnId, value
 from sidetask.core.jsons import Json
-from sidetask.core.messages import Notification, NotificationMessage, UserMessage
+from sidetask.core.messages import (
+    Notification,
+    NotificationMessage,
+    UserMessage,
+    user_message,
+)
 from sidetask.core.turns import (
     Answered,
     Begun,
@@ -162,6 +167,8 @@ class TurnRun:
 
     async def _drive(self, message: UserMessage | None, heard: bool) -> None:
         conversation = self._conversation
+        if conversation.hooks is not None:
+            await conversation.hooks.turn_begins(message)
         if conversation.room is not None:
             conversation.room.begin_turn(len(conversation.history))
         if message is not None:
@@ -179,10 +186,18 @@ class TurnRun:
                 case GiveUp(max_steps):
                     raise StepLimitError(max_steps)
                 case EndTurn():
-                    return
+                    reason = await self._reason_to_go_on()
+                    if reason is None:
+                        return
+                    await self._log.commit(user_message(reason))
+                    event = Replied(news=True)
                 case _:
                     assert_never(command)
             self._turn, command = decide(self._turn, event)
+
+    async def _reason_to_go_on(self) -> str | None:
+        hooks = self._conversation.hooks
+        return None if hooks is None else await hooks.may_stop(self._text)
 
     def _tell_start(self, cause: str, task_ids: tuple[TaskId, ...]) -> None:
         order = self._order

@@ -241,27 +241,12 @@ class Driver:
         heard = self._admit(response, turn_id)
         end = _cancelled("cancelled from outside")
         try:
-            end = await self._carry_out(run, message, response, heard=heard)
+            end = await _carried_out(run, conversation, message, response, heard=heard)
         finally:
             self._current = None
             running = self._manager.handle().list_running(conversation.id)
             response.finish(run.end or end, tuple(running))
             self._wake()
-
-    async def _carry_out(
-        self, run: TurnRun, message: UserMessage | None, response: ChatResponse, *, heard: bool
-    ) -> TurnEnd:
-        try:
-            end = await run.run(
-                message, cause=response.cause, task_ids=response.task_ids, heard=heard
-            )
-        except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
-            _log.exception("%s of %s", run.run_id, self._conversation.id)
-            end = run.end or TurnEnd("failed", error=error)
-        hooks = self._conversation.hooks
-        if hooks is not None:
-            await hooks.turn_ended(end.status, end.text)
-        return end
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
         """The turn begins; False if nobody waits for that."""
@@ -298,3 +283,22 @@ class Driver:
 
 def _cancelled(reason: str) -> TurnEnd:
     return TurnEnd("cancelled", error=TurnCancelledError(reason))
+
+
+async def _carried_out(
+    run: TurnRun,
+    conversation: Conversation,
+    message: UserMessage | None,
+    response: ChatResponse,
+    *,
+    heard: bool,
+) -> TurnEnd:
+    """Run a turn to its end, and tell the host's hooks."""
+    try:
+        end = await run.run(message, cause=response.cause, task_ids=response.task_ids, heard=heard)
+    except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
+        _log.exception("%s of %s", run.run_id, conversation.id)
+        end = run.end or TurnEnd("failed", error=error)
+    if conversation.hooks is not None:
+        await conversation.hooks.turn_ended(end.status, end.text)
+    return end

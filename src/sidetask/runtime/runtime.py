@@ -1,17 +1,19 @@
 """The one place that wires models, tools, tasks, state and store together."""
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from types import TracebackType
 from typing import Any, Self, cast
 from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig, ToolLike
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.governor import Seat
+from sidetask.agents.policies.hooks import HookContext, Hooks
+from sidetask.agents.policies.rules import Policy
 from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.task_tools import task_tools
 from sidetask.agents.tools.toolset import Toolset
@@ -31,26 +33,32 @@ from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.foreign import ForeignAgent, start_foreign
 from sidetask.runtime.handle import AgentHandle, Wiring
+from sidetask.runtime.house.approving import OnApproval
+from sidetask.runtime.house.rules import Closing, House
 from sidetask.runtime.invocation.emitting import Builder, Host
 from sidetask.runtime.invocation.face import Invocations
 from sidetask.runtime.invocation.kinds import Kinds
 from sidetask.runtime.invocation.listeners import CONCURRENT, Handler, ListenerHandle, Order
 from sidetask.runtime.invocation.requests import EmitRequest
 from sidetask.runtime.invocation.runs import RunHandle
+from sidetask.runtime.invocation.states import StateTeller
 from sidetask.runtime.models import Models
-from sidetask.runtime.sync import SyncHandle
+from sidetask.runtime.opening import Opening
+from sidetask.runtime.views import ConversationApprovals
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import BorrowedState, State, StateView
 from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
-from sidetask.tasks.aio.spawn import wait_done
+from sidetask.tasks.aio.spawn import run_to_end, wait_done
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
 from sidetask.tasks.parts.permits import Limits
 from sidetask.tasks.parts.runner import Scope
 
+CLEANUP = 5.0
+"""Seconds that letting go of an agent may take whose opening was cancelled."""
 MAX_AUTO_TURNS = 8
 """Turns in a row that nobody asked for."""
 
@@ -77,6 +85,9 @@ class Runtime:
         routing: RoutingPolicy | None = None,
         clock: Clock | None = None,
         quota: Quota | None = None,
+        policy: Policy | None = None,
+        hooks: Sequence[Hooks] = (),
+        on_approval: OnApproval | None = None,
         max_auto_turns: int = MAX_AUTO_TURNS,
     ) -> None:
         self._agents = _by_name(agents)
@@ -96,6 +107,7 @@ class Runtime:
         self._spaces = SharedSpaces()
         self._routed = routing is not None
         self._max_auto_turns = max_auto_turns
+        self._house = House(() if policy is None else (policy,), tuple(hooks), on_approval)
         # A handle that its owner drops shall be dropped: its conversation ends then, too.
         self._live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
         self._open: dict[ConversationId, Driver] = {}
@@ -109,6 +121,7 @@ class Runtime:
             forget=self._forget,
         )
         self._invocations = Invocations(host, self._store)
+        self._states = StateTeller(self._outbox)
         self.invoker = Invoker(
             self._manager,
             agents=self._agents,
@@ -127,7 +140,7 @@ class Runtime:
         user: str | None = None,
         deps: object = None,
         conversation_id: str | None = None,
-    ) -> "Opening":
+    ) -> Opening:
         """Open a live agent: `chat = await runtime.open(agent)`, or `async with`, or `with`.
 
         Raises (when awaited or entered):
@@ -136,7 +149,9 @@ class Runtime:
             InvalidInputError: The conversation is open already.
             AgentNotStartedError: The runtime is closed.
         """
-        return Opening(self, agent, user=user, deps=deps, conversation_id=conversation_id)
+        return Opening(
+            partial(self.start_agent, agent, user=user, deps=deps, conversation_id=conversation_id)
+        )
 
     async def start_agent(
         self,
@@ -165,6 +180,8 @@ class Runtime:
         )
         if config.flow is not None:
             config.flow.compile(toolset.tools)
+        house = self._house.of(config)
+        house.check(kept=not isinstance(self._store, MemoryStore))
         own_deps = await _made(self._deps if deps is None else deps)
         if self._closed:
             raise AgentNotStartedError
@@ -174,8 +191,11 @@ class Runtime:
             self.invoker.homes[state.home] = key
         else:
             state = BorrowedState(within.state)
-        self._manager.open_conversation(key, Scope(toolset.executors, own_deps, state))
+        ctx = HookContext(conversation_id=key, agent=config.name, user=user, state=state)
+        executors = house.gated(toolset.executors, ctx)
+        self._manager.open_conversation(key, Scope(executors, own_deps, state))
         conversation = Conversation(key, config, model, toolset, state, summary_model=writer)
+        house.settle(conversation, ctx)
         if config.flow is not None:
             conversation.govern(config.flow.govern(self._seat(conversation)))
         driver = Driver(
@@ -183,8 +203,14 @@ class Runtime:
         )
         conversation.parent_id = None if within is None else within.parent_id
         self._open[key] = driver
+        self._states.open(key, state)
         wiring = Wiring(conversation, driver, self.tasks, self._around, state, user, self.invoker)
-        self._live[key] = handle = AgentHandle(wiring, partial(self._release, driver, conversation))
+        close_desk = house.desk(
+            ConversationApprovals(self.tasks, key), self._outbox.journal(key).listen
+        )
+        release = partial(self._release, driver, conversation, close_desk)
+        self._live[key] = handle = AgentHandle(wiring, release)
+        await self._welcome(handle, conversation)
         return handle
 
     # -- runs and their events -----------------------------------------------------------------
@@ -312,9 +338,21 @@ class Runtime:
             meter=conversation.meter,
         )
 
-    async def _release(self, driver: Driver, conversation: Conversation) -> None:
+    async def _welcome(self, handle: AgentHandle, conversation: Conversation) -> None:
+        if conversation.hooks is None:
+            return
+        try:
+            await conversation.hooks.started()
+        except asyncio.CancelledError:  # noted, and nothing of the agent is left behind
+            await run_to_end(handle.shutdown(), within=CLEANUP)
+            raise
+
+    async def _release(
+        self, driver: Driver, conversation: Conversation, close_desk: Closing
+    ) -> None:
         key = conversation.id
         await driver.close()
+        await close_desk()
         if conversation.governor is not None:
             await conversation.governor.close()
         tasks = [self.tasks.task(task.id) for task in self.tasks.list_running(key)]
@@ -322,6 +360,9 @@ class Runtime:
             task.cancel("the agent was shut down")
         for task in tasks:
             await task.wait()
+        if conversation.hooks is not None:
+            await conversation.hooks.ended()
+        self._states.close(key)
         conversation.state.close()
         if self.invoker.homes.get(conversation.state.home) == key:
             del self.invoker.homes[conversation.state.home]
@@ -373,61 +414,6 @@ class Within:
     """The task that waits."""
 
 
-class Opening:
-    """A live agent that is about to be opened: await it, or enter it."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        agent: AgentConfig | ForeignAgent | str,
-        *,
-        user: str | None,
-        deps: object,
-        conversation_id: str | None,
-        owned: bool = False,
-    ) -> None:
-        self._runtime = runtime
-        self._start = partial(
-            runtime.start_agent, agent, user=user, deps=deps, conversation_id=conversation_id
-        )
-        self._owned = owned
-        self._handle: AgentHandle | None = None
-        self._sync: SyncHandle | None = None
-
-    def __await__(self) -> Generator[object, None, AgentHandle]:
-        return self._begin().__await__()
-
-    async def __aenter__(self) -> AgentHandle:
-        return await self._begin()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._end()
-
-    def __enter__(self) -> SyncHandle:
-        """The synchronous face: the agent runs on a loop thread of its own."""
-        self._sync = SyncHandle.start(self._begin, self._end)
-        return self._sync
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._sync is not None:
-            self._sync.shutdown()
-
-    async def _begin(self) -> AgentHandle:
-        self._handle = handle = await self._start()
-        if self._owned:
-            handle.on_shutdown(self._runtime.close)
-        return handle
-
-    async def _end(self) -> None:
-        if self._handle is not None:
-            await self._handle.shutdown()
-
-
 def open(
     agent: AgentConfig | ForeignAgent,
     *,
@@ -440,7 +426,8 @@ def open(
     `settings` are those of `Runtime`: `limits=`, `store=`, `tools=`, ...
     """
     runtime = Runtime(**settings)
-    return Opening(runtime, agent, user=user, deps=deps, conversation_id=None, owned=True)
+    start = partial(runtime.start_agent, agent, user=user, deps=deps)
+    return Opening(start, also_close=runtime.close)
 
 
 def _open_store(wanted: str | Store) -> Store:

@@ -1,0 +1,82 @@
+"""The rules of the house: what holds in every conversation of a runtime, and in one of them.
+
+Policies add up, and the strictest stands; hooks of the runtime come before those of the agent.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.agents.conversation import Conversation
+from sidetask.agents.policies.calling import TurnHooks
+from sidetask.agents.policies.gate import ToolGate
+from sidetask.agents.policies.hooks import HookContext, Hooks
+from sidetask.agents.policies.rules import Policy
+from sidetask.core.errors import ConfigurationError
+from sidetask.runtime.house.approving import ApprovalDesk, OnApproval, check_on_approval
+from sidetask.runtime.views import ConversationApprovals
+from sidetask.tasks.aio.streams import Stream
+from sidetask.tasks.parts.runner import Executor
+
+Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Policies, hooks, and who answers questions.
+
+    Raises:
+        ConfigurationError: Something is none of these.
+    """
+
+    policies: tuple[Policy, ...] = ()
+    hooks: tuple[Hooks, ...] = ()
+    on_approval: OnApproval | None = None
+
+    def __post_init__(self) -> None:
+        check_on_approval(self.on_approval)
+        for each in self.hooks:
+            if not isinstance(each, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance] - a host's code may not be typed
+                raise ConfigurationError(f"{each!r} is no Hooks: subclass it")
+
+    def of(self, agent: AgentConfig, on_approval: OnApproval | None = None) -> "House":
+        """The rules for one agent inside this house."""
+        own = () if agent.policy is None else (agent.policy,)
+        return House(
+            (*self.policies, *own),
+            (*self.hooks, *agent.hooks),
+            on_approval or self.on_approval,
+        )
+
+    def check(self, *, kept: bool) -> None:
+        """See that whoever is asked can answer; `kept`: open questions survive in a store.
+
+        Raises:
+            ConfigurationError: Nobody would ever be told of a question.
+        """
+        if self.on_approval is None and not kept and any(each.asks for each in self.policies):
+            raise ConfigurationError(
+                "a policy asks and nobody would answer: give on_approval= an async function, or"
+                " 'host' if your program decides through handle.approvals"
+            )
+
+    def gated(self, executors: Mapping[str, Executor], ctx: HookContext) -> Mapping[str, Executor]:
+        """The tools of a conversation, behind its gate."""
+        return ToolGate(self.policies, self.hooks, ctx).before(executors)
+
+    def settle(self, conversation: Conversation, ctx: HookContext) -> None:
+        """Give a conversation its hooks."""
+        if self.hooks:
+            conversation.hooks = TurnHooks(self.hooks, ctx)
+            conversation.on_compaction = conversation.hooks.compacted
+
+    def desk(self, approvals: ConversationApprovals, events: Callable[[], Stream]) -> Closing:
+        """Let the handler answer from now on; await what is returned when that is over."""
+        if self.on_approval is None or self.on_approval == "host":
+            return _nothing_to_close
+        return ApprovalDesk(self.on_approval, approvals, events()).close
+
+
+async def _nothing_to_close() -> None:
+    """There is no handler."""
