@@ -27,6 +27,9 @@ class Seat:
 
     conversation_id: ConversationId
     state: State
+    is_guest: bool = False
+    """The state is somebody else's, who invoked it: it is no place for what concerns the
+    conversation alone."""
     tools: Mapping[str, AnyTool]
     manager: AsyncTaskManager
     events: Stream
