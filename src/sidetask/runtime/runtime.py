@@ -332,6 +332,7 @@ class Runtime:
         return Seat(
             conversation_id=conversation.id,
             state=conversation.state,
+            is_guest=isinstance(conversation.state, BorrowedState),
             tools=conversation.toolset.tools,
             manager=self._manager,
             events=self._outbox.journal(conversation.id).listen(),
