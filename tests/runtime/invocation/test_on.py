@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from sidetask import Agent, Event, EventKind, Runtime, background
+from sidetask import Agent, Event, EventKind, RunContext, Runtime, background, tool
 from sidetask.core.errors import AgentNotStartedError, ConfigurationError, InvalidInputError
 from sidetask.core.events import (
     ChatFinished,
     ChatTextDelta,
     ListenerFailed,
+    StateChanged,
     TextDelta,
     ToolExecutionFinished,
     ToolExecutionStarted,
@@ -547,3 +548,54 @@ async def test_a_slow_listener_is_told_how_much_it_missed_and_hears_each_end() -
         assert listener.control.missed > 2 * BOUND
         assert listener.control.missed + len(heard) == len(stage.events)
         assert heard[-1].kind == "run_completed"
+
+
+# -- changes of the state ----------------------------------------------------------------------
+
+
+async def test_changes_of_a_state_are_told_while_somebody_reads() -> None:
+    found: list[StateChanged] = []
+    async with (
+        staged() as stage,
+        stage.runtime.open(Agent(ScriptedModel()), conversation_id="c") as chat,
+    ):
+        chat.state.set("before", 1)
+        listener = stage.runtime.on("state_changed", cast(Any, found.append))
+        chat.state.set("a", 1)
+        chat.state.set("a", 2)
+        chat.state.delete("a")
+        await told(listener)
+        listener.control.cancel()
+        await settle()
+        chat.state.set("after", 1)
+        assert [(e.key, e.version, e.created, e.deleted) for e in found] == [
+            ("a", 1, True, False),
+            ("a", 2, False, False),
+            ("a", 3, False, True),
+        ]
+        assert {(e.conversation_id, e.source, e.task_id) for e in found} == {("c", "host", None)}
+
+
+async def test_who_reads_one_conversation_hears_of_its_state_and_of_what_wrote_it() -> None:
+    @tool
+    async def note(ctx: RunContext) -> str:
+        """Note."""
+        ctx.state.set("noted", True)
+        return "ok"
+
+    async with staged() as stage:
+        agent = Agent(ScriptedModel(call("note"), "Done.", "Hi."), tools=[note])
+        async with (
+            stage.runtime.open(agent, conversation_id="c") as chat,
+            stage.runtime.open(agent, conversation_id="d") as other,
+        ):
+            found: list[Event] = []
+            listener = stage.runtime.on("state_changed", found.append, conversation="c")
+            other.state.set("x", 1)
+            response = await chat.chat("go")
+            await response
+            await told(listener)
+            [change] = found
+            assert isinstance(change, StateChanged)
+            assert (change.key, change.source, change.task_id) == ("noted", "tool", "task-1")
+            assert "state_changed" not in [event.kind async for event in response]

@@ -135,8 +135,10 @@ class Emitter:
                 raise InvalidInputError("nobody is asked: name an agent, or a model")
             return None, None
         conversation_id = ConversationId(request.conversation_id)
+        if conversation_id in self._openings:  # it may have a driver, and not be ready
+            return conversation_id, None
         driver = self._host.find_driver(conversation_id)
-        if driver is None and request.who is None and conversation_id not in self._openings:
+        if driver is None and request.who is None:
             raise InvalidInputError(f"{conversation_id} is not open: name the agent that answers")
         if driver is not None:
             _check_same(request, driver.conversation)
@@ -233,9 +235,11 @@ class Emitter:
     ) -> None:
         """Have a conversation open, and keep it so. Several runs at once open it once; one of
         them that gives up takes it from nobody."""
-        while self._host.find_driver(conversation_id) is None:
+        while True:
             opening = self._openings.get(conversation_id)
             if opening is None:
+                if self._host.find_driver(conversation_id) is not None:
+                    return
                 assert agent is not None
                 opening = spawn(
                     self._start(agent, user, conversation_id), name=f"open {conversation_id}"

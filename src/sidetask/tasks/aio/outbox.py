@@ -60,6 +60,20 @@ class Journal:
         )
         self._publish(event)
 
+    def tell(self, made: type[LiveEvent], fields: Mapping[str, object]) -> None:
+        """Publish a live event of class `made` to readers alone."""
+        self.index += 1
+        event = made(
+            seq=self.seq,
+            index=self.index,
+            at=self._now(),
+            conversation_id=self._conversation_id,
+            **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
+        )
+        if self.stream is not None:
+            self.stream.tell(event)
+        self._everything.tell(event)
+
     def _publish(self, event: Event) -> None:
         if self.stream is not None:
             self.stream.publish(event)

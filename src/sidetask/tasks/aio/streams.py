@@ -21,7 +21,17 @@ BOUND = 1024
 class Stream:
     """A log of events with any number of readers."""
 
-    __slots__ = ("_asleep", "_base", "_bound", "_log", "_readers", "_taps", "closed", "heard")
+    __slots__ = (
+        "_asleep",
+        "_base",
+        "_bound",
+        "_log",
+        "_readers",
+        "_taps",
+        "closed",
+        "heard",
+        "on_readers",
+    )
 
     def __init__(self, bound: int = BOUND) -> None:
         self._bound = bound
@@ -33,14 +43,26 @@ class Stream:
         self.closed = False
         self.heard = False
         """Whether anybody listens. Kept, not computed: every event asks."""
+        self.on_readers: Callable[[], None] | None = None
+        """Called when a reader has come or gone: whoever makes events for readers alone."""
 
     @property
     def end(self) -> int:
         return self._base + len(self._log)
 
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody listens besides the runtime's own wiring."""
+        return bool(self._readers)
+
     def publish(self, event: Event) -> None:
         for tap in self._taps:
             tap(event)
+        if self._readers:
+            self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        """Publish to readers alone."""
         if not self._readers:
             return
         self._log.append(event)
@@ -68,6 +90,8 @@ class Stream:
         subscription = Subscription(self, wanted)
         self._readers.append(ref(subscription, self._gone))
         self._look()
+        if self.on_readers is not None:
+            self.on_readers()
         return subscription
 
     def close(self) -> None:
@@ -89,6 +113,8 @@ class Stream:
             self._base += len(self._log)
             self._log.clear()
         self._look()
+        if self.on_readers is not None:
+            self.on_readers()
 
     def _look(self) -> None:
         self.heard = bool(self._readers or self._taps)

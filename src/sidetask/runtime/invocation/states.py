@@ -1,0 +1,81 @@
+"""Changes of the states, told as events where anybody reads them.
+
+A write costs nothing more as long as nobody does: a state is listened to from the first reader of
+its conversation's events on, or of all events, to the last.
+"""
+
+from sidetask.core.events import StateChanged
+from sidetask.core.ids import ConversationId
+from sidetask.state.provenance import Change
+from sidetask.state.state import StateView
+from sidetask.state.watch import Condition, When
+from sidetask.tasks.aio.outbox import Journal, Outbox
+
+_ANY = Condition("", lambda _: True)
+
+
+class StateTeller:
+    """Tells of the states of all conversations that are open."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._told: dict[ConversationId, _Told] = {}
+        outbox.everything.on_readers = self._look
+
+    def open(self, conversation_id: ConversationId, state: StateView) -> None:
+        told = _Told(self._outbox, conversation_id, state)
+        self._told[conversation_id] = told
+        told.look()
+
+    def close(self, conversation_id: ConversationId) -> None:
+        told = self._told.pop(conversation_id, None)
+        if told is not None:
+            told.close()
+
+    def _look(self) -> None:
+        for told in self._told.values():
+            told.look()
+
+
+class _Told:
+    """One state."""
+
+    __slots__ = ("_everything", "_journal", "_state", "_when")
+
+    def __init__(self, outbox: Outbox, conversation_id: ConversationId, state: StateView) -> None:
+        self._everything = outbox.everything
+        self._journal: Journal = outbox.journal(conversation_id)
+        self._journal.listen().on_readers = self.look
+        self._state = state
+        self._when: When | None = None
+
+    def look(self) -> None:
+        """Listen if somebody reads, and no longer."""
+        wanted = self._journal.listen().has_readers or self._everything.has_readers
+        if wanted and self._when is None:
+            self._when = self._state.when(_ANY, self._tell)
+        elif not wanted:
+            self._stop()
+
+    def close(self) -> None:
+        self._journal.listen().on_readers = None
+        self._stop()
+
+    def _stop(self) -> None:
+        when, self._when = self._when, None
+        if when is not None:
+            when.cancel()
+
+    def _tell(self, change: Change) -> None:
+        by = change.provenance
+        self._journal.tell(
+            StateChanged,
+            {
+                "key": change.key,
+                "version": change.version,
+                "created": change.created,
+                "deleted": change.deleted,
+                "source": by.source,
+                "task_id": by.task_id,
+            },
+        )
