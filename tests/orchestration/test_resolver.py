@@ -390,6 +390,35 @@ async def test_a_dispatched_run_is_shared_and_stays_when_who_asked_gives_up(stat
     assert (source.begun, asking.cancelled()) == (1, True)
 
 
+async def test_nobody_waits_for_a_run_that_waits_for_their_permit(state: State) -> None:
+    source = Source()
+    resolver = Resolver.fetch("rates", source, dedupe=True)
+    async with BackgroundAgentDispatcher(1) as dispatcher:
+        asking = dispatcher.dispatch("asker", as_agent(resolver, name="asker"), state)
+        queued = resolver.dispatch(state, dispatcher)
+        assert queued is not None
+        assert queued.waiting
+        assert await asking == "value"
+        assert await queued == "value"
+    assert (source.begun, state["rates:status"]) == (2, "succeeded")
+
+
+async def test_what_a_dispatcher_joins_to_a_run_for_another_input_is_not_shared(
+    state: State,
+) -> None:
+    slow = Slow("slow", 1, lambda text, _: text)
+    resolver = Resolver.agent("r", slow, input="{word}", dedupe=True)
+    async with BackgroundAgentDispatcher(1, on_duplicate="join") as dispatcher:
+        state.set("word", "a")
+        first = resolver.dispatch(state, dispatcher)
+        state.set("word", "b")
+        second = resolver.dispatch(state, dispatcher)
+        assert first is not None
+        assert second is not None
+        assert first.id == second.id
+        assert await resolver(state) == "b"
+
+
 async def test_shared_runs_leave_no_residue(state: State) -> None:
     resolver = Resolver.agent("r", Quick("q"), input="{word}", dedupe=True)
     for word in range(100):
@@ -415,7 +444,12 @@ async def test_a_shared_run_in_branches_of_a_pipeline_is_one_for_each_fork(state
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"timeout": 0}, "timeout"), ({"ttl": -1}, "ttl"), ({"retries": -1}, "retries")],
+    [
+        ({"timeout": 0}, "timeout"),
+        ({"ttl": -1}, "ttl"),
+        ({"retries": -1}, "retries"),
+        ({"retry_on": KeyError}, "retry_on"),
+    ],
 )
 def test_numbers_out_of_range_are_refused(options: Any, word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):

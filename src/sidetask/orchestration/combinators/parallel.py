@@ -66,7 +66,7 @@ def map_over(
     """
     checked("map_over", (agent,))
     _check_cap(cap)
-    key = None if items is None else Name(items)
+    key = None if items is None else Name(items.strip())
     title = titled("map_over", (agent,), name)
 
     async def run(input: Json, fork: Fork) -> Json:

@@ -42,8 +42,8 @@ class ResolverOptions(TypedDict, total=False):
     """Seconds that one run may take, all tries and the waits between them together. A run that
     takes longer ends as `timed_out`."""
     retries: int
-    """How often it tries again, with growing waits, after an error that this may help against:
-    of a model when it says so, of the network, a timeout."""
+    """How often it tries again, with growing waits, after an error that this may help against: a
+    model's that may pass, `ConnectionError`, `TimeoutError`."""
     retry_on: ErrorTypes
     """The types of errors after which it tries again, instead of those."""
     ttl: float
@@ -151,8 +151,8 @@ class Resolver:
                 keep_stale=self._options.get("keep_stale", False),
             )
             run = dispatcher.invoker.runs.get(handle.id)
-            if run is None or not self._options.get("dedupe"):
-                return handle
+            if run is None or run.digest != key[1] or not self._options.get("dedupe"):
+                return handle  # it has ended, or the dispatcher joined it to another run
             shared = self._sharing.keep(key, run, handle)
         shared.askers += 1
         return shared.handle
@@ -175,7 +175,8 @@ class Resolver:
             )
         key = _key(state, asked)
         shared = self._sharing.find(key)
-        if shared is None:
+        # One that waits for a permit is not waited for: it may be the permit of whoever asks.
+        if shared is None or shared.handle.waiting:
             run = Run(self.name, self._recipe, state, input=asked, keep_stale=keep_stale)
             shared = self._sharing.start(key, run, tasks, timeout)
         return await self._sharing.wait(key, shared)
@@ -223,4 +224,6 @@ def _recipe(name: str, source: Source, make: Invocable, options: ResolverOptions
             raise ConfigurationError(f"resolver {name!r}: {word} is seconds > 0, not {seconds!r}")
     if retries is not None and retries < 0:
         raise ConfigurationError(f"resolver {name!r}: retries is at least 0, not {retries!r}")
+    if "retry_on" in options and not retries:
+        raise ConfigurationError(f"resolver {name!r}: retry_on says when, retries how often: 2?")
     return Recipe(name, source, make, retries or 0, options.get("retry_on"))
