@@ -54,7 +54,7 @@ async def hold(agent: AgentConfig, root: Path, *, approve: bool, why: str | None
     `why` tells how the model was chosen, if nobody named one.
     """
     with _above_the_prompt():
-        async with open_agent(agent) as live:
+        async with open_agent(agent, on_approval="host") as live:
             session = Session(
                 live,
                 driven=is_driven(agent),

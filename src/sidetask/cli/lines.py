@@ -53,7 +53,7 @@ async def hold(
     Raises:
         BrokenPipeError: Whoever read the output is gone.
     """
-    async with open_agent(agent, clock=clock) as chat:
+    async with open_agent(agent, clock=clock, on_approval="host") as chat:
         driven = is_driven(agent)
         session = Session(chat, driven=driven, approve=manner.approve, clock=clock)
         with signals({each: session.leaver(each) for each in (signal.SIGINT, *ENDS)}):

@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from sidetask.agents.policies.hooks import (
     AskFirst,
@@ -35,6 +35,9 @@ from sidetask.tasks.values import (
     Refused,
     ToolOutcome,
 )
+
+Held: TypeAlias = ApprovalNeeded | Refused | Errored
+"""What keeps a call from running."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,12 +67,12 @@ class ToolGate:
 
     # -- before the call -----------------------------------------------------------------------
 
-    async def admit(self, call: ToolCall, ctx: Context) -> ToolCall | ApprovalNeeded | Refused:
+    async def admit(self, call: ToolCall, ctx: Context) -> ToolCall | Held:
         """The call as it may run, or what keeps it from running."""
         try:
             use = _use_of(call, ctx)
-        except InvalidInputError:
-            return call  # the tool itself tells the model what is wrong with it
+        except InvalidInputError as error:  # a tool may read what no rule could: it does not run
+            return Errored(str(error), "ToolArgumentsError")
         asked: str | None = None
         if ctx.attempt == 1:
             for hooks in self._deciders:
@@ -103,9 +106,7 @@ class ToolGate:
             return decision
         return Deny(f"a hook said {decision!r}, so {use.name} was not run")
 
-    def _carry_out(
-        self, verdict: Verdict, call: ToolCall, ctx: Context
-    ) -> ToolCall | ApprovalNeeded | Refused:
+    def _carry_out(self, verdict: Verdict, call: ToolCall, ctx: Context) -> ToolCall | Held:
         match verdict.action:
             case Action.ALLOW:
                 return call
