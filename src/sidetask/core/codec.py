@@ -218,12 +218,16 @@ def _union(members: Sequence[Any]) -> _Shape:
 def _tagged(name: str, kinds: Mapping[str, type[Any]]) -> _Shape:
     """One of several classes, told by a word under `name`."""
     words = {kind: word for word, kind in kinds.items()}
+    steps: dict[type[Any], tuple[str, _Step]] = {}
 
     def write(value: Any) -> dict[str, Any]:
-        word = words.get(cast("type[Any]", type(value)))
-        if word is None:
-            raise _unexpected(" or ".join(words.values()), value)
-        written = _shape(kinds[word]).write(value)
+        kind = cast("type[Any]", type(value))
+        if kind not in steps:
+            if kind not in words:
+                raise _unexpected(" or ".join(words.values()), value)
+            steps[kind] = words[kind], _shape(kind).write
+        word, step = steps[kind]
+        written = step(value)
         written[name] = word
         return written
 

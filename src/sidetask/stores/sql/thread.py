@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -105,7 +106,7 @@ class Writer:
         connection = self._connected()
         connection.begin()
         try:
-            for write, items in groupby(batch, key=lambda item: item[0]):
+            for write, items in groupby(batch, key=itemgetter(0)):
                 if write is not None:
                     write(connection, [cast("Row", row) for _, _, row in items])
                 else:
