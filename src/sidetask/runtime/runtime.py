@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, Self, cast
+from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig, ToolLike
@@ -48,7 +49,7 @@ from sidetask.runtime.views import ConversationApprovals
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import BorrowedState, State, StateView
 from sidetask.stores.base import Store
-from sidetask.stores.memory import MemoryStore
+from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import run_to_end, wait_done
@@ -94,8 +95,9 @@ class Runtime:
         self._tools = tuple(tools)
         self._models = Models(models)
         self._deps = deps
-        self._store = _open_store(store)
+        self._store = open_store(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
+        self._forgets = self._owns_store and not self._store.durable
         self._outbox = Outbox(self._store, clock or SystemClock())
         self.quota = quota or (process_quota() if clock is None else Quota())
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
@@ -181,8 +183,9 @@ class Runtime:
         if config.flow is not None:
             config.flow.compile(toolset.tools)
         house = self._house.of(config)
-        house.check(kept=not isinstance(self._store, MemoryStore))
+        house.check(kept=self._store.durable)
         own_deps = await _made(self._deps if deps is None else deps)
+        await self._store.start()
         if self._closed:
             raise AgentNotStartedError
         key = self._new_id(conversation_id)
@@ -317,6 +320,8 @@ class Runtime:
         await self.tasks.close()
         await self._invocations.end_listeners()
         await self._models.aclose()
+        if self._owns_store:
+            await self._store.close()
         for closing in closings:
             closing.result()
 
@@ -368,7 +373,7 @@ class Runtime:
         if self.invoker.homes.get(conversation.state.home) == key:
             del self.invoker.homes[conversation.state.home]
         self._manager.forget(key)
-        if self._owns_store:
+        if self._forgets:
             await self._store.delete(key)
         self._open.pop(key, None)
         self._live.pop(key, None)
@@ -393,7 +398,7 @@ class Runtime:
     async def _forget(self, key: ConversationId) -> None:
         if key not in self._open and not self._outbox.is_heard(key):
             self._outbox.forget(key)
-            if self._owns_store:
+            if self._forgets:
                 await self._store.delete(key)
 
     def _new_id(self, wanted: str | None) -> ConversationId:
@@ -401,6 +406,8 @@ class Runtime:
             if not wanted or ConversationId(wanted) in self._open:
                 raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
             return ConversationId(wanted)
+        if self._store.durable:  # others' conversations are in it too
+            return ConversationId(f"conversation-{uuid4().hex}")
         while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._open:
             continue
         return made
@@ -429,14 +436,6 @@ def open(
     runtime = Runtime(**settings)
     start = partial(runtime.start_agent, agent, user=user, deps=deps)
     return Opening(start, also_close=runtime.close)
-
-
-def _open_store(wanted: str | Store) -> Store:
-    if not isinstance(wanted, str):
-        return wanted
-    if wanted == "memory:":
-        return MemoryStore()
-    raise ConfigurationError(f"no store {wanted!r}: this version keeps conversations in 'memory:'")
 
 
 def _by_name(
