@@ -182,6 +182,7 @@ async def test_the_timeout_is_for_all_tries_together(state: State, clock: Virtua
     [
         ConnectionError("down"),
         TimeoutError("late"),
+        RateLimitedError("slow down"),
         ModelUnavailableError("down"),
         AllFailedError("race", [("a", ValueError("bad")), ("b", ConnectionError("down"))]),
     ],
