@@ -37,6 +37,7 @@ async def test_a_file_may_be_named_relative_absolute_and_with_blanks(
         ("", "no store ''"),
         ("file.db", "'memory:', 'sqlite:///file.db' or 'postgresql://user@host/database'"),
         ("memory", "no store 'memory'"),
+        ("postgres:x", "no store 'postgres:x'"),
         ("mysql://ana:secret@host/db", r"no store 'mysql://ana:\*\*\*@host/db'"),
         ("sqlite://file.db", "names no file: it is 'sqlite:///file.db'"),
         ("sqlite:///", "names no file"),

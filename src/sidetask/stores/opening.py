@@ -25,10 +25,10 @@ def open_store(url: str) -> Store:
     """
     if url == "memory:":
         return MemoryStore()
-    scheme = url.partition(":")[0]
+    scheme, has_place, _ = url.partition("://")
     if scheme == "sqlite":
         return _open_sqlite(url)
-    if scheme in ("postgresql", "postgres"):
+    if scheme in ("postgresql", "postgres") and has_place:
         return _open_postgres(url)
     raise ConfigurationError(f"no store {_shown(url)!r}: it is {FORMS}")
 
