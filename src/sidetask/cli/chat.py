@@ -26,6 +26,7 @@ from sidetask.cli.apps import is_driven
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.completion import candidates, replaced
 from sidetask.cli.session import ENDS, Session, signals
+from sidetask.cli.trace import show_lanes, traced
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen
 from sidetask.cli.view.transcript import Transcript
@@ -48,7 +49,9 @@ _TASKS = 5
 Reaction = Literal["leave", "interrupt", "clear", "hint"]
 
 
-async def hold(agent: AgentConfig, root: Path, *, approve: bool, why: str | None = None) -> int:
+async def hold(
+    agent: AgentConfig, root: Path, *, approve: bool, why: str | None = None, trace: bool = False
+) -> int:
     """Chat in the terminal until the user leaves; returns the exit code.
 
     `why` tells how the model was chosen, if nobody named one.
@@ -63,8 +66,11 @@ async def hold(agent: AgentConfig, root: Path, *, approve: bool, why: str | None
             )
             chat = Chat(session, root, why)
             ends = {each: session.leaver(each) for each in ENDS}
+            see, told = traced(chat.see, trace)
             with signals({signal.SIGINT: chat.interrupt, **ends}):
-                return await session.run(chat.read(), see=chat.see, leaving=chat.leaving)
+                code = await session.run(chat.read(), see=see, leaving=chat.leaving)
+    show_lanes(told)
+    return code
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Self
 from sidetask.agents.agent import AgentConfig
 from sidetask.cli.apps import is_driven
 from sidetask.cli.session import ENDS, See, Session, signals
+from sidetask.cli.trace import show_lanes, traced
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen, complain
 from sidetask.cli.view.transcript import Transcript
@@ -41,6 +42,8 @@ class Manner:
     """Print events, not text."""
     answers_only: bool = False
     """Of the text, print the replies alone."""
+    trace: bool = False
+    """At the end, draw the turns and tasks along the time."""
     timeout: float | None = None
     """Seconds that all of it may take."""
 
@@ -57,12 +60,14 @@ async def hold(
         driven = is_driven(agent)
         session = Session(chat, driven=driven, approve=manner.approve, clock=clock)
         with signals({each: session.leaver(each) for each in (signal.SIGINT, *ENDS)}):
+            see, told = traced(_viewer(manner, session), manner.trace)
             code = await session.run(
                 _say(session, lines),
-                see=_viewer(manner, session),
+                see=see,
                 leaving=partial(_stopped, clock),
                 timeout=manner.timeout,
             )
+    show_lanes(told)
     return code or int(session.failed)
 
 

@@ -48,6 +48,15 @@ AsJson = Annotated[
     bool,
     Parameter("--json", negative="", show_default=False, help="Print one event a line, as JSON."),
 ]
+Trace = Annotated[
+    bool,
+    Parameter(
+        "--trace",
+        negative="",
+        show_default=False,
+        help="At the end, draw each turn and task as a lane along the time.",
+    ),
+]
 Directory = Annotated[
     Path | None, Parameter(["--cwd", "-C"], help="Work in this directory, as if started there.")
 ]
@@ -67,6 +76,7 @@ def chat(
     app: AppName = None,
     yes: Yes = False,
     json: AsJson = False,
+    trace: Trace = False,
     cwd: Directory = None,
 ) -> int:
     """Chat with an agent.
@@ -82,7 +92,7 @@ def chat(
     is denied, unless --yes is given.
     """
     if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _without_terminal(None, model, app, cwd, yes=yes, as_json=json, timeout=None)
+        return _without_terminal(None, model, app, cwd, yes=yes, as_json=json, trace=trace)
 
     from sidetask.cli import apps  # noqa: PLC0415
     from sidetask.cli.chat import hold  # noqa: PLC0415
@@ -96,7 +106,7 @@ def chat(
         greet(root, choice.why)
         why = None  # it has been told
     agent = apps.find_agent(app, choice.name if choice else model, root)
-    return asyncio.run(hold(agent, root, approve=yes, why=why))
+    return asyncio.run(hold(agent, root, approve=yes, why=why, trace=trace))
 
 
 @app.command
@@ -108,6 +118,7 @@ def run(  # noqa: PLR0913 - the options of a command
     app: AppName = None,
     yes: Yes = False,
     json: AsJson = False,
+    trace: Trace = False,
     timeout: Annotated[
         float | None, Parameter(["--timeout", "-t"], help="Seconds that all of it may take.")
     ] = None,
@@ -124,7 +135,9 @@ def run(  # noqa: PLR0913 - the options of a command
     """
     if not text.strip():
         raise SidetaskError("the message is empty: say something")
-    return _without_terminal(text, model, app, cwd, yes=yes, as_json=json, timeout=timeout)
+    return _without_terminal(
+        text, model, app, cwd, yes=yes, as_json=json, trace=trace, timeout=timeout
+    )
 
 
 @app.command
@@ -145,6 +158,44 @@ def demo(
     from sidetask.cli.demo import command  # noqa: PLC0415
 
     return command.demo(root=_enter(cwd), picture=picture)
+
+
+@app.command
+def events(
+    conversation: str,
+    /,
+    *,
+    store: Annotated[
+        str, Parameter(help="Where it is kept: sqlite:///file.db, postgresql://host/database.")
+    ],
+    after: Annotated[int, Parameter(help="Begin after the event with this number.")] = 0,
+    follow: Annotated[
+        bool,
+        Parameter(
+            ["--follow", "-f"],
+            negative="",
+            show_default=False,
+            help="Go on with what is still to come, until Ctrl-C.",
+        ),
+    ] = False,
+    trace: Trace = False,
+    json: AsJson = False,
+) -> int:
+    """Print the events of a conversation that a store keeps, its own process running or not.
+
+    The exit code is 2 if the store has none of it.
+
+    Parameters
+    ----------
+    conversation
+        Its id.
+    """
+    from sidetask.cli import log  # noqa: PLC0415
+    from sidetask.stores.opening import open_store  # noqa: PLC0415
+
+    found = open_store(store)
+    shown = log.Shown(after=after, as_json=json, trace=trace, follow=follow)
+    return asyncio.run(log.show(found, conversation, shown))
 
 
 @app.command
@@ -204,7 +255,8 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
     *,
     yes: bool,
     as_json: bool,
-    timeout: float | None,
+    trace: bool,
+    timeout: float | None = None,
 ) -> int:
     from sidetask.cli import apps, lines  # noqa: PLC0415
 
@@ -216,7 +268,9 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
     if choice is not None and choice.is_last_resort and text is None:
         print(f"{choice.why}; `sidetask demo` shows what this is for", file=sys.stderr)
     only = text is not None and not apps.is_driven(agent)
-    manner = lines.Manner(approve=yes, as_json=as_json, answers_only=only, timeout=timeout)
+    manner = lines.Manner(
+        approve=yes, as_json=as_json, answers_only=only, trace=trace, timeout=timeout
+    )
     source = lines.standard_input() if text is None else lines.OneLine(text)
     return asyncio.run(lines.hold(agent, source, manner))
 
