@@ -101,7 +101,11 @@ async def test_tools_come_before_the_output() -> None:
     script = (call("look_up", name="Bonn"), call(NAME, name="Bonn", people=330_000))
     async with talking(*script, tools=[look_up], output_type=City) as talk:
         assert (await talk.chat.ask("Bonn?")).output == BONN
-        assert [schema.name for schema in talk.chat.available_tools] == ["look_up", NAME]
+        assert [schema.name for schema in talk.chat.available_tools] == [
+            "look_up",
+            "read_output",
+            NAME,
+        ]
 
 
 async def test_calls_beside_the_output_are_carried_out_before_the_turn_ends() -> None:

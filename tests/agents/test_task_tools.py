@@ -31,14 +31,14 @@ async def test_they_are_there_where_a_tool_may_leave_its_turn() -> None:
         async with talking(tools=[Held(**options).tool]) as talk:
             assert {schema.name for schema in talk.chat.available_tools} > NAMES
     async with talking(tools=[Held().tool]) as talk:
-        assert {schema.name for schema in talk.chat.available_tools} == {"held"}
+        assert {schema.name for schema in talk.chat.available_tools} == {"held", "read_output"}
 
 
 async def test_a_tool_of_the_agent_with_the_same_name_stands() -> None:
     own = Held("list_tasks", route=background())
     async with talking(tools=[own.tool]) as talk:
         names = [schema.name for schema in talk.chat.available_tools]
-        assert sorted(names) == sorted(NAMES)
+        assert sorted(names) == sorted({*NAMES, "read_output"})
         assert talk.inside.toolset.tools["list_tasks"] is own.tool
 
 

@@ -16,6 +16,7 @@ from sidetask.agents.governor import Seat
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.agents.quota import Quota, process_quota
+from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.task_tools import task_tools
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.agents.turn_log import Surroundings
@@ -106,6 +107,7 @@ class Runtime:
         self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
         self._around = Surroundings(self._manager, self._store, self._outbox, self.quota)
         self._task_tools = task_tools(self._manager)
+        self._outputs = KeptOutputs(self._store, self._outbox.now)
         self._spaces = SharedSpaces()
         self._routed = routing is not None
         self._max_auto_turns = max_auto_turns
@@ -179,6 +181,7 @@ class Runtime:
             output_type=config.output_type,
             task_tools=self._task_tools,
             routed=self._routed,
+            outputs=self._outputs,
         )
         if config.flow is not None:
             config.flow.compile(toolset.tools)

@@ -1,17 +1,18 @@
 """What a tool returned, as the JSON value a host gets and the text a model reads.
 
 The value is whole, and is what JSON keeps of the result: later changes to a returned dict do
-not reach it. The text is cut where it is too long for a model; the head and the tail stay.
+not reach it. The text is cut where it is too long for a model; the head and the tail stay,
+and a line between them tells how much is missing, and how to read on where the whole is kept.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 from uuid import UUID
 
 from sidetask.core.errors import ToolResultError
@@ -22,11 +23,18 @@ MAX_BYTES = 50 * 1024
 """Of the text for the model, in UTF-8."""
 MAX_LINES = 2_000
 
-_HALF_BYTES = (MAX_BYTES - 128) // 2  # 128: room for the line that tells what is missing
+_TOLD = 160  # room for the line that tells what is missing
+_HALF_BYTES = (MAX_BYTES - _TOLD) // 2
 _HALF_LINES = (MAX_LINES - 1) // 2
+_LONGEST_ID = 40  # of a text that is read on; ids that hosts make may be longer
 
 
-def to_completed(result: object) -> Completed:
+Keep: TypeAlias = Callable[[str], str | None]
+"""Keeps a whole text that is about to be cut. Returns the id by which a model reads on in it;
+None: it was not kept."""
+
+
+def to_completed(result: object, keep: Keep | None = None) -> Completed:
     """Turn a tool's return value into the outcome of its call.
 
     Text stays text and None is no text. An `Image` or `File`, by itself or in a list with
@@ -38,7 +46,7 @@ def to_completed(result: object) -> Completed:
     """
     match result:
         case str():
-            return _of_text(str.__str__(result))  # an enum of strings is its value
+            return _of_text(str.__str__(result), keep)  # an enum of strings is its value
         case None:
             return Completed(None, "")
         case bool():
@@ -48,19 +56,19 @@ def to_completed(result: object) -> Completed:
         case Image() | File():
             return Completed(None, "", (result,))
         case list() | tuple() if any(isinstance(item, Image | File) for item in result):  # pyright: ignore[reportUnknownVariableType]
-            return _of_parts(result)  # pyright: ignore[reportUnknownArgumentType]
+            return _of_parts(result, keep)  # pyright: ignore[reportUnknownArgumentType]
         case _:
-            return _of_json(result)
+            return _of_json(result, keep)
 
 
-def cut(text: str) -> str:
+def cut(text: str, keep: Keep | None = None) -> str:
     """Shorten a text to `MAX_BYTES` and `MAX_LINES`: its head, what is missing, its tail."""
-    return _of_text(text).content
+    return _of_text(text, keep).content
 
 
-def _of_text(text: str, attachments: tuple[Attachment, ...] = ()) -> Completed:
+def _of_text(text: str, keep: Keep | None, attachments: tuple[Attachment, ...] = ()) -> Completed:
     text, size = _encodable(text)
-    return Completed(text, _shortened(text, size), attachments)
+    return Completed(text, _shortened(text, size, keep), attachments)
 
 
 def _encodable(text: str) -> tuple[str, int]:
@@ -78,7 +86,7 @@ def _encodable(text: str) -> tuple[str, int]:
         return data.decode(), len(data)
 
 
-def _shortened(text: str, size: int) -> str:
+def _shortened(text: str, size: int, keep: Keep | None) -> str:
     lines = 1 if size < MAX_LINES else text.count("\n") + 1
     if size <= MAX_BYTES and lines <= MAX_LINES:
         return text
@@ -91,10 +99,18 @@ def _shortened(text: str, size: int) -> str:
     whole_lines = lines - (head.count("\n") + 1) - (tail.count("\n") + 1)
     if whole_lines > 0:
         missing += f", {whole_lines:,} lines"
-    return f"{head}\n[... {missing} left out ...]\n{tail}"
+    return f"{head}\n[... {missing} left out{_read_on(text, len(head), keep)} ...]\n{tail}"
 
 
-def _of_parts(parts: Sequence[object]) -> Completed:
+def _read_on(text: str, offset: int, keep: Keep | None) -> str:
+    """How to read what is missing."""
+    kept = keep(text) if keep is not None else None
+    if kept is None or len(kept) > _LONGEST_ID:
+        return ""
+    return f': read_output(id="{kept}", offset={offset})'
+
+
+def _of_parts(parts: Sequence[object], keep: Keep | None) -> Completed:
     texts: list[str] = []
     attachments: list[Attachment] = []
     for part in parts:
@@ -110,7 +126,7 @@ def _of_parts(parts: Sequence[object]) -> Completed:
                 )
     if not texts:
         return Completed(None, "", tuple(attachments))
-    return _of_text("\n".join(texts), tuple(attachments))
+    return _of_text("\n".join(texts), keep, tuple(attachments))
 
 
 def _of_int(number: int) -> Completed:
@@ -121,13 +137,13 @@ def _of_int(number: int) -> Completed:
         raise _not_json(number, error) from error
 
 
-def _of_json(result: object) -> Completed:
+def _of_json(result: object, keep: Keep | None) -> Completed:
     try:
         text, size = _encodable(_encode(result))
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_json(result, error) from error
-    return Completed(value, _shortened(text, size))
+    return Completed(value, _shortened(text, size, keep))
 
 
 def _not_json(result: object, error: Exception) -> ToolResultError:

@@ -57,6 +57,8 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 Body: TypeAlias = Callable[[Arguments, Context], Awaitable[object]]
+KeepFor: TypeAlias = Callable[[Context, str], str | None]
+"""Keeps the whole text of a task's output; returns the id by which a model reads on in it."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _log = logging.getLogger(__name__)
@@ -154,12 +156,15 @@ class Tool(Generic[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
 
-    async def execute(self, call: ToolCall, ctx: Context) -> ToolOutcome:
-        """Carry out a call of this tool.
+    async def execute(
+        self, call: ToolCall, ctx: Context, *, keep: KeepFor | None = None
+    ) -> ToolOutcome:
+        """Carry out a call of this tool. `keep` takes the whole text of what is cut.
 
         Raises:
             ApprovalDeniedError: A person said no while the body waited for an approval.
         """
+        own = None if keep is None else partial(keep, ctx)
         try:
             arguments = self.parse(call.arguments)
         except InvalidInputError as error:
@@ -169,12 +174,12 @@ class Tool(Generic[P, R_co]):
             if held is not None:
                 return held
         try:
-            return to_completed(await self.body(arguments, ctx))
+            return to_completed(await self.body(arguments, ctx), own)
         except ApprovalDeniedError:
             raise
         except Exception as error:  # noqa: BLE001 - the one boundary: a fault becomes an answer
             _log.debug("tool %s failed", self.name, exc_info=error)
-            return Errored(cut(_told(error)), type(error).__name__)
+            return Errored(cut(_told(error), own), type(error).__name__)
 
 
 AnyTool: TypeAlias = Tool[..., object]

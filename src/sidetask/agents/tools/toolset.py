@@ -1,8 +1,10 @@
 """The tools of one live agent, by name, with all that is built once and not for each call."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.tool import AnyTool
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.routing import OnInterrupt, TaskKind
@@ -26,7 +28,8 @@ class OutputReader(Protocol):
 
 
 class Toolset:
-    """An agent's own tools, and the ones for its tasks where it can have any.
+    """An agent's own tools; those for its tasks, where it can have any in the background; and
+    the one that reads long outputs, where it has tools at all.
 
     Raises:
         ConfigurationError: Two tools of one name, or an output type without a schema.
@@ -39,12 +42,18 @@ class Toolset:
         output_type: type[Any] | None = None,
         task_tools: Sequence[AnyTool] = (),
         routed: bool = False,
+        outputs: KeptOutputs | None = None,
     ) -> None:
-        if routed or any(_may_leave_its_turn(each) for each in tools):
-            own = {each.name for each in tools}
-            tools = (*tools, *(each for each in task_tools if each.name not in own))
+        house = list(task_tools if routed or any(map(_may_leave_its_turn, tools)) else ())
+        if outputs is not None and tools:
+            house.append(outputs.tool)
+        own = {each.name for each in tools}
+        tools = (*tools, *(each for each in house if each.name not in own))
+        keep = outputs.keep if outputs is not None else None
         self.tools: Mapping[str, AnyTool] = {each.name: each for each in tools}
-        self.executors: Mapping[str, Executor] = {each.name: each.execute for each in tools}
+        self.executors: Mapping[str, Executor] = {
+            each.name: partial(each.execute, keep=keep) for each in tools
+        }
         self.output: OutputReader | None = None
         schemas = [each.schema for each in tools]
         if output_type is not None and output_type is not str:  # a text is what a turn ends with
