@@ -13,7 +13,7 @@ from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.budget import ambient_meter
 from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.messages import Message, ToolCall, UserMessage
-from sidetask.core.usage import Usage
+from sidetask.core.usage import NO_USAGE
 from sidetask.models.base import Model
 from sidetask.state.state import State
 
@@ -96,8 +96,8 @@ class Conversation:
         """What a host wants to be told of its turns; None: nothing."""
         self.steering: list[UserMessage] = []
         """Messages for the running turn: they join it before its next model call."""
-        self.usage = Usage()
-        self.last_usage = Usage()
+        self.usage = NO_USAGE
+        self.last_usage = NO_USAGE
         self.last_output: object = None
         self.turns = 0
 

@@ -57,7 +57,7 @@ from sidetask.core.turns import (
     Turn,
     decide,
 )
-from sidetask.core.usage import Usage
+from sidetask.core.usage import NO_USAGE, Usage
 from sidetask.models.base import Model, ModelRequest
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.aio.tokens import CancelToken
@@ -113,7 +113,7 @@ class TurnRun:
         self._calls: StepCalls | None = None
         self._text = ""
         self._finish_reason = ""
-        self._usage = Usage()
+        self._usage = NO_USAGE
         self.end: TurnEnd | None = None
         """Set with the terminal event."""
 

@@ -203,19 +203,21 @@ def user_message(content: Content) -> UserMessage:
     Raises:
         InvalidInputError: It is empty or blank, or holds something that is no part.
     """
-    given = (content,) if isinstance(content, str) else tuple(content)
     parts: list[UserPart] = []
-    for part in given:
+    says_something = False
+    for given in (content,) if isinstance(content, str) else content:
+        part = Text(given) if isinstance(given, str) else given
         match part:
-            case str():
-                parts.append(Text(part))
-            case Text() | Image() | File():
-                parts.append(part)
+            case Text(text):
+                says_something = says_something or bool(text.strip())
+            case Image() | File():
+                says_something = True
             case _:  # pyright: ignore[reportUnnecessaryComparison] - callers may not be typed
                 raise InvalidInputError(
                     f"a message is made of texts, images and files, not {part!r}"
                 )
-    if all(isinstance(part, Text) and not part.text.strip() for part in parts):
+        parts.append(part)
+    if not says_something:
         raise InvalidInputError("the message is empty: give it some text, an image or a file")
     return UserMessage(tuple(parts))
 

@@ -16,6 +16,8 @@ class Usage:
     usd: float = 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
+        if self is NO_USAGE:  # what most sums begin with
+            return other
         return Usage(
             requests=self.requests + other.requests,
             input_tokens=self.input_tokens + other.input_tokens,
@@ -23,6 +25,10 @@ class Usage:
             output_tokens=self.output_tokens + other.output_tokens,
             usd=self.usd + other.usd,
         )
+
+
+NO_USAGE = Usage()
+"""Nothing was consumed."""
 
 
 @value(kw_only=True)

@@ -177,8 +177,8 @@ class Driver:
 
     def _kick(self) -> None:
         if self._task is None and not self.closed and self._has_work():
-            self._task = spawn(self._drive(), name=f"turns of {self._conversation.id}")
-            self._task.add_done_callback(self._driven)
+            name = f"turns of {self._conversation.id}"
+            self._task = spawn(self._drive(), name=name, done=self._driven)
 
     def _has_work(self) -> bool:
         return bool(self._inbox or self._conversation.steering) or self._wakes()

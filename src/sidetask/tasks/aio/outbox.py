@@ -42,13 +42,17 @@ class Journal:
         event = made(seq=seq, at=self._now(), conversation_id=self._conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
         self._append(event)
         self.seq = seq
-        self._publish(event)
+        if self.stream is not None:
+            self.stream.publish(event)
+        if self._everything.heard:
+            self._everything.publish(event)
 
     def live(
         self, made: type[LiveEvent] | type[TaskProgressed], fields: Mapping[str, object]
     ) -> None:
         """Publish a live event of class `made`, if anybody listens."""
-        if (self.stream is None or not self.stream.heard) and not self._everything.heard:
+        stream, everything = self.stream, self._everything
+        if (stream is None or not stream.heard) and not everything.heard:
             return
         self.index += 1
         event = made(
@@ -58,7 +62,10 @@ class Journal:
             conversation_id=self._conversation_id,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
-        self._publish(event)
+        if stream is not None:
+            stream.publish(event)
+        if everything.heard:
+            everything.publish(event)
 
     def tell(self, made: type[LiveEvent], fields: Mapping[str, object]) -> None:
         """Publish a live event of class `made` to readers alone."""
@@ -73,12 +80,6 @@ class Journal:
         if self.stream is not None:
             self.stream.tell(event)
         self._everything.tell(event)
-
-    def _publish(self, event: Event) -> None:
-        if self.stream is not None:
-            self.stream.publish(event)
-        if self._everything.heard:
-            self._everything.publish(event)
 
 
 class Outbox:

@@ -1,7 +1,8 @@
 """Asyncio's sharp edges, in one place: tasks of our own, and cleanup that runs to its end."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -9,12 +10,23 @@ T = TypeVar("T")
 _owned: set[asyncio.Task[Any]] = set()  # asyncio itself holds tasks only weakly
 
 
-def spawn(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-    """Start work that its caller owns: keep the task, and cancel or await it."""
+def spawn(
+    work: Coroutine[Any, Any, T],
+    *,
+    name: str,
+    done: Callable[[asyncio.Task[T]], None] | None = None,
+) -> asyncio.Task[T]:
+    """Start work that its caller owns: keep the task, and cancel or await it. `done` is called
+    when it has ended, even before its first step."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     _owned.add(task)
-    task.add_done_callback(_owned.discard)
+    task.add_done_callback(_owned.discard if done is None else partial(_over, done))
     return task
+
+
+def _over(done: Callable[[asyncio.Task[T]], None], task: asyncio.Task[T]) -> None:
+    _owned.discard(task)
+    done(task)
 
 
 async def wait_done(task: asyncio.Task[Any], *, within: float | None = None) -> bool:

@@ -26,6 +26,7 @@ from sidetask.tasks.values import (
 )
 
 _SETTLED = TurnSettled()
+_NO_UPDATES = LoopUpdates(())
 
 
 class TurnBox:
@@ -165,7 +166,7 @@ class Mailbox:
         """All results for the loop, in completion order; given again until acknowledged."""
         pending = self._pending.get(conversation_id)
         if pending is None:
-            return LoopUpdates(())
+            return _NO_UPDATES
         updates = LoopUpdates(tuple(pending.for_loop()))
         pending.taken.update(updates.ids)
         return updates
