@@ -26,9 +26,9 @@ from sidetask.cli.apps import is_driven
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.completion import candidates, replaced
 from sidetask.cli.session import ENDS, Session, signals
-from sidetask.cli.trace import show_lanes, traced
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen
+from sidetask.cli.view.trace import show_lanes, traced
 from sidetask.cli.view.transcript import Transcript
 from sidetask.core.errors import SidetaskError
 from sidetask.core.events import Event, Lagged, TaskEnded

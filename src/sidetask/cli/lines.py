@@ -18,9 +18,9 @@ from typing import Self
 from sidetask.agents.agent import AgentConfig
 from sidetask.cli.apps import is_driven
 from sidetask.cli.session import ENDS, See, Session, signals
-from sidetask.cli.trace import show_lanes, traced
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen, complain
+from sidetask.cli.view.trace import show_lanes, traced
 from sidetask.cli.view.transcript import Transcript
 from sidetask.core.codec import event_to_json
 from sidetask.core.events import Event, Lagged, RunCompleted, RunFailed

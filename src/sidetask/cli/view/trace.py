@@ -1,11 +1,13 @@
 """Lanes at the end of a chat: `--trace`."""
 
 import sys
+from collections.abc import Callable
 
-from sidetask.cli.session import See
 from sidetask.cli.view.lanes import drawn, lanes
 from sidetask.cli.view.screen import Screen
 from sidetask.core.events import Event, Lagged
+
+See = Callable[[Event | Lagged], None]
 
 KEPT = 100_000
 """Events that a picture is made of at most, the first ones."""
