@@ -284,15 +284,13 @@ async def test_what_is_handed_over_without_an_await_is_written_as_one(
     """A process that died at any moment has left all of it or nothing."""
     await store.start()
     other = sqlite3.connect(path, isolation_level=None)
+    both = """SELECT (SELECT count(*) FROM sidetask_facts),
+        (SELECT count(*) FROM sidetask_records)"""
     seen: set[tuple[int, int]] = set()
     for round in range(1, 40):
         store.append(fact(round))
         store.put(result(f"task-{round}"))
-        facts, results = [
-            other.execute(f"SELECT count(*) FROM sidetask_{table}").fetchone()[0]
-            for table in ("facts", "records")
-        ]
-        seen.add((facts, results))
+        seen.add(other.execute(both).fetchone())
         await asyncio.sleep(0)
     other.close()
     assert all(facts == results for facts, results in seen)
