@@ -10,7 +10,7 @@ from sidetask.agents.tools.tool import AnyTool
 from sidetask.core.events import RunCancelled, RunCompleted, RunFailed
 from sidetask.core.messages import UserMessage
 from sidetask.runtime.invocation import EmitRequest, RunHandle
-from sidetask.testing import ScriptedModel, running_runtime
+from sidetask.testing import ScriptedModel, reply, running_runtime
 from tests.runtime.harness import LIMIT, settle
 
 ENDS = (RunCompleted, RunFailed, RunCancelled)
@@ -80,3 +80,8 @@ def broken_tool() -> AnyTool:
         raise RuntimeError("it broke")
 
     return Tool.from_schema(crash, {"type": "object"}, name="crash", description="Break.")
+
+
+def numbered(count: int) -> tuple[Any, ...]:
+    """A reply of so many deltas, each with its number."""
+    return reply(*[f"{n} " for n in range(count)])
