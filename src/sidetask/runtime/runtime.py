@@ -173,7 +173,7 @@ class Runtime:
             return await start_foreign(
                 config, await _made(self._deps if deps is None else deps), start
             )
-        model, writer = self._open_models(config)
+        model, writer = self._models.open_for(config)
         toolset = Toolset(
             config.with_tools(*self._tools).toolbox,
             output_type=config.output_type,
@@ -378,11 +378,6 @@ class Runtime:
             await self._store.delete(key)
         self._open.pop(key, None)
         self._live.pop(key, None)
-
-    def _open_models(self, config: AgentConfig) -> tuple[Model, Model | None]:
-        """The agent's model, and the one that writes its summaries if that is another."""
-        writer = config.compaction and config.compaction.model
-        return self._models.open(config.model), self._models.open(writer) if writer else None
 
     def _find_agent(self, agent: AgentConfig | ForeignAgent | str) -> AgentConfig | ForeignAgent:
         if not isinstance(agent, str):

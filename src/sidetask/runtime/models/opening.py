@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from sidetask.agents.agent import AgentConfig
 from sidetask.core.errors import ConfigurationError, MissingExtraError, UnknownModelError
 from sidetask.models.base import Model
 from sidetask.models.human import HumanModel
@@ -54,6 +55,11 @@ class Models:
         if wanted not in self._opened:
             self._opened[wanted] = _open_provider(wanted, provider, self._registered)
         return self._opened[wanted]
+
+    def open_for(self, config: AgentConfig) -> tuple[Model, Model | None]:
+        """An agent's model, and the one that writes its summaries if that is another."""
+        writer = config.compaction and config.compaction.model
+        return self.open(config.model), self.open(writer) if writer else None
 
     async def aclose(self) -> None:
         """Close what was opened by name. Twice is fine; a later `open` opens anew."""
