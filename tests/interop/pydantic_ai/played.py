@@ -15,8 +15,12 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 from pydantic_ai.models.test import TestModel as TheirTestModel
+from pydantic_ai.tools import ToolDefinition
 
 __all__ = ["Played", "TheirTestModel", "calls"]
+
+OURS = {"read_output"}
+"""What every agent has."""
 
 Reply = str | list[tuple[str, dict[str, Any]]]
 
@@ -76,5 +80,10 @@ class Played:
             if isinstance(part, SystemPromptPart)
         ]
 
+    def definitions(self, request: int) -> dict[str, ToolDefinition]:
+        """The agent's own tools, as the model was told of them."""
+        told = self.infos[request].function_tools
+        return {tool.name: tool for tool in told if tool.name not in OURS}
+
     def tools(self, request: int) -> list[str]:
-        return [tool.name for tool in self.infos[request].function_tools]
+        return list(self.definitions(request))

@@ -15,7 +15,9 @@ from pydantic_ai.toolsets import FunctionToolset
 import sidetask
 from sidetask import AgentHandle, Runtime
 from sidetask.core.budget import Meter, ambient_meter
-from sidetask.core.messages import ToolMessage, ToolResult
+from sidetask.core.messages import ToolMessage, ToolResult, user_message
+from sidetask.interop.pydantic_ai import move_in
+from sidetask.models.base import ModelRequest
 from tests.interop.pydantic_ai.played import Played, TheirTestModel, calls
 
 
@@ -98,6 +100,24 @@ async def test_model_settings_are_kept_also_where_a_function_makes_them() -> Non
     assert (second.get("temperature"), second.get("top_p")) == (0.1, 0.3)
 
 
+async def test_settings_of_one_run_come_before_the_agents_and_those_before_the_usual_ones() -> None:
+    played = Played("ok")
+    settings = ModelSettings(temperature=0.1, top_p=0.3, max_retries=5)
+    moved = move_in(Agent(played.model, model_settings=settings))
+    entered = await moved.enter(None)
+    assert not isinstance(entered.config.model, str)
+    request = ModelRequest(
+        instructions="", messages=(user_message("hi"),), settings={"temperature": 0.9}
+    )
+    async with entered.config.model.stream(request) as chunks:
+        async for _ in chunks:
+            pass
+    await entered.close()
+    used = played.infos[0].model_settings or {}
+    assert (used.get("temperature"), used.get("top_p")) == (0.9, 0.3)
+    assert used.get("max_retries") == 5
+
+
 async def test_a_tools_whole_definition_reaches_the_model() -> None:
     played = Played("ok")
     agent = Agent(played.model)
@@ -114,7 +134,7 @@ async def test_a_tools_whole_definition_reaches_the_model() -> None:
 
     async with opened(agent) as chat:
         await chat.ask("hi")
-    (told,) = played.infos[0].function_tools
+    told = played.definitions(0)["add"]
     (toolset,) = agent.toolsets
     assert isinstance(toolset, FunctionToolset)
     # The model's own profile takes the schema of the result away, for it is not told.
@@ -147,8 +167,7 @@ async def test_prepare_shows_hides_and_changes_a_tool_in_each_step() -> None:
         await chat.ask("hi")
     assert played.tools(0) == ["unlock"]
     assert sorted(played.tools(1)) == ["unlock", "vault"]
-    (told,) = [each for each in played.infos[1].function_tools if each.name == "vault"]
-    assert told.description == "step 2"
+    assert played.definitions(1)["vault"].description == "step 2"
     assert played.answers(2)[-1] == "gold"
 
 

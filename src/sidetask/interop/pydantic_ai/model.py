@@ -21,6 +21,9 @@ from pydantic_ai.tools import ToolDefinition
 from sidetask.core.errors import ConfigurationError
 from sidetask.interop.pydantic_ai.running import MovedRun
 
+DEFAULTS = frozenset({"cache", "max_retries"})
+"""Settings that every call has, unless somebody says otherwise."""
+
 
 class MovedModel(WrapperModel):
     """Sends what the agent would send, and beside it the tools that are ours."""
@@ -64,7 +67,9 @@ class MovedModel(WrapperModel):
                 *(model_request_parameters.instruction_parts or ()),
             ],
         )
-        settings = {**(model_settings or {}), **(self.wrapped.settings or {}), **step.settings}
+        settings = _merged(
+            dict(model_settings or {}), {**(self.wrapped.settings or {}), **step.settings}
+        )
         async with model_request_stream(
             self.wrapped,
             self.wrapped.prepare_messages(step.messages, parameters),
@@ -87,3 +92,8 @@ class MovedModel(WrapperModel):
             )
         told = [now.get(each.name, each) for each in asked]
         return [each for each in told if each.name in now or each.name not in self._own]
+
+
+def _merged(given: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The agent's own settings, below those of this one run and above what holds for all."""
+    return {**own, **{key: given[key] for key in given if key not in own or key not in DEFAULTS}}
