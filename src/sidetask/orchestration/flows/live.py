@@ -1,0 +1,246 @@
+"""A flow at work in one conversation.
+
+A step goes from waiting to entering, active and done, and never back:
+
+    waiting -> done        it may begin, and its `done` holds already: it is passed
+    waiting -> entering    all steps before it are done, and its gate holds
+    entering -> active     what is invoked at its beginning is started, or has ended if it is
+                           waited for. Until then its `done` does not count: what was left of an
+                           earlier run of the same name is not taken for the new one.
+    active -> done         its `done` holds
+
+It moves when something it depends on does: a key that a guard looks at, or the end of a call.
+Nobody has to ask, and no turn has to run. All of it is in the event loop's thread, and in no step
+of it is anything awaited, but for what is invoked.
+
+A digression is whatever is not of the active steps: an answer to another question, a call of an
+ambient tool, a whole turn about something else. It changes nothing: the steps stay active, and
+the next request says again what is to be done.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+
+from sidetask.agents.governor import Seat
+from sidetask.core.events import Event, TaskEnded, TaskQueued, TaskSucceeded
+from sidetask.core.messages import ToolCall
+from sidetask.orchestration.flows.admission import Admission, listed
+from sidetask.orchestration.flows.checking import tracked
+from sidetask.orchestration.flows.entering import Entrance
+from sidetask.orchestration.flows.plan import NeverUntil, Plan, Step
+from sidetask.orchestration.flows.record import Record, Stage
+from sidetask.orchestration.guards.keeping import DONE, FLOWS
+from sidetask.state.provenance import Change
+from sidetask.state.state import StateView
+from sidetask.state.watch import Condition, When
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
+from sidetask.tasks.aio.spawn import wait_done
+from sidetask.tasks.aio.tokens import CancelToken
+
+_FORGED = re.compile(r"<(?=\s*/?\s*flow)", re.IGNORECASE)
+"""What a value that a posture is filled with could pass off as the end of it."""
+
+_log = logging.getLogger(__name__)
+
+
+class LiveFlow:
+    """Governs one conversation by a plan."""
+
+    def __init__(self, plan: Plan, seat: Seat) -> None:
+        self._plan = plan
+        self._seat = seat
+        self._view = _private(plan, seat.state) if seat.is_guest else seat.state
+        self._record = Record(plan, self._view)
+        self._tools = [name for name, tool in seat.tools.items() if not tool.policy.control]
+        looks_after = seat.tools.keys() - set(self._tools)
+        self._admission = Admission(plan, self._record, self._view, ambient=looks_after)
+        self._entrance = Entrance(seat, self._admission.holds)
+        self._tracked = tracked(plan)
+        self._entering: dict[str, asyncio.Task[None]] = {}
+        self._sleepers: Sleepers = []
+        self._moving = self._moved = self._closed = False
+        self._untap = seat.events.tap(self._hear)
+        self._whens = [self._listen(key) for key in self._keys()]
+        for step in self._record.active():
+            self._take_up(step)
+        self.move()
+
+    # -- governing -------------------------------------------------------------------------
+
+    def check(self, call: ToolCall) -> str | None:
+        """Why the call is refused, with what is missing and what may be called now."""
+        self.move()
+        problem = self._admission.problem(call.name)
+        if problem is None:
+            return None
+        if self._plan.mode == "observe":
+            self._record.observe(call, problem)
+            return None
+        return f"`{call.name}` was not called: {problem}. Allowed now: {listed(self.allowed())}."
+
+    def allowed(self) -> list[str]:
+        """The tools that may be called now, besides those that look after other tasks: these
+        may always, unless a step denies them."""
+        return [name for name in self._tools if self._admission.problem(name) is None]
+
+    async def ready(self, token: CancelToken) -> None:
+        """Wait for what is invoked at the beginning of steps and is to be waited for."""
+        self.move()
+        if not self._entering:
+            return
+        token.listen(self._wake)
+        try:
+            while self._entering and not token.is_cancelled:
+                await sleep_among(self._sleepers)
+        finally:
+            token.unlisten(self._wake)
+
+    def tail(self) -> str:
+        """The postures of the active steps, and which tools may be called, if not all may."""
+        self.move()
+        active = self._record.active()
+        if not active:
+            return ""
+        lines = [f'<flow name="{self._plan.name}" from="the application, not the user">']
+        lines += [f"Step `{step.name}`. {self._told(step)}".rstrip() for step in active]
+        allowed = self.allowed()
+        if self._plan.mode == "enforce" and len(allowed) < len(self._tools):
+            lines.append(f"Tools that may be called now: {listed(allowed)}.")
+        return "\n".join([*lines, "</flow>"])
+
+    async def close(self) -> None:
+        """Stop moving. What is being invoked is cancelled; after a restart it is invoked again."""
+        self._closed = True
+        self._untap()
+        for when in self._whens:
+            when.cancel()
+        entering = list(self._entering.values())
+        for task in entering:
+            task.cancel()
+        for task in entering:
+            await wait_done(task)
+        await self._entrance.close()
+        self._wake()
+
+    # -- moving ----------------------------------------------------------------------------
+
+    def move(self) -> None:
+        """Go as far as can be gone now."""
+        if self._closed:
+            return
+        if self._moving:  # through a write of our own
+            self._moved = True
+            return
+        self._moving = True
+        try:
+            while self._move_once() or self._moved:
+                self._moved = False
+        finally:
+            self._moving = False
+
+    def _move_once(self) -> bool:
+        stages = self._next_stages()
+        lifted = {
+            each.tool: self._record.lifted_with(each)
+            for each in self._plan.constraints
+            if isinstance(each, NeverUntil)
+            and not self._record.is_lifted(each)
+            and self._admission.holds(each.guard)
+        }
+        if not stages and not lifted:
+            return False
+        self._record.move(stages, lifted)
+        for step in self._plan.steps:
+            if stages.get(step.name) == "entering":
+                self._enter(step)
+        return True
+
+    def _next_stages(self) -> Mapping[str, Stage]:
+        changes: dict[str, Stage] = {}
+        if self._record.is_over:
+            return changes
+        for step in self._plan.steps:
+            stage = self._record.stage(step.name)
+            if stage == "waiting" and self._may_begin(step):
+                changes[step.name] = self._first_stage(step)
+            elif stage == "active" and self._is_done(step):
+                changes[step.name] = DONE
+        if any(step.terminal and changes.get(step.name) == DONE for step in self._plan.steps):
+            return {name: stage for name, stage in changes.items() if stage == DONE}
+        return changes
+
+    def _may_begin(self, step: Step) -> bool:
+        before = all(self._record.stage(name) == DONE for name in step.after)
+        return before and self._admission.holds(step.gate)
+
+    def _first_stage(self, step: Step) -> Stage:
+        if self._is_done(step):
+            return DONE
+        return "entering" if step.on_enter else "active"
+
+    def _is_done(self, step: Step) -> bool:
+        return step.done is not None and self._admission.holds(step.done)
+
+    # -- entering --------------------------------------------------------------------------
+
+    def _enter(self, step: Step, *, again: bool = False) -> None:
+        task = self._entering[step.name] = self._entrance.enter(step, again=again)
+        task.add_done_callback(lambda task: self._has_entered(step, task))
+
+    def _has_entered(self, step: Step, task: asyncio.Task[None]) -> None:
+        del self._entering[step.name]
+        if not task.cancelled() and not self._closed:
+            if self._record.stage(step.name) == "entering":
+                self._record.move({step.name: "active"}, {})
+            self.move()
+        self._wake()
+
+    def _take_up(self, step: Step) -> None:
+        """A restart found this step begun: what it invoked and has not ended is invoked again."""
+        self._enter(step, again=self._record.stage(step.name) == "active")
+
+    # -- hearing ---------------------------------------------------------------------------
+
+    def _keys(self) -> set[str]:
+        """The keys whose changes may move the flow; "" alone stands for all."""
+        facts = [fact for guard in self._plan.guards() for fact in guard.facts()]
+        keys = {fact.watched(self._plan.name) for fact in facts} - {None}
+        return {""} if "" in keys else {key for key in keys if key is not None}
+
+    def _listen(self, key: str) -> When:
+        return self._view.when(Condition(key, lambda _: True), self._on_change)
+
+    def _on_change(self, _: Change) -> None:
+        self.move()
+
+    def _hear(self, event: Event) -> None:
+        """The model's own calls of the tools that matter: those that belong to a turn."""
+        if not isinstance(event, TaskQueued | TaskEnded) or event.name not in self._tracked:
+            return
+        if event.turn_id is None or event.parent_id is not None:
+            return
+        if isinstance(event, TaskQueued):
+            self._record.begun(event.name, event.task_id)
+        else:
+            well = isinstance(event, TaskSucceeded)
+            self._record.ended(event.name, event.task_id, well=well)
+
+    def _wake(self) -> None:
+        wake_all(self._sleepers)
+
+    def _told(self, step: Step) -> str:
+        try:
+            return _FORGED.sub("&lt;", step.told(self._view))
+        except Exception:  # noqa: BLE001 - the one boundary: a function of the host's
+            _log.exception("the posture of the step %r of %r failed", step.name, self._plan.name)
+            return ""
+
+
+def _private(plan: Plan, state: StateView) -> StateView:
+    """A view of somebody else's state in which this flow is at its beginning, and which nobody
+    else sees: an agent that is invoked twice goes twice through its flow."""
+    view = state.fork()
+    view.update({}, delete=view.keys(f"{FLOWS}{plan.name}:"))
+    return view
