@@ -3,6 +3,7 @@
 from sidetask.agents.policies.hooks import (
     AskFirst,
     Change,
+    Decision,
     Deny,
     HookContext,
     Hooks,
@@ -13,6 +14,7 @@ from sidetask.agents.policies.rules import Policy, Rule, allow, ask, deny
 __all__ = [
     "AskFirst",
     "Change",
+    "Decision",
     "Deny",
     "HookContext",
     "Hooks",
