@@ -22,6 +22,25 @@ from sidetask.orchestration.combinators import with_timeout as with_timeout
 from sidetask.orchestration.dispatcher import (
     BackgroundAgentDispatcher as BackgroundAgentDispatcher,
 )
+from sidetask.orchestration.flow import Flow as Flow
+from sidetask.orchestration.flows.plan import OnEnter as OnEnter
+from sidetask.orchestration.flows.plan import Step as Step
+from sidetask.orchestration.flows.plan import ambient as ambient
+from sidetask.orchestration.flows.plan import before as before
+from sidetask.orchestration.flows.plan import never_until as never_until
+from sidetask.orchestration.flows.plan import once as once
+from sidetask.orchestration.flows.plan import require as require
+from sidetask.orchestration.guards.base import Guard as Guard
+from sidetask.orchestration.guards.words import always as always
+from sidetask.orchestration.guards.words import called as called
+from sidetask.orchestration.guards.words import custom as custom
+from sidetask.orchestration.guards.words import eq as eq
+from sidetask.orchestration.guards.words import failed as failed
+from sidetask.orchestration.guards.words import is_set as is_set
+from sidetask.orchestration.guards.words import is_true as is_true
+from sidetask.orchestration.guards.words import resolved as resolved
+from sidetask.orchestration.guards.words import settled as settled
+from sidetask.orchestration.guards.words import step_done as step_done
 from sidetask.orchestration.resolvers import Resolver as Resolver
 from sidetask.orchestration.template import Template as Template
 from sidetask.orchestration.template import escape as escape
@@ -31,23 +50,42 @@ __all__ = [
     "Batch",
     "BatchItem",
     "Budget",
+    "Flow",
+    "Guard",
     "Invocable",
     "Mode",
+    "OnEnter",
     "Pipeline",
     "Resolver",
+    "Step",
     "Template",
+    "always",
+    "ambient",
     "as_agent",
     "batch",
+    "before",
     "call",
+    "called",
+    "custom",
+    "eq",
     "escape",
+    "failed",
     "fallback",
     "invoke",
+    "is_set",
+    "is_true",
     "loop",
     "map_over",
+    "never_until",
+    "once",
     "parallel",
     "race",
+    "require",
+    "resolved",
     "route",
     "sequence",
+    "settled",
+    "step_done",
     "tap",
     "with_timeout",
 ]
