@@ -13,6 +13,7 @@ from sidetask.core.events import CompactionCircuitOpened, HistoryCompacted
 from sidetask.core.messages import Message
 from sidetask.core.usage import Usage
 from sidetask.models.base import Model, ModelRequest
+from sidetask.stores.base import COMPACTIONS, Compaction, Record
 from sidetask.tasks.aio.scope import Cuttable
 from sidetask.tasks.aio.tokens import CancelToken
 
@@ -62,6 +63,7 @@ class Compacting:
             raise TurnCancelledError(self._token.reason)
         if done is None:
             return False
+        self._keep(done)
         self._log.fact(
             HistoryCompacted,
             index=done.index,
@@ -74,6 +76,22 @@ class Compacting:
         if on_compaction is not None:
             await on_compaction(done)
         return True
+
+    def _keep(self, done: Compacted) -> None:
+        """For who takes the conversation up again. Pruned messages are pruned again, then."""
+        conversation, store = self._log.conversation, self._around.store
+        if done.summary:
+            summary = Compaction(start=0, end=done.index, summary=conversation.context.messages[0])
+            store.put(
+                Record(
+                    kind=COMPACTIONS,
+                    conversation_id=conversation.id,
+                    id=str(len(conversation.context.indices)),
+                    status="made",
+                    at=self._around.outbox.now(),
+                    value=summary,
+                )
+            )
 
     def _failed(self, error: Exception) -> None:
         conversation, circuit = self._log.conversation, self._room.circuit

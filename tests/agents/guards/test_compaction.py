@@ -31,6 +31,8 @@ from sidetask.core.events import (
 from sidetask.core.messages import Message, ToolMessage, UserMessage
 from sidetask.models.base import Finished, ModelRequest
 from sidetask.models.scripted import Reply
+from sidetask.stores.base import COMPACTIONS
+from sidetask.stores.memory import MemoryStore
 from sidetask.testing import ScriptedModel, call, running_runtime
 
 LONG = "x" * 4_000
@@ -98,6 +100,16 @@ async def test_old_messages_are_replaced_by_a_summary_and_the_last_two_turns_sta
         assert talk.chat.compaction_indices == (4,)
         seen = talk.model.requests[-1].messages
         assert list(seen) == [said(event.summary), *talk.history[4:-1]]
+
+
+async def test_the_summary_is_stored_for_who_takes_the_conversation_up_again() -> None:
+    store = MemoryStore()
+    async with talk_of(runtime={"store": store}) as talk:
+        for _ in range(8):
+            await talk.chat.ask(LONG)
+        kept = await store.find(COMPACTIONS, conversation_id=talk.chat.conversation_id)
+        assert [each.value.end for each in kept] == list(talk.chat.compaction_indices)
+        assert kept[-1].value.summary == talk.inside.context.messages[0]
 
 
 async def test_the_history_keeps_all() -> None:

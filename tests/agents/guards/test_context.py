@@ -154,6 +154,17 @@ async def test_the_history_keeps_all_and_grows_beside_the_context() -> None:
     assert context.place_of(0) == 1
 
 
+def test_a_conversation_that_is_taken_up_again_goes_on_behind_its_summary() -> None:
+    history: list[Message] = [said("x" * 5_000), replied("y"), said("z")]
+    context = Context(history)
+    context.resume(said("summary"), 2)
+    context.append(replied("w"))
+    assert context.messages == [said("summary"), said("z"), replied("w")]
+    assert (len(history), context.place_of(2), context.indices) == (4, 1, [2])
+    context.replace(3, [said("")])
+    assert (context.covered, context.messages) == (4, [said("")])
+
+
 @pytest.mark.parametrize(
     "head",
     [

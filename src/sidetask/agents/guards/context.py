@@ -90,6 +90,13 @@ class Context:
                 cut = at
         return cut
 
+    def resume(self, summary: Message, covered: int) -> None:
+        """Go on where the last compaction left it: `summary` stands for so many messages."""
+        self.messages = [summary, *self._history[covered:]]
+        self.covered, self.head = covered, 1
+        self.indices.append(covered)
+        self._tokens = self._counted = 0
+
     def replace(self, cut: int, head: Sequence[Message]) -> None:
         """Let `head` stand for all messages before the place `cut`.
 
