@@ -43,11 +43,11 @@ class ScriptModel:
     """Plays a scenario; looks at the last message only."""
 
     name = quota_key = "script"
-    context_window = None
     price = None
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, window: int | None = None) -> None:
         self._scenario = scenario
+        self.context_window = window
         self._calls = 0
 
     def stream(self, request: ModelRequest) -> Playing:
@@ -56,7 +56,10 @@ class ScriptModel:
     def _chunks(self, request: ModelRequest) -> Iterable[Chunk]:
         if self._scenario.name == "stream":
             return [*map(TextChunk, script.deltas(self._scenario.n)), Finished()]
-        answer = script.decide(self._scenario, *_tail(request))
+        user, results = _tail(request)
+        if self.context_window is not None and " " in user:  # it is asked for a summary
+            return [TextChunk("What was said so far."), Finished()]
+        answer = script.decide(self._scenario, user, results)
         if isinstance(answer, str):
             return (TextChunk(answer), Finished())
         chunks: list[Chunk] = []
@@ -106,9 +109,12 @@ class Playing:
 
 
 class Agent(AgentAdapter):
+    window: int | None = None
+    """Tokens of the model's window: beyond it the conversation is compacted (b11)."""
+
     async def setup(self, sc: Scenario) -> None:
         self._agent = sidetask.Agent(
-            ScriptModel(sc),
+            ScriptModel(sc, self.window),
             instructions=script.SYSTEM_PROMPT,
             tools=[script.TOOLS[name] for name in sc.tool_names],
             max_steps=sc.model_calls_per_turn(),
