@@ -12,6 +12,7 @@ import pytest
 
 from sidetask.core.errors import (
     ConfigurationError,
+    StoreClosedError,
     StoreCorruptError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -20,6 +21,7 @@ from sidetask.core.errors import (
 from sidetask.core.events import TaskStarted
 from sidetask.core.ids import TaskId
 from sidetask.core.messages import user_message
+from sidetask.stores.base import follow
 from sidetask.stores.sql.driver import Connection, Row
 from sidetask.stores.sql.schema import MIGRATIONS, VERSION
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
@@ -392,3 +394,32 @@ async def test_a_conversation_can_be_listed_while_another_store_writes(path: Pat
     assert [each.id for each in await one.conversations()] == [D, C]
     await one.close()
     await two.close()
+
+
+async def test_following_ends_with_an_error_when_the_store_is_closed(store: SqlStore) -> None:
+    store.append(fact(1))
+    async with follow(store, C) as facts:
+        assert await anext(facts) == fact(1)
+        closing = asyncio.get_running_loop().create_task(store.close())
+        with pytest.raises(StoreClosedError):
+            await anext(facts)
+        await closing
+
+
+def test_a_store_goes_on_in_another_loop_when_its_first_was_cut_off(path: Path) -> None:
+    store = sqlite_store(path)
+
+    async def begin() -> None:
+        await store.start()
+        store.append(fact(1))
+        await asyncio.sleep(0)  # the batch is taken, and the loop ends
+        store.append(fact(2))
+
+    async def go_on() -> list[int]:
+        store.append(fact(3))
+        found = [each.seq for each in await store.facts(C)]
+        await store.close()
+        return found
+
+    asyncio.run(begin())
+    assert asyncio.run(go_on()) == [1, 2, 3]

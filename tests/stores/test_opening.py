@@ -9,8 +9,7 @@ import pytest
 from sidetask.core.errors import ConfigurationError, StoreUnavailableError
 from sidetask.stores.memory import MemoryStore
 from sidetask.stores.opening import open_store
-from tests.stores.conftest import new_database
-from tests.stores.samples import C, fact
+from tests.stores.samples import fact
 
 
 def test_memory_is_a_store_that_forgets() -> None:
@@ -84,26 +83,4 @@ async def test_what_is_no_postgres_url_is_refused() -> None:
     store = open_store("postgresql://host/db?colour=blue")
     with pytest.raises(ConfigurationError, match=r"no URL of a database: .*colour"):
         await store.start()
-    await store.close()
-
-
-@pytest.mark.postgres
-async def test_a_connection_that_is_lost_is_made_again_and_nothing_is_lost(server: str) -> None:
-    import psycopg  # noqa: PLC0415 - no part of the unit suite
-
-    url = new_database(server)
-    store = open_store(url)
-    store.append(fact(1))
-    await store.stored()
-    with psycopg.connect(url, autocommit=True) as other:
-        other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'sidetask' AND datname = current_database()"
-        )
-    store.append(fact(2))
-    with pytest.raises(StoreUnavailableError):
-        await store.stored()
-    await store.stored()
-    store.append(fact(3))
-    assert [each.seq for each in await store.facts(C)] == [1, 2, 3]
     await store.close()

@@ -353,7 +353,11 @@ async def follow(
     store: Store, conversation_id: ConversationId, *, after: int = 0
 ) -> AsyncGenerator[AsyncIterator[Event]]:
     """Read a conversation's facts after a `seq`, and go on with those that other processes
-    append: `async with follow(...) as facts: async for fact in facts: ...`."""
+    append: `async with follow(...) as facts: async for fact in facts: ...`.
+
+    Raises, where it is read:
+        StoreClosedError: The store was closed.
+    """
     changed = asyncio.Event()
 
     def heard(which: ConversationId | None) -> None:

@@ -114,14 +114,15 @@ class SqlConversations:
     async def history(
         self, conversation_id: ConversationId, *, start: int = 0
     ) -> Sequence[Message]:
-        values = (conversation_id, start)
-        found = await self._line.read(lambda db: db.rows(_HISTORY, values))
-        return tuple(
-            [
-                read(f"message {place} of {conversation_id}", text, message_from_json)
-                for place, text in found
-            ]
-        )
+        def history(db: Connection) -> tuple[Message, ...]:  # in the thread: it may be long
+            return tuple(
+                [
+                    read(f"message {place} of {conversation_id}", text, message_from_json)
+                    for place, text in db.rows(_HISTORY, (conversation_id, start))
+                ]
+            )
+
+        return await self._line.read(history)
 
     async def delete(self, conversation_id: ConversationId) -> None:
         await self._line.ask("", lambda db: _delete(db, [conversation_id]))

@@ -21,6 +21,10 @@ class Refused(Exception):  # noqa: N818 - an answer and no failure
     """The database will never take this row. In each driver its own errors of that sort, too."""
 
 
+class Passing(Exception):  # noqa: N818 - as above
+    """The database had to give one of two transactions up, and chose this: do it again."""
+
+
 class Connection(Protocol):
     """One connection, in no transaction unless `begin` says so."""
 
@@ -86,7 +90,7 @@ class Driver(Protocol):
         """Within a transaction: let no other process change the tables until it ends."""
         ...
 
-    def translate(self, error: Exception) -> StoreError | Refused | None:
+    def translate(self, error: Exception) -> StoreError | Refused | Passing | None:
         """What an error of the library means; None: it is none of the library's."""
         ...
 

@@ -19,6 +19,7 @@ The order of a write:
 
 import asyncio
 import logging
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar, cast
@@ -59,6 +60,7 @@ class Line(Looker):
         self.refused: dict[str, StoreRefusedError] = {}
         """Conversations of which nothing more is taken."""
         self._closed = False
+        self._loop: AbstractEventLoop | None = None
 
     # -- in the loop ---------------------------------------------------------------------------
 
@@ -89,7 +91,10 @@ class Line(Looker):
         return await self._stand(conversation_id, ask)
 
     async def _stand(self, conversation_id: str, ask: Callable[[Connection], T] | None) -> T:
-        answered = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        answered = loop.create_future()
         question = Question(ask, conversation_id, answered)
         if not self._scheduled:
             self._schedule()
@@ -161,8 +166,19 @@ class Line(Looker):
                 task.cancel()  # at the next await: the answer is known, and must be told first
 
     def _schedule(self) -> None:
-        asyncio.get_running_loop().call_soon(self._begin_batch)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        loop.call_soon(self._begin_batch)
         self._scheduled = True
+
+    def _move_to(self, loop: AbstractEventLoop) -> None:
+        """Go on in another loop: the one before has ended, perhaps in the middle of a batch, whose
+        writes may be done again."""
+        self._loop = loop
+        left = [item for item in (*self._batch, *self._waiting) if item[0] is not None]
+        self._batch, self._waiting = [], left
+        self._scheduled = False
 
     def _begin_batch(self) -> None:
         """Write all that waits. `_scheduled` stays set until it is done."""

@@ -10,6 +10,7 @@ asked for the transaction by its id, over a new connection.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -20,7 +21,7 @@ from psycopg import errors, sql
 from psycopg.rows import tuple_row
 
 from sidetask.core.errors import ConfigurationError, StoreError, StoreUnavailableError
-from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Refused, Row
+from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Passing, Refused, Row
 from sidetask.stores.sql.store import SqlStore
 
 CONNECT = 10
@@ -28,6 +29,7 @@ CONNECT = 10
 _CHANNEL = "sidetask"
 _LOCK = 0x51DE7A5C  # any number, as long as every version has the same
 _PATIENCE = 1.0  # seconds after which a listener looks whether it shall end, or tries again
+_LOOKS, _LOOK = 100, 0.05  # how often, and how many seconds apart
 _HELP = "check that the server runs and can be reached; it is tried again"
 
 
@@ -53,12 +55,14 @@ class PostgresDriver(Driver):
         connection.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
         connection.run("CREATE SCHEMA IF NOT EXISTS sidetask")
 
-    def translate(self, error: Exception) -> StoreError | Refused | None:
+    def translate(self, error: Exception) -> StoreError | Refused | Passing | None:
         match error:
-            case Refused() | StoreError():
+            case Refused() | Passing() | StoreError():
                 return error
             case errors.IntegrityError() | errors.DataError() | UnicodeEncodeError():
                 return Refused(_first_line(error))
+            case errors.DeadlockDetected() | errors.SerializationFailure():
+                return Passing(_first_line(error))
             case errors.OperationalError() | errors.InterfaceError() | errors.InternalError():
                 return StoreUnavailableError(f"Postgres: {_first_line(error)}", _HELP)
             case psycopg.Error():
@@ -69,7 +73,8 @@ class PostgresDriver(Driver):
                 return None
 
     def is_broken(self, error: Exception) -> bool:
-        return isinstance(error, errors.OperationalError | errors.InterfaceError)
+        lost = isinstance(error, errors.OperationalError | errors.InterfaceError)
+        return lost and not isinstance(error, errors.DeadlockDetected | errors.SerializationFailure)
 
     def watch(self, looker: Looker, heard: Heard) -> Callable[[], None]:
         return _Listener(self._connect, self._writer, heard).start()
@@ -148,7 +153,11 @@ class PostgresConnection(Connection):
         self.close()
         self._made = self._connect()
         asked = "SELECT pg_xact_status(?::xid8)"
-        return self.rows(asked, (self._transaction,))[0][0] == "committed"
+        for _ in range(_LOOKS):
+            if (status := self.rows(asked, (self._transaction,))[0][0]) != "in progress":
+                return status == "committed"
+            time.sleep(_LOOK)  # the server has not noticed yet that we are gone
+        return False
 
 
 class _Listener:

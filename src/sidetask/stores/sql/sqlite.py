@@ -23,7 +23,7 @@ from sidetask.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Refused, Row
+from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Passing, Refused, Row
 from sidetask.stores.sql.store import SqlStore
 
 BUSY = 5.0
@@ -92,8 +92,8 @@ class SqliteDriver(Driver):
     def lock_schema(self, connection: Connection) -> None:
         connection.run(_TOUCHES)  # the transaction itself is the lock
 
-    def translate(self, error: Exception) -> StoreError | Refused | None:
-        if isinstance(error, Refused | StoreError):
+    def translate(self, error: Exception) -> StoreError | Refused | Passing | None:
+        if isinstance(error, Refused | Passing | StoreError):
             return error
         if not isinstance(error, sqlite3.Error | UnicodeEncodeError | OverflowError):
             return None

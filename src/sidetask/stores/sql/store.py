@@ -41,7 +41,10 @@ class SqlStore(SqlConversations, SqlRecords, Store):
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
-        await self._line.close()
+        try:
+            await self._line.close()
+        finally:
+            self._tell(None)  # who follows learns that it is closed
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -65,10 +68,14 @@ class SqlStore(SqlConversations, SqlRecords, Store):
         if limit is not None:
             sql += " LIMIT ?"
             values.append(limit)
-        found = await self._line.read(lambda db: db.rows(sql, values))
-        return [
-            read(f"fact {seq} of {conversation_id}", text, event_from_json) for seq, text in found
-        ]
+
+        def facts(db: Connection) -> list[Event]:  # in the thread, as there may be many
+            return [
+                read(f"fact {seq} of {conversation_id}", text, event_from_json)
+                for seq, text in db.rows(sql, values)
+            ]
+
+        return await self._line.read(facts)
 
     async def last_seq(self, conversation_id: ConversationId) -> int:
         found = await self._line.read(lambda db: db.rows(_LAST, (conversation_id,)))

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from sidetask.core.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from sidetask.stores.sql.driver import Connection, Driver, Refused, Row
+from sidetask.stores.sql.driver import Connection, Driver, Passing, Refused, Row
 from sidetask.stores.sql.schema import migrate
 
 P = ParamSpec("P")
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 Write: TypeAlias = Callable[[Connection, Sequence[Row]], None]
 """Writes rows of one sort; twice does no harm."""
+
+_TRIES = 3
+"""How often a batch is written again at once, when the database says that this may help."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +83,10 @@ class Writer:
         try:
             return question(self._connected())
         except Exception as error:  # the one boundary: a library's errors become ours
-            raise self._translated(error) from error
+            failure = self._translated(error)
+            if failure is error:
+                raise
+            raise failure from error
 
     def _translated(self, error: Exception) -> Exception:
         """An error of the library as one of ours; any other as it is."""
@@ -89,15 +95,17 @@ class Writer:
         return self._driver.translate(error) or error
 
     def write(self, batch: Sequence[Item]) -> Written:
-        try:
-            return self._write_whole(batch)
-        except Exception as error:  # noqa: BLE001 - the one boundary: a library's errors become ours
-            failure = self._translated(error)
-        try:
+        """Write a batch: all of it, or what the database does not refuse, or nothing."""
+        way, failure = self._write_whole, None
+        for _ in range(_TRIES):
+            try:
+                return way(batch)
+            except Exception as error:  # noqa: BLE001 - the one boundary: they become ours
+                failure = self._translated(error)
             if isinstance(failure, Refused):
-                return self._write_singly(batch)
-        except Exception as error:  # noqa: BLE001 - the one boundary: a library's errors become ours
-            failure = self._translated(error)
+                way = self._write_singly
+            elif not isinstance(failure, Passing):
+                break
         if not isinstance(failure, StoreError):
             failure = StoreUnavailableError(repr(failure), "this is a bug of sidetask: report it")
         return Written(failure)
@@ -161,7 +169,7 @@ class Writer:
             call()
         except Exception as error:  # the one boundary: what concerns only this is its answer
             failure = self._driver.translate(error) or error
-            if isinstance(failure, StoreUnavailableError):
+            if isinstance(failure, StoreUnavailableError | Passing):
                 raise
             connection.run("ROLLBACK TO SAVEPOINT st_one")
             connection.run("RELEASE SAVEPOINT st_one")

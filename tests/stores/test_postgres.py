@@ -1,0 +1,96 @@
+"""What only a database on a server can do: be cut off, and come back."""
+
+from typing import Any
+
+import pytest
+
+from sidetask.core.errors import StoreUnavailableError
+from sidetask.stores.opening import open_store
+from tests.stores.conftest import new_database
+from tests.stores.samples import C, entry, fact
+
+pytestmark = pytest.mark.postgres
+
+
+async def test_a_connection_that_is_lost_is_made_again_and_nothing_is_lost(server: str) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    url = new_database(server)
+    store = open_store(url)
+    store.append(fact(1))
+    await store.stored()
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'sidetask' AND datname = current_database()"
+        )
+    store.append(fact(2))
+    with pytest.raises(StoreUnavailableError):
+        await store.stored()
+    await store.stored()
+    store.append(fact(3))
+    assert [each.seq for each in await store.facts(C)] == [1, 2, 3]
+    await store.close()
+
+
+class CutOff:
+    """A connection that breaks when it commits: before the server hears of it, or after."""
+
+    broken = True
+
+    def __init__(self, made: Any, *, is_heard: bool) -> None:
+        self._made = made
+        self._is_heard = is_heard
+
+    def execute(self, sql: object, *values: Any) -> Any:
+        import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+        if sql != "COMMIT":
+            return self._made.execute(sql, *values)
+        if self._is_heard:
+            self._made.execute(sql)
+        self._made.close()
+        raise psycopg.OperationalError("cut off")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made, name)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_commit_that_was_cut_off_is_known_to_have_happened_or_not(
+    server: str, is_heard: bool
+) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    from sidetask.stores.sql.postgres import PostgresDriver  # noqa: PLC0415 - as above
+
+    connection = PostgresDriver(new_database(server)).open()
+    connection.run("CREATE TABLE t (x TEXT)")
+    connection._made = CutOff(connection._made, is_heard=is_heard)  # pyright: ignore
+    connection.begin()
+    connection.run("INSERT INTO t VALUES (?)", ("here",))
+    if is_heard:
+        connection.commit()
+    else:
+        with pytest.raises(psycopg.OperationalError, match="cut off"):
+            connection.commit()
+    assert connection.rows("SELECT x FROM t") == [("here",)] * is_heard
+    connection.close()
+
+
+async def test_two_processes_that_would_wait_for_each_other_both_get_through(server: str) -> None:
+    """Their batches take the same rows in opposite orders, many times."""
+    url = new_database(server)
+    stores = [open_store(url), open_store(url)]
+    for store in stores:
+        await store.start()
+    for round in range(1, 60):
+        for number, store in enumerate(stores):
+            keys = [f"app:{letter}" for letter in "abcdefghij"]
+            for key in keys if number else reversed(keys):
+                store.save_state(C, [entry(key, number, round)])
+        for store in stores:
+            await store.stored()
+    for store in stores:
+        assert {each.version for each in await store.load_state(C)} == {59}
+        await store.close()
