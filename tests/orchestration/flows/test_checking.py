@@ -74,7 +74,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert isinstance(caught.value, ConfigurationError)
     assert caught.value.flow == "order"
     text = str(caught.value)
-    for each in ("a -> b", "'missing'", "'nope'", "'neither'"):
+    for each in ("a -> b", "'missing'", "'nope'", "'neither'", "`k` is 1 and `k` is 2"):
         assert each in text
 
 

@@ -174,6 +174,25 @@ async def test_a_posture_that_raises_costs_only_itself(caplog: pytest.LogCapture
     assert "no luck" in caplog.text
 
 
+async def test_a_tail_says_which_tools_may_be_called_and_what_the_steps_own_wait_for() -> None:
+    flow = Flow(
+        "order",
+        steps=[Step("pay", allow=["pay"], posture="Take the money.")],
+        constraints=[require("pay", is_true("ok")), ambient("search")],
+    )
+    state = State()
+    async with governing(flow, state) as live:
+        assert live.tail() == (
+            '<flow name="order" from="the application, not the user">\n'
+            "Step `pay`. Take the money.\n"
+            "Tools that may be called now: search.\n"
+            "Not `pay`: it has to wait until `ok` is true.\n"
+            "</flow>"
+        )
+        state.set("ok", True)
+        assert "Tools that may be called now: pay, search.\n</flow>" in live.tail()
+
+
 # -- in a conversation ---------------------------------------------------------------------------
 
 

@@ -20,8 +20,9 @@ def problems(plan: Plan, tools: Iterable[str] | None) -> list[str]:
     """What is wrong, in words; `tools` are those there are, None: unknown."""
     found = [*_names(plan), *_tools(plan, tools)]
     circle = _circle(plan)
-    if circle:
-        return [*found, f"the steps wait for each other: {' -> '.join(circle)}"]
+    if circle:  # then nothing can be said of what can be reached
+        told = f"the steps wait for each other: {' -> '.join(circle)}"
+        return [*found, told, *_contradictions(plan)]
     return [*found, *_Reach(plan).problems()]
 
 
@@ -82,6 +83,17 @@ def _circle(plan: Plan) -> list[str]:
     except CycleError as error:
         return list(reversed(error.args[1]))
     return []
+
+
+def _contradictions(plan: Plan) -> list[str]:
+    """Of the steps whose guards contradict themselves."""
+    found: list[str] = []
+    for step in plan.steps:
+        if not can_hold(step.gate, lambda _: None):
+            found.append(f"the gate of the step {step.name!r} can never hold: {step.gate}")
+        if step.done is not None and not can_hold(step.done, lambda _: None):
+            found.append(f"the step {step.name!r} can never be done: {step.done}")
+    return found
 
 
 # -- what can happen ------------------------------------------------------------------------

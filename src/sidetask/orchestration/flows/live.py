@@ -108,7 +108,14 @@ class LiveFlow:
         allowed = self.allowed()
         if self._plan.mode == "enforce" and len(allowed) < len(self._tools):
             lines.append(f"Tools that may be called now: {listed(allowed)}.")
+            lines += self._held_back(active)
         return "\n".join([*lines, "</flow>"])
+
+    def _held_back(self, active: list[Step]) -> list[str]:
+        """The steps' own tools that may not be called yet, and why."""
+        own = dict.fromkeys(tool for step in active for tool in step.allow or ())
+        problems = {tool: self._admission.problem(tool) for tool in own}
+        return [f"Not `{tool}`: {problem}." for tool, problem in problems.items() if problem]
 
     async def close(self) -> None:
         """Stop moving. What is being invoked is cancelled; after a restart it is invoked again."""
