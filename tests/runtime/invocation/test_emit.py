@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -240,6 +240,16 @@ async def test_a_builder_is_told_where_it_is_and_makes_the_request() -> None:
         assert start.metadata == {"n": 1}
 
 
+async def test_a_builder_may_be_an_ordinary_function() -> None:
+    request = EmitRequest(agent=Agent(ScriptedModel("Hello.")), input="hi")
+    async with staged() as stage:
+        assert str(await stage.runtime.emit(lambda context, control: request)) == "Hello."
+        run = stage.runtime.emit(cast(Any, lambda context, control: "hi"))
+        with pytest.raises(ConfigurationError, match="returns an EmitRequest"):
+            await run
+        assert stage.kinds(run) == ["run_failed"]
+
+
 async def test_a_builder_may_choose_the_conversation() -> None:
     async def build(context: ConversationContext, control: Control) -> EmitRequest:
         return EmitRequest(input="hi", conversation_id="c")
@@ -287,6 +297,18 @@ async def test_the_same_client_request_id_in_another_conversation_is_another_run
         assert len({run.run_id for run in runs}) == 3
         for run in runs:
             await run
+
+
+async def test_the_same_client_request_id_of_another_user_is_another_run() -> None:
+    async with staged() as stage:
+        agent = Agent(ScriptedModel("For Ann.", "For Bob."))
+        runs = [
+            stage.runtime.emit(
+                EmitRequest(agent=agent, input="go", client_request_id="r1", user=user)
+            )
+            for user in ("ann", "bob")
+        ]
+        assert [str(await run) for run in runs] == ["For Ann.", "For Bob."]
 
 
 async def test_a_builder_that_repeats_a_request_stands_for_the_first_run() -> None:

@@ -158,6 +158,24 @@ async def test_a_handler_that_raises_is_reported_and_hears_the_next_event(
         assert "no such page" in caplog.text
 
 
+async def test_a_failure_after_the_end_of_its_conversation_is_only_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def late(event: Event) -> None:
+        await asyncio.sleep(1)
+        raise LookupError("too late")
+
+    async with staged() as stage:
+        failures = await listening(stage)
+        listener = stage.runtime.on("run_completed", late)
+        run = stage.emit("Hello.")
+        await run
+        await listener.drain()
+        assert "too late" in caplog.text
+        assert failures == []
+        assert stage.events[-1] == stage.of(run)[-1]
+
+
 async def test_listeners_that_fail_at_each_others_failures_do_not_feed_each_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from os import urandom
 from typing import TypeAlias
 
@@ -40,8 +41,9 @@ from sidetask.tasks.aio.spawn import spawn, wait_done
 KEPT = 1000
 """Runs with a `client_request_id` that are remembered, the last ones."""
 
-Builder: TypeAlias = Callable[[ConversationContext, Control], Awaitable[EmitRequest]]
+Builder: TypeAlias = Callable[[ConversationContext, Control], Awaitable[EmitRequest] | EmitRequest]
 """Makes a request when the run is about to begin."""
+_Key: TypeAlias = tuple[str | None, str | None, str]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class Emitter:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._first: dict[tuple[str | None, str], RunHandle] = {}
+        self._first: dict[_Key, RunHandle] = {}
         self._beginning: dict[RunHandle, None] = {}
         self._openings: dict[ConversationId, asyncio.Task[AgentHandle]] = {}
         self._kept: dict[ConversationId, AgentHandle] = {}
@@ -203,8 +205,11 @@ class Emitter:
     async def _built(self, run: RunHandle, builder: Builder) -> EmitRequest | None:
         """The request; None if it was asked for before, and the run is that one now."""
         context = ConversationContext(conversation_id=run.conversation_id, run_id=run.run_id)
-        request = await builder(context, Control(run.cancel))
+        made = builder(context, Control(run.cancel))
+        request = await made if isawaitable(made) else made
         _check_cancelled(run)
+        if not isinstance(request, EmitRequest):
+            raise ConfigurationError(f"a builder returns an EmitRequest, not {request!r}")
         first = self._first_of(request)
         if first is not None:
             run.stand_for(first)
@@ -288,10 +293,11 @@ class Emitter:
             untap()
 
 
-def _key(request: EmitRequest) -> tuple[str | None, str] | None:
+def _key(request: EmitRequest) -> _Key | None:
+    """What a repeated request is known by: never somebody else's."""
     if request.client_request_id is None:
         return None
-    return request.conversation_id, request.client_request_id
+    return request.user, request.conversation_id, request.client_request_id
 
 
 def _check_cancelled(run: RunHandle) -> None:
@@ -303,7 +309,11 @@ def _check_same(request: EmitRequest, conversation: Conversation) -> None:
     """A conversation belongs to one agent."""
     wanted, config = request.agent, conversation.config
     model = request.model_name
-    if wanted not in (None, config, config.name) or model not in (None, config.model):
+    if isinstance(wanted, AgentConfig):
+        fits = wanted == config
+    else:
+        fits = getattr(wanted, "name", wanted) in (None, config.name)
+    if not fits or model not in (None, config.model):
         asked = getattr(wanted, "name", wanted) or model
         raise InvalidInputError(
             f"{conversation.id} is a conversation with {config.name!r}, not with {asked!r}: "

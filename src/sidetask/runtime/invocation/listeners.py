@@ -247,9 +247,10 @@ class ListenerHandle:
         late = isinstance(error, TimeoutError) and timeout is not None
         why = str(error) or (f"not done within {timeout:g} s" if late else type(error).__name__)
         _log.error("listener %s failed at %s: %s", self.name, event.id, why, exc_info=error)
-        if isinstance(event, ListenerFailed):
+        journal = self._outbox.find(event.conversation_id)
+        if journal is None or isinstance(event, ListenerFailed):
             return
-        self._outbox.journal(event.conversation_id).live(
+        journal.live(
             ListenerFailed,
             {
                 "run_id": event.run_id,

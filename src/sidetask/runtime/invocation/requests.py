@@ -35,7 +35,8 @@ class EmitRequest:
     conversation_id: str | None = None
     """None: a fresh conversation, closed when nothing of it runs any more."""
     client_request_id: str | None = None
-    """The same one again, in the same conversation (or again in none), is the first run."""
+    """The same one again, of the same user and in the same conversation (or again in none), is
+    the first run."""
     metadata: JsonObject | None = None
     """Told with `RunStarted`."""
     tool_choice: ToolChoice | None = None

@@ -4,6 +4,9 @@ A write costs nothing more as long as nobody does: a state is listened to from t
 its conversation's events on, or of all events, to the last.
 """
 
+from contextlib import suppress
+
+from sidetask.core.errors import StateClosedError
 from sidetask.core.events import StateChanged
 from sidetask.core.ids import ConversationId
 from sidetask.state.provenance import Change
@@ -53,7 +56,8 @@ class _Told:
         """Listen if somebody reads, and no longer."""
         wanted = self._journal.listen().has_readers or self._everything.has_readers
         if wanted and self._when is None:
-            self._when = self._state.when(_ANY, self._tell)
+            with suppress(StateClosedError):  # a fork that is done: it changes no more
+                self._when = self._state.when(_ANY, self._tell)
         elif not wanted:
             self._stop()
 

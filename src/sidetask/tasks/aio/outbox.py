@@ -104,9 +104,13 @@ class Outbox:
             self._journals[conversation_id] = journal
         return journal
 
+    def find(self, conversation_id: ConversationId) -> Journal | None:
+        """The journal of a conversation, if there is one."""
+        return self._journals.get(conversation_id)
+
     def is_heard(self, conversation_id: ConversationId) -> bool:
         """Whether anybody listens to this conversation alone."""
-        journal = self._journals.get(conversation_id)
+        journal = self.find(conversation_id)
         return journal is not None and journal.stream is not None and journal.stream.heard
 
     async def stored(self) -> None:
