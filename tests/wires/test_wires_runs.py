@@ -4,6 +4,7 @@ the wire takes."""
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,27 @@ async def test_a_run_that_is_cancelled_while_its_tools_run_is_followed_by_one_th
     assert str(await runtime.emit(request.with_input("Are you there?"))) == "Here I am."
     wire.check(tap.asked[1])
     assert "enough" in json.dumps(tap.asked[1])
+
+
+async def test_a_tool_choice_is_in_the_words_of_the_wire_and_for_the_first_call_alone(
+    model: PydanticAIModel, runtime: Runtime, tap: Tap, script: Script
+) -> None:
+    @tool
+    async def dig(site: str) -> str:
+        """Dig somewhere."""
+        return f"{site} is deep"
+
+    script(CALLS, HERE)
+    request = EmitRequest(agent=Agent(model, tools=[dig]), input="Dig.", tool_choice="none")
+    assert str(await runtime.emit(request)) == "Here I am."  # this model calls all the same
+    first, second = [_tools_of(body) for body in tap.asked]
+    assert first != second
+    assert "dig" in json.dumps(second)
+    assert "none" not in json.dumps(second).lower()
+
+
+def _tools_of(body: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key.lower().startswith("tool")}
 
 
 async def test_a_run_that_fails_after_its_tools_is_followed_by_one_that_works(
