@@ -13,6 +13,7 @@ from sidetask.core.ids import ConversationId, RunId, TaskId
 from sidetask.core.messages import AssistantMessage, Text, UserMessage, user_message
 from sidetask.stores.base import (
     COMPACTIONS,
+    MAX_ROW,
     RUNS,
     TEXTS,
     Compaction,
@@ -347,6 +348,14 @@ async def test_a_bad_hand_over_leaves_the_others_alone(store: Store) -> None:
     store.append(fact(2))
     await store.stored()
     assert [each.seq for each in await store.facts(C)] == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_message_that_no_row_can_hold_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidInputError, match="letters of JSON are more than a row may hold"):
+        await store.commit_turn(C, [user_message("x" * MAX_ROW)])
+    assert list(await store.history(C)) == []
 
 
 @pytest.mark.parametrize("url", DATABASES, indirect=True)

@@ -97,11 +97,15 @@ async def test_a_listener_is_told_of_others_and_not_of_itself(
     end = mine.listen(hear)
     await next_news()
     assert heard == [None]  # what was before it listened
+    also: list[ConversationId | None] = []
+    end_also = mine.listen(also.append)
+    assert also == [None]
     mine.append(fact(1))
     await mine.stored()
     other.put(question("q", conversation=D))
     await next_news()
-    assert heard == [None, D]
+    assert heard == also == [None, D]
+    end_also()
     end()
     other.append(fact(1, D))
     await other.stored()
