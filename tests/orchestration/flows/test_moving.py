@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from sidetask import RunContext, Tool
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import Step, ambient, require
 from sidetask.orchestration.guards.words import (
@@ -16,6 +17,7 @@ from sidetask.orchestration.guards.words import (
 from sidetask.state import Origin, State, StateView
 from sidetask.testing import call
 from tests.orchestration.flows.governed import (
+    TOOLS,
     governing,
     judged,
     ordering,
@@ -237,6 +239,20 @@ async def test_the_prefix_of_requests_is_the_same_in_every_step_and_turn() -> No
         told = str(talk.history)
         assert not any(request.tail in told for request in talk.model.requests if request.tail)
         assert len({request.tail for request in talk.model.requests}) == 3
+
+
+async def test_a_call_that_a_tool_makes_is_not_the_models() -> None:
+    async def body(arguments: object, ctx: RunContext[None]) -> object:
+        return await ctx.spawn("pay")
+
+    proxy = Tool.from_schema(body, {"type": "object"}, name="proxy", description="Pay.")
+    flow = Flow("order", steps=[Step("pay", allow=["pay", "proxy"], done=called("pay"))])
+    script = (call("proxy"), call("pay"), "ok")
+    async with ordering(flow, *script, tools=[*TOOLS, proxy]) as talk:
+        await talk.chat.ask("go")
+        told = ["Step `pay`" in request.tail for request in talk.model.requests]
+        assert told == [True, True, False]
+        assert [answer.content for answer in talk.answers()] == ["pay ran", "pay ran"]
 
 
 # -- the end, and after it ------------------------------------------------------------------

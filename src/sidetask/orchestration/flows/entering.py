@@ -67,7 +67,7 @@ class Entrance:
         """Invoke what this step begins with, one after the other; the task ends when all of it
         is started, and what is waited for has ended. `again`: only what has not ended yet."""
         work = self._invoke_all(step, again=again)
-        return self._context.run(partial(spawn, work, name=f"entering the step {step.name}"))
+        return self._context.copy().run(partial(spawn, work, name=f"entering the step {step.name}"))
 
     async def close(self) -> None:
         """Stop what was dispatched."""

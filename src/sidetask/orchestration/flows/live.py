@@ -223,10 +223,10 @@ class LiveFlow:
         self.move()
 
     def _hear(self, event: Event) -> None:
-        """The model's own calls of the tools that matter: those that belong to a turn."""
+        """The model's own calls of the tools that matter, which are those of a turn."""
         if not isinstance(event, TaskQueued | TaskEnded) or event.name not in self._tracked:
             return
-        if event.turn_id is None or event.parent_id is not None:
+        if event.turn_id is None:  # a tool called it, or the host
             return
         if isinstance(event, TaskQueued):
             self._record.begun(event.name, event.task_id)
