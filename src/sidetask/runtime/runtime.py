@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from os import urandom
 from typing import Any, Self, cast
-from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig, ToolLike
@@ -408,7 +408,7 @@ class Runtime:
                 raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
             return ConversationId(wanted)
         if self._store.durable:  # others' conversations are in it too
-            return ConversationId(f"conversation-{uuid4().hex}")
+            return ConversationId(f"conversation-{urandom(16).hex()}")
         while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._open:
             continue
         return made

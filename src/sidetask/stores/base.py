@@ -23,12 +23,12 @@ one that appends to it is told with `StoreRefusedError`.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Protocol, TypeVar
 
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import Event
-from sidetask.core.ids import ConversationId, RunId, TaskId
+from sidetask.core.ids import ConversationId, RunId, TaskId, value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message, Text, UserMessage
 
@@ -44,7 +44,7 @@ MAX_ROW = 64 * 1024 * 1024
 # -- what is kept -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ConversationRecord:
     """What is known of a conversation without reading it. Times are seconds since the epoch."""
 
@@ -58,7 +58,7 @@ class ConversationRecord:
     updated_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Kind(Generic[T]):
     """A sort of records: its name in the database, which never changes, and what they hold."""
 
@@ -72,7 +72,7 @@ class Kind(Generic[T]):
     """How many closed ones of a conversation a store keeps that lives in memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Record(Generic[T]):
     """Something of a conversation that has a status: a task, an approval, a result, a run."""
 
@@ -91,7 +91,7 @@ class Record(Generic[T]):
         return self.status in self.kind.open
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class StateEntry:
     """One write to the shared state."""
 
@@ -105,7 +105,7 @@ class StateEntry:
     """The key is gone; its version goes on from here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Compaction:
     """A summary that stands for messages `start` to `end` (not included) of a history."""
 
@@ -114,7 +114,7 @@ class Compaction:
     summary: Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Run:
     """What became of a run, for whoever asks for it a second time."""
 

@@ -6,14 +6,8 @@ and a line between them tells how much is missing, and how to read on where the 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import date, time
-from decimal import Decimal
-from enum import Enum
-from pathlib import PurePath
-from typing import Protocol, TypeAlias, runtime_checkable
-from uuid import UUID
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from sidetask.core.errors import ToolResultError
 from sidetask.core.messages import Attachment, File, Image
@@ -153,45 +147,11 @@ def _not_json(result: object, error: Exception) -> ToolResultError:
     )
 
 
-@runtime_checkable
-class _Model(Protocol):
-    """A pydantic model, without importing pydantic."""
-
-    def model_dump(self, *, mode: str) -> object: ...
-
-
 def _plain(value: object) -> object:
-    """One step towards JSON, for what the encoder does not know."""
-    if isinstance(value, Image | File):
-        raise ToolResultError(
-            f"{type(value).__name__} inside other data",
-            "return it by itself, or in a list with strings",
-        )
-    if isinstance(value, _Model) and not isinstance(value, type):
-        return value.model_dump(mode="json")
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    match value:
-        case Enum():
-            return value.value
-        case date() | time():
-            return value.isoformat()
-        case UUID() | PurePath() | Decimal():
-            return str(value)
-        case _:
-            raise ToolResultError(f"{type(value).__name__}, which is not JSON", _instead(value))
+    # Loaded by the first result that JSON does not know: dates, ids and decimals are large.
+    from sidetask.agents.tools.plain import plain  # noqa: PLC0415
 
-
-def _instead(value: object) -> str:
-    match value:
-        case bytes() | bytearray() | memoryview():
-            return "return text, or Image(data=...) or File(data=..., media_type=...)"
-        case set() | frozenset():
-            return "return a list, for example sorted(...)"
-        case Iterator():
-            return "return list(...) of it"
-        case _:
-            return "return text, numbers, lists, dicts, dataclasses or pydantic models"
+    return plain(value)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain).encode

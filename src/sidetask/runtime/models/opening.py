@@ -10,7 +10,6 @@ from typing import Protocol
 from sidetask.agents.agent import AgentConfig
 from sidetask.core.errors import ConfigurationError, MissingExtraError, UnknownModelError
 from sidetask.models.base import Model
-from sidetask.models.human import HumanModel
 from sidetask.runtime.models.local import SERVERS
 
 EXTRAS: Mapping[str, str] = {
@@ -81,6 +80,8 @@ def open_model(wanted: str | Model, registered: Mapping[str, Model]) -> Model:
     if wanted in registered:
         return registered[wanted]
     if wanted == "you":
+        from sidetask.models.human import HumanModel  # noqa: PLC0415 - opened by name
+
         return HumanModel()
     provider = _provider(wanted, registered)
     if provider is None:
