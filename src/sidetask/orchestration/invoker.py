@@ -27,7 +27,7 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DEFAULT_POLICY, Route, TaskPolicy, foreground
 from sidetask.orchestration.base import Invocable, Sourced
 from sidetask.state.provenance import Origin
-from sidetask.state.results import NamedRun, check_name, result_key, start_result
+from sidetask.state.results import NamedRun, check_name, start_result
 from sidetask.state.state import State, StateView
 from sidetask.state.values import freeze
 from sidetask.tasks.context import RunContext
@@ -49,7 +49,6 @@ HOME = ConversationId("agents")
 
 _SHORT = 2_000
 """Characters that no limit of a model's text can be reached with."""
-_BY_AGENT = Origin(source="agent")
 _run_ids = count(1)  # of the process: runs with managers of their own may share a state
 _log = logging.getLogger(__name__)
 
@@ -91,17 +90,20 @@ class Run:
         meter: Meter | None = None,
     ) -> None:
         self.name = check_name(name)
-        if not isinstance(agent, Invocable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
-            raise InvalidInputError(f"{agent!r} is no agent: as_agent(fn) makes one of a function")
         self.agent = agent
+        try:
+            kind, _ = canonical(agent.name), agent.invoke
+        except (AttributeError, TypeError):
+            hint = "as_agent(fn) makes one of a function"
+            raise InvalidInputError(f"{agent!r} is no agent: {hint}") from None
         try:
             text = canonical(input)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"the input of {name!r} is not JSON: {error}") from None
-        self.arguments = f'{{"agent":{canonical(agent.name)},"input":{text}}}'
+        self.arguments = f'{{"agent":{kind},"input":{text}}}'
         self.digest = sha256(text.encode(errors="surrogatepass")).hexdigest()
-        state.update({})  # whoever may write no more may start nothing
-        self.state = state.as_writer(_BY_AGENT, outlives=True)
+        state.check()  # whoever may write no more may start nothing
+        self.state = state
         self.keep_stale = keep_stale
         self.meter = meter
         """Where it spends; None: where whoever started it does."""
@@ -129,12 +131,10 @@ class Run:
             attempt=1,
             input_digest=self.digest,
         )
+        # The run may outlive whoever started it, on whose view of the state it stands.
+        self.state = self.state.as_writer(origin, outlives=True)
         self.named = start_result(
-            self.state,
-            self.name,
-            origin=origin,
-            status=TaskStatus.QUEUED,
-            keep_stale=self.keep_stale,
+            self.state, self.name, status=TaskStatus.QUEUED, keep_stale=self.keep_stale
         )
 
     async def carry_out(self, input: Json, body: TaskBody) -> ToolOutcome:
@@ -143,13 +143,14 @@ class Run:
         self.named.mark(TaskStatus.RUNNING)
         if self.meter is not None:
             ambient_meter.set(self.meter)
-        state = self.state.as_writer(self.named.origin, body.check)
+        state = self.state.as_writer(self.state.origin, body.check)
         try:
             output = await self.agent.invoke(input, state)
-            return _completed(freeze(result_key(self.name), output, state.limit))
+            value = freeze(self.name, output, state.limit)
         except Exception as error:  # noqa: BLE001 - the one boundary: an agent's fault is its end
             self.error = error
             return Errored(f"{type(error).__name__}: {_told(error)}", type(error).__name__)
+        return Completed(value, _read(value))
 
     def ended(self, resolution: Resolution) -> None:
         self.resolution = resolution
@@ -333,9 +334,10 @@ def place(tasks: Tasks) -> tuple[Invoker, TaskBody | None]:
     return invoker, body if invoker.manager is owner else None
 
 
-def _completed(value: Json) -> Completed:
+def _read(value: Json) -> str:
+    """What a model reads of a result."""
     text = value if isinstance(value, str) else "" if value is None else canonical(value)
-    return Completed(value, text if len(text) < _SHORT else cut(text))
+    return text if len(text) < _SHORT else cut(text)
 
 
 def _told(error: BaseException) -> str:

@@ -52,19 +52,14 @@ def status_key(name: str) -> str:
 class NamedRun:
     """One run's right to its name's keys. Made by `start_result`."""
 
-    __slots__ = ("_keys", "_writer", "generation", "name", "origin")
+    __slots__ = ("_keys", "_writer", "generation")
 
     def __init__(
         self,
         writer: StateView,
-        name: str,
-        origin: Origin,
         keys: tuple[str, str, str],
         generation: int,
     ) -> None:
-        self.name = name
-        self.origin = origin
-        """In whose name it writes."""
         self.generation = generation
         """The version at which it left the status key."""
         self._writer = writer
@@ -78,7 +73,7 @@ class NamedRun:
     def mark(self, status: TaskStatus) -> bool:
         """Say how far it is: queued, running, awaiting approval. False: a newer run has the name,
         and nothing was written."""
-        return self._write({self._keys[0]: status}, ())
+        return self._write({self._keys[0]: status.value}, ())
 
     def settle(
         self,
@@ -102,14 +97,14 @@ class NamedRun:
         if status not in TERMINAL:
             raise InvalidInputError(f"a run does not end as {status}: mark() it")
         if status is TaskStatus.SUCCEEDED:
-            return self._write({key: status, result: value}, (failure,))
+            return self._write({key: status.value, result: value}, (failure,))
         if status not in _WITH_ERROR:
-            return self._write({key: status}, (result, failure))
+            return self._write({key: status.value}, (result, failure))
         if error_type is None and isinstance(error, BaseException):
             error_type = type(error).__name__
-        origin = replace(self.origin, error_type=error_type, error_details=details)
+        origin = replace(self._writer.origin, error_type=error_type, error_details=details)
         writer = self._writer.as_writer(origin)
-        return self._write({key: status, failure: str(error)}, (result,), writer)
+        return self._write({key: status.value, failure: str(error)}, (result,), writer)
 
     def _write(
         self, values: dict[str, object], gone: tuple[str, ...], writer: StateView | None = None
@@ -127,21 +122,22 @@ def start_result(
     state: StateView,
     name: str,
     *,
-    origin: Origin,
+    origin: Origin | None = None,
     status: TaskStatus = TaskStatus.RUNNING,
     keep_stale: bool = False,
 ) -> NamedRun:
     """Begin a run: its status is set, and the last result and error are gone, unless they are to
     stay while the new ones are made (`keep_stale`). Older runs of the name write nothing more.
+    Without an `origin` the state's own writer is told as the one who writes.
 
     Raises:
         InvalidInputError: The name cannot be one.
     """
     check_name(name)
     keys = key, result, error = f"{name}:status", f"{name}:result", f"{name}:error"
-    writer = state.as_writer(origin)
-    versions = writer.update({key: status}, delete=() if keep_stale else (result, error))
-    return NamedRun(writer, name, origin, keys, versions[key])
+    writer = state if origin is None else state.as_writer(origin)
+    versions = writer.update({key: status.value}, delete=() if keep_stale else (result, error))
+    return NamedRun(writer, keys, versions[key])
 
 
 # -- asking --------------------------------------------------------------------------------

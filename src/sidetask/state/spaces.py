@@ -54,6 +54,12 @@ class Keys(Protocol):
         ...
 
     def keys(self) -> list[str]: ...
+    def check_open(self) -> None:
+        """Raises:
+        StateClosedError: Nothing can be written any more.
+        """
+        ...
+
     def land(
         self, writes: Sequence[Write], fired: Fired, expect: Mapping[str, int] | None = None
     ) -> dict[str, int]:
@@ -132,6 +138,9 @@ class Hub:
 
     def keys(self) -> list[str]:
         return [*self.entries, *self._user.entries, *self._app.entries]
+
+    def check_open(self) -> None:
+        """A closed state can still be written."""
 
     def take_turn_keys(self) -> list[str]:
         """The keys of the turn that is over. Noted as they are written: nothing is searched."""

@@ -209,7 +209,24 @@ class StateView:
         where it names none. `check` is called before each write, and refuses by raising. A writer
         that `outlives` this view has its own check only."""
         checks = check if outlives else _both(self._check, check)
-        return StateView(self._keys, origin.within(self._origin), checks)
+        if self._origin is not _HOST and origin is not self._origin:
+            origin = origin.within(self._origin)
+        return StateView(self._keys, origin, checks)
+
+    def check(self) -> None:
+        """Do nothing, if it may be written.
+
+        Raises:
+            TaskFencedError, StateClosedError: As for `set`.
+        """
+        if self._check is not None:
+            self._check()
+        self._keys.check_open()
+
+    @property
+    def origin(self) -> Origin:
+        """Who writes here."""
+        return self._origin
 
     @property
     def board(self) -> object:
