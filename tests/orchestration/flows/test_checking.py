@@ -190,9 +190,10 @@ def test_unknown_tools_are_told_with_where_they_stand_if_the_tools_are_known() -
     assert not problems(*steps, constraints=constraints, tools=None)
 
 
-def test_two_steps_of_one_name_and_no_step_at_all_are_told() -> None:
+def test_two_steps_of_one_name_and_an_empty_flow_are_told() -> None:
     assert "two steps are named 'a'" in problems(Step("a", done=DONE), Step("a", done=DONE))
-    assert problems() == ["it has no steps"]
+    assert problems() == ["it has neither steps nor constraints"]
+    assert not problems(constraints=[once("pay")])
 
 
 # -- values that are wrong by themselves --------------------------------------------------------

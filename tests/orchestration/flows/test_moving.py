@@ -147,6 +147,27 @@ async def test_a_hosts_own_guard_is_looked_at_when_its_key_changes_or_any() -> N
         assert (stage(state, "any"), stage(state, "one")) == ("done", "done")
 
 
+async def test_a_guard_that_writes_hangs_nobody() -> None:
+    def restless(state: StateView) -> bool:
+        return bool(state.modify("count", lambda count: int(str(count)) + 1, default=0) == "never")
+
+    flow = Flow("order", steps=[Step("ask", done=custom(restless, "it counts"))])
+    state = State()
+    async with governing(flow, state):
+        state.set("other", 1)
+        assert stage(state, "ask") == "active"
+
+
+async def test_constraints_need_no_steps() -> None:
+    flow = Flow("order", constraints=[require("pay", is_set("date"))])
+    state = State()
+    async with governing(flow, state) as live:
+        assert live.tail() == ""
+        assert judged(live, "pay") is not None
+        state.set("date", "today")
+        assert judged(live, "pay") is None
+
+
 async def test_a_write_from_another_thread_moves_it() -> None:
     state = State()
     async with governing(two(), state):

@@ -109,7 +109,8 @@ def test_guards_of_results_say_what_the_results_say(status: TaskStatus | None) -
 def test_a_result_that_is_empty_is_one(value: Any) -> None:
     made = State()
     start_result(made, "review", origin=NOBODY).settle(TaskStatus.SUCCEEDED, value=value)
-    assert resolved("review")(made)
+    assert (resolved("review") & eq("review:status", "succeeded"))(made)
+    assert (is_set("review:result") & eq("review:result", value))(made)
 
 
 def test_what_is_started_again_is_not_resolved_until_it_settles() -> None:

@@ -32,7 +32,7 @@ def problems(plan: Plan, tools: Iterable[str] | None) -> list[str]:
 def _names(plan: Plan) -> list[str]:
     names = [step.name for step in plan.steps]
     known = set(names)
-    found = [] if plan.steps else ["it has no steps"]
+    found = [] if plan.steps or plan.constraints else ["it has neither steps nor constraints"]
     found += [f"two steps are named {each!r}" for each in sorted(known) if names.count(each) > 1]
     for step in plan.steps:
         found += [

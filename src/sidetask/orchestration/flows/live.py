@@ -65,6 +65,7 @@ class LiveFlow:
         self._whens = [self._listen(key) for key in self._keys()]
         for step in self._record.active():
             self._take_up(step)
+        self._passes = 4 * (len(plan.steps) + len(plan.constraints) + 1)
         self.move()
 
     # -- governing -------------------------------------------------------------------------
@@ -142,7 +143,9 @@ class LiveFlow:
             return
         self._moving = True
         try:
-            while self._move_once() or self._moved:
+            for _ in range(self._passes):  # more, only a guard can need that writes what it reads
+                if not self._move_once() and not self._moved:
+                    break
                 self._moved = False
         finally:
             self._moving = False
@@ -206,7 +209,9 @@ class LiveFlow:
 
     def _take_up(self, step: Step) -> None:
         """A restart found this step begun: what it invoked and has not ended is invoked again."""
-        self._enter(step, again=self._record.stage(step.name) == "active")
+        begun = self._record.stage(step.name) == "active"
+        if step.on_enter or not begun:
+            self._enter(step, again=begun)
 
     # -- hearing ---------------------------------------------------------------------------
 
