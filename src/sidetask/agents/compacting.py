@@ -61,6 +61,8 @@ class Compacting:
                 self._failed(error)
         if self._token.is_cancelled:
             raise TurnCancelledError(self._token.reason)
+        if scope.cut_by == "inside":
+            self._failed(ModelError("something that the compactor awaited was cancelled"))
         if done is None:
             return False
         self._keep(done)

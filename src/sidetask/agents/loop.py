@@ -220,6 +220,8 @@ class TurnRun:
             raise TurnCancelledError(self._token.reason)
         await self._deliver_results()
         steering = self._conversation.steering
+        if steering:
+            self._doom = None  # what the user says is a reason to call again
         while steering:
             await self._log.commit(steering[0])
             del steering[0]

@@ -308,6 +308,20 @@ async def test_a_summary_that_fails_leaves_all_as_it_was(summary: Answer) -> Non
         assert (len(opened(talk)), talk.chat.compaction_indices) == (1, ())
 
 
+async def test_a_compactor_that_awaits_what_is_cancelled_has_failed() -> None:
+    class Cancelled:
+        async def compact(
+            self, before: Sequence[Message], messages: Sequence[Message], ask: Ask
+        ) -> Sequence[Message]:
+            raise asyncio.CancelledError
+
+    async with talk_of(compaction=Compaction(trigger=2_500, compactor=Cancelled())) as talk:
+        for _ in range(8):
+            await talk.chat.ask(LONG)
+        assert len(opened(talk)) == 1
+        assert talk.runs() == ["run_completed"] * 8
+
+
 async def test_a_stop_ends_a_compaction_and_its_turn() -> None:
     never = asyncio.Event()
     async with talk_of(summary=["so far", never]) as talk:

@@ -165,6 +165,23 @@ def test_a_conversation_that_is_taken_up_again_goes_on_behind_its_summary() -> N
     assert (context.covered, context.messages) == (4, [said("")])
 
 
+async def test_a_conversation_that_was_cleared_begins_anew() -> None:
+    context = Context([])
+    room = _room(context, Compaction(compactor=Spy(), trigger=1_000))
+    for number in range(4):
+        room.begin_turn(2 * number)
+        context.append(said("x" * 2_000))
+        context.append(replied("y"))
+    await room.make(_never)
+    context.clear()
+    assert (context.messages, context.tokens(), context.indices) == ([], 0, [])
+    room.begin_turn(0)
+    last = said("z" * 8_000)
+    context.append(last)
+    assert await room.make(_never) is None
+    assert context.messages == [last]
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -206,6 +223,7 @@ def test_the_window_is_used_without_what_the_reply_needs() -> None:
     assert Compaction().limit(100_000) == 80_000
     assert Compaction().limit(1_000_000) == 968_000
     assert Compaction(reserve=4_000).limit(10_000) == 6_000
+    assert Compaction(reserve=9_999).limit(10_000) == 5_000
     assert Compaction(trigger=500).limit(10_000) == 500
     assert Compaction().limit(None) is None
 

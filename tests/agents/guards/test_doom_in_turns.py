@@ -1,7 +1,9 @@
 """A turn that goes round in circles: told, and then stopped."""
 
+import asyncio
+
 import pytest
-from tests.runtime.harness import Talk, talking
+from tests.runtime.harness import Talk, beside, talking
 
 from sidetask import TaskPolicy, tool
 from sidetask.core.errors import DoomLoopError
@@ -83,6 +85,19 @@ async def test_each_turn_begins_anew() -> None:
         for _ in range(3):
             await talk.chat.ask("go")
         assert (len(tools.ran), _detected(talk)) == (6, [])
+
+
+async def test_what_the_user_says_meanwhile_is_a_reason_to_call_again() -> None:
+    tools = Counted()
+    pause = asyncio.Event()
+    script = [call("look"), call("look"), [pause, call("look")], call("look"), "ok"]
+    async with talking(*script, tools=[tools.look]) as talk:
+        asking = await beside(talk.chat.ask("go"))
+        await talk.chat.send("Look again!")
+        pause.set()
+        await asking
+        assert _detected(talk) == [("look",)]
+        assert tools.ran == ["look"] * 3
 
 
 async def test_a_tool_that_may_repeat_is_run_as_often_as_it_is_called() -> None:

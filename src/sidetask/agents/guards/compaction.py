@@ -148,7 +148,7 @@ class Compaction:
         if self.trigger is not None or window is None:
             return self.trigger
         reserve = self.reserve or min(int(window * RESERVE), MOST_RESERVE)
-        return max(1, window - reserve)
+        return max(window // 2, window - reserve)
 
 
 def _said(text: str) -> UserMessage:

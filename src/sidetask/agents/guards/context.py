@@ -82,13 +82,21 @@ class Context:
         kept fits into `room` tokens. Never between a call and its answer; the last message, or
         the last calls with their answers, are always kept."""
         messages, size, cut = self.messages, 0, len(self.messages)
-        for at in range(len(messages) - 1, max(first, self.head) - 1, -1):
+        first = min(max(first, self.head), len(messages) - 1)
+        for at in range(len(messages) - 1, first - 1, -1):
             size += tokens_of(messages[at])
             if size > room and cut < len(messages):
                 break
             if not isinstance(messages[at], ToolMessage):
                 cut = at
         return cut
+
+    def clear(self) -> None:
+        """The conversation begins anew."""
+        self._history.clear()
+        self.messages = self._history
+        self.indices.clear()
+        self.covered = self.head = self._tokens = self._counted = 0
 
     def resume(self, summary: Message, covered: int) -> None:
         """Go on where the last compaction left it: `summary` stands for so many messages."""
