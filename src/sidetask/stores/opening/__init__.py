@@ -19,6 +19,6 @@ def open_store(url: str) -> Store:
     """
     if url == "memory:":
         return MemoryStore()
-    from sidetask.stores.urls import open_database  # noqa: PLC0415 - opened by name
+    from sidetask.stores.opening.urls import open_database  # noqa: PLC0415 - opened by name
 
     return open_database(url)
