@@ -58,9 +58,16 @@ class Admission:
             _log.exception("a guard of the flow %r failed: %s", self._plan.name, guard)
             return False
 
+    def problems(self, tools: Collection[str]) -> dict[str, str | None]:
+        """Why each of these tools may not be called now; None: it may."""
+        active = self._record.active()
+        return {tool: self._problem(tool, active) for tool in tools}
+
     def problem(self, tool: str) -> str | None:
         """Why the tool may not be called now; None: it may."""
-        active = self._record.active()
+        return self._problem(tool, self._record.active())
+
+    def _problem(self, tool: str, active: list[Step]) -> str | None:
         missing = self._spent(tool) or self._unmet(tool)
         if missing is not None:
             return missing

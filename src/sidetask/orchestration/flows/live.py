@@ -84,7 +84,8 @@ class LiveFlow:
     def allowed(self) -> list[str]:
         """The tools that may be called now, besides those that look after other tasks: these
         may always, unless a step denies them."""
-        return [name for name in self._tools if self._admission.problem(name) is None]
+        problems = self._admission.problems(self._tools)
+        return [name for name, problem in problems.items() if problem is None]
 
     async def ready(self, token: CancelToken) -> None:
         """Wait for what is invoked at the beginning of steps and is to be waited for."""
@@ -106,17 +107,19 @@ class LiveFlow:
             return ""
         lines = [f'<flow name="{self._plan.name}" from="the application, not the user">']
         lines += [f"Step `{step.name}`. {self._told(step)}".rstrip() for step in active]
-        allowed = self.allowed()
-        if self._plan.mode == "enforce" and len(allowed) < len(self._tools):
-            lines.append(f"Tools that may be called now: {listed(allowed)}.")
-            lines += self._held_back(active)
+        if self._plan.mode == "enforce":
+            lines += self._told_of_tools(active)
         return "\n".join([*lines, "</flow>"])
 
-    def _held_back(self, active: list[Step]) -> list[str]:
-        """The steps' own tools that may not be called yet, and why."""
+    def _told_of_tools(self, active: list[Step]) -> list[str]:
+        """Which may be called, if not all may, and what the steps' own ones wait for."""
+        problems = self._admission.problems(self._tools)
+        allowed = [tool for tool, problem in problems.items() if problem is None]
+        if len(allowed) == len(problems):
+            return []
         own = dict.fromkeys(tool for step in active for tool in step.allow or ())
-        problems = {tool: self._admission.problem(tool) for tool in own}
-        return [f"Not `{tool}`: {problem}." for tool, problem in problems.items() if problem]
+        held = [f"Not `{tool}`: {problems[tool]}." for tool in own if problems.get(tool)]
+        return [f"Tools that may be called now: {listed(allowed)}.", *held]
 
     async def close(self) -> None:
         """Stop moving. What is being invoked is cancelled; after a restart it is invoked again."""
