@@ -119,3 +119,11 @@ async def test_the_same_mistake_is_refused_every_time() -> None:
         await turn(model, first)
     with pytest.raises(SeatError):
         await turn(model, first, second)
+
+
+async def test_what_stands_behind_the_history_is_no_line_of_the_users() -> None:
+    request = ModelRequest(
+        instructions="", messages=(user_message("> hi"),), tools=(SAY,), tail="say pay"
+    )
+    async with HumanModel().stream(request) as chunks:
+        assert [chunk async for chunk in chunks] == [TextChunk("hi"), Finished("stop")]
