@@ -10,8 +10,10 @@ What every store promises, tested for each by `tests/stores/test_contract.py`:
   when it returns. One that raises has written nothing; one that is cancelled either has
   written nothing and is cancelled at once, or is finished first and cancelled after.
 * `commit_turn` writes messages and the acknowledgement of delivered results as one.
-* What the database refuses is raised by the next hand-over, until it takes again what it was
-  given before; nothing that was taken is lost by that. What is not JSON is refused at once.
+* While the database takes nothing, `stored` and every hand-over raise, until it takes again what
+  it was given before; nothing that was taken is lost by that. What it refuses of one
+  conversation alone is raised by what that conversation hands over next. What is not JSON is
+  refused at once.
 * A closed record stays as it is: of two ends of one thing, the first stands, whichever process
   wrote it. `swap` decides between processes.
 * What was read is what was written, in order.

@@ -136,8 +136,10 @@ class Line(Looker):
         finally:
             if self._retry is not None:
                 self._retry.cancel()
-            self._worker.submit(self._writer.disconnect)
+            loop = asyncio.get_running_loop()
+            disconnected = loop.run_in_executor(self._worker, self._writer.disconnect)
             self._worker.shutdown()
+            await asyncio.wait({disconnected})
 
     def _check(self) -> None:
         if self._closed:
