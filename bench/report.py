@@ -32,6 +32,8 @@ SYSTEMS = {
     "b8t": "floor,sidetask",
     "b10": "sidetask",
     "b11": "sidetask",
+    "b12": "sidetask",
+    "b13": "sidetask",
 }
 
 
@@ -79,6 +81,12 @@ TARGETS = [
     Target("loop: growth exponent", 1.05, lambda r: r.value("b2", "growth exponent 100->200"), ""),
     Target("stream, per delta", 20, lambda r: r.paired("b3", "delta (of 1000)")),
     Target("1,000 agents, wall / ideal", 1.6, lambda r: r.value("b4", "wall/ideal N=1000")),
+    Target(
+        "CPU an agent, 10,000 / 1,000",
+        1.2,
+        lambda r: r.value("b4", "us per agent N=10000") / r.value("b4", "us per agent N=1000"),
+    ),
+    Target("loop lag p99", 20, lambda r: r.value("b13", "lag p99"), "ms"),
     Target("idle conversation", 8, lambda r: r.value("b4", "idle session (1 turn)"), "KiB"),
     Target("running task", 4, lambda r: r.value("b6r", "running job") / 1024, "KiB"),
     Target("queued task", 1.5, lambda r: r.value("b6r", "queued job") / 1024, "KiB"),
@@ -95,6 +103,14 @@ TARGETS = [
     Target("3 listeners, handled event", 6, lambda r: r.value("b10", "handled event"), "us"),
     Target("a slow one among 10", 1.15, lambda r: r.value("b10", "with one slow / without")),
     Target("replay of 100,000 facts", 5, lambda r: r.value("b10", "replay / generator")),
+    Target("state: get / dict", 10, lambda r: r.value("b12", "get / dict")),
+    Target("state: set", 2.5, lambda r: r.value("b12", "set") / 1000, "us"),
+    Target(
+        "state: set, another watched", 1.2, lambda r: r.value("b12", "set, another key watched / set")
+    ),
+    Target("state: delivery / queue", 2, lambda r: r.value("b12", "delivery, 10 watchers / queue")),
+    Target("state: fork / its writes", 5, lambda r: r.value("b12", "fork of 10,000 keys / its writes")),
+    Target("state: fork, 10,000 / 100", 1.2, lambda r: r.value("b12", "fork of 10,000 keys / of 100")),
     Target("import, CPU", 2.7, lambda r: r.ratio("b5", "import (CPU)")),
 ]
 

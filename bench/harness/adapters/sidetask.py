@@ -40,3 +40,15 @@ def events():
     from ._sidetask_fan import Events
 
     return Events()
+
+
+def state():
+    from ._sidetask_state import state
+
+    return state()
+
+
+def lag():
+    from ._sidetask_state import Load
+
+    return Load()
