@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -26,7 +26,6 @@ from sidetask.core.errors import (
     InvalidInputError,
     UnknownAgentError,
 )
-from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.routing import OnDuplicateLike
 from sidetask.models.base import Model
@@ -37,12 +36,8 @@ from sidetask.runtime.foreign import ForeignAgent, start_foreign
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.house.approving import OnApproval
 from sidetask.runtime.house.rules import Closing, House
-from sidetask.runtime.invocation.emitting import Builder, Host
-from sidetask.runtime.invocation.face import Invocations
-from sidetask.runtime.invocation.kinds import Kinds
-from sidetask.runtime.invocation.listeners import CONCURRENT, Handler, ListenerHandle, Order
-from sidetask.runtime.invocation.requests import EmitRequest
-from sidetask.runtime.invocation.runs import RunHandle
+from sidetask.runtime.invocation.emitting import Host
+from sidetask.runtime.invocation.face import Invoking
 from sidetask.runtime.invocation.states import StateTeller
 from sidetask.runtime.models import Models
 from sidetask.runtime.opening import Opening
@@ -65,7 +60,7 @@ MAX_AUTO_TURNS = 8
 """Turns in a row that nobody asked for."""
 
 
-class Runtime:
+class Runtime(Invoking):
     """Runs agents. Agents, tools and models that are registered here are found by name.
 
     `deps` is what every tool finds in `ctx.deps`: a value, or a function that makes one for
@@ -124,7 +119,7 @@ class Runtime:
             start=self._start_for,
             forget=self._forget,
         )
-        self._invocations = Invocations(host, self._store)
+        super().__init__(host, self._store)
         self._states = StateTeller(self._outbox)
         self.invoker = Invoker(
             self._manager,
@@ -190,11 +185,7 @@ class Runtime:
         if self._closed:
             raise AgentNotStartedError
         key = self._new_id(conversation_id)
-        if within is None:
-            state = State(self._spaces, user=user, now=self._outbox.now)
-            self.invoker.homes[state.home] = key
-        else:
-            state = BorrowedState(within.state)
+        state = self._state_for(key, user, within)
         ctx = HookContext(conversation_id=key, agent=config.name, user=user, state=state)
         executors = house.gated(toolset.executors, ctx)
         self._manager.open_conversation(key, Scope(executors, own_deps, state))
@@ -216,61 +207,6 @@ class Runtime:
         self._live[key] = handle = AgentHandle(wiring, release)
         await self._welcome(handle, conversation)
         return handle
-
-    # -- runs and their events -----------------------------------------------------------------
-
-    def emit(self, request: EmitRequest | Builder) -> RunHandle:
-        """Begin a run: its id is known at once, and nothing is waited for.
-
-        It takes its turn in its conversation, the one that is open under that id or one that is
-        opened for it. A conversation that is named stays open until the runtime is closed; a
-        fresh one is closed when nothing of it runs any more. `request` may be an async function
-        `(context, control) -> EmitRequest`. What goes wrong after this call, an unknown model
-        too, is the run's one end and is raised to whoever awaits it.
-
-        Raises:
-            InvalidInputError: The input is empty, the conversation is another agent's, or it is
-                not open and nobody is named who would answer.
-            AgentNotStartedError: The runtime is closed.
-        """
-        return self._invocations.emit(request)
-
-    def on(  # noqa: PLR0913 - each is one choice of the host
-        self,
-        kind: Kinds,
-        handler: Handler,
-        *,
-        run: str | None = None,
-        conversation: str | None = None,
-        order: Order = "sequential",
-        timeout: float | None = None,
-        concurrency_limit: int = CONCURRENT,
-    ) -> ListenerHandle:
-        """Call `handler(event, context, control)` for each event of a kind, or of several, from
-        now on; it may take fewer of these, and may be async.
-
-        `run` and `conversation` narrow it; the listener of one conversation ends with it, any
-        other with the runtime. `timeout` is seconds for one event.
-
-        Raises:
-            ConfigurationError: No such kind or order, a limit below 1, or no such handler.
-            AgentNotStartedError: The runtime is closed.
-        """
-        return self._invocations.on(
-            kind,
-            handler,
-            run=run,
-            conversation=conversation,
-            order=order,
-            timeout=timeout,
-            concurrency_limit=concurrency_limit,
-        )
-
-    def events(
-        self, conversation: str, *, after: int | None = None, follow: bool = True
-    ) -> AsyncIterator[Event | Lagged]:
-        """A conversation's events, as `AgentHandle.events` tells them: by its id, open or not."""
-        return self._invocations.events(conversation, after=after, follow=follow)
 
     # -- agents beside the conversation --------------------------------------------------------
 
@@ -317,9 +253,9 @@ class Runtime:
         closings = [handle.begin_shutdown() for handle in self.live_agents]
         for closing in closings:
             await wait_done(closing)
-        await self._invocations.end_runs()
+        await self._end_runs()
         await self.tasks.close()
-        await self._invocations.end_listeners()
+        await self._end_listeners()
         await self._models.aclose()
         if self._owns_store:
             await self._store.close()
@@ -378,6 +314,15 @@ class Runtime:
             await self._store.delete(key)
         self._open.pop(key, None)
         self._live.pop(key, None)
+
+    def _state_for(
+        self, key: ConversationId, user: str | None, within: "Within | None"
+    ) -> State | BorrowedState:
+        if within is not None:
+            return BorrowedState(within.state)
+        state = State(self._spaces, user=user, now=self._outbox.now)
+        self.invoker.homes[state.home] = key
+        return state
 
     def _find_agent(self, agent: AgentConfig | ForeignAgent | str) -> AgentConfig | ForeignAgent:
         if not isinstance(agent, str):

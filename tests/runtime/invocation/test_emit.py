@@ -241,10 +241,15 @@ async def test_a_builder_is_told_where_it_is_and_makes_the_request() -> None:
 
 
 async def test_a_builder_may_be_an_ordinary_function() -> None:
-    request = EmitRequest(agent=Agent(ScriptedModel("Hello.")), input="hi")
+    def build(context: ConversationContext, control: Control) -> EmitRequest:
+        return EmitRequest(agent=Agent(ScriptedModel("Hello.")), input="hi")
+
+    def mistake(context: ConversationContext, control: Control) -> str:
+        return "hi"
+
     async with staged() as stage:
-        assert str(await stage.runtime.emit(lambda context, control: request)) == "Hello."
-        run = stage.runtime.emit(cast(Any, lambda context, control: "hi"))
+        assert str(await stage.runtime.emit(build)) == "Hello."
+        run = stage.runtime.emit(cast(Any, mistake))
         with pytest.raises(ConfigurationError, match="returns an EmitRequest"):
             await run
         assert stage.kinds(run) == ["run_failed"]

@@ -205,8 +205,8 @@ class Emitter:
     async def _built(self, run: RunHandle, builder: Builder) -> EmitRequest | None:
         """The request; None if it was asked for before, and the run is that one now."""
         context = ConversationContext(conversation_id=run.conversation_id, run_id=run.run_id)
-        made = builder(context, Control(run.cancel))
-        request = await made if isawaitable(made) else made
+        made: object = builder(context, Control(run.cancel))
+        request: object = await made if isawaitable(made) else made
         _check_cancelled(run)
         if not isinstance(request, EmitRequest):
             raise ConfigurationError(f"a builder returns an EmitRequest, not {request!r}")

@@ -1,6 +1,5 @@
 """What the runtime offers of this: runs by request, events by handler, and a conversation's log."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from sidetask.core.errors import AgentNotStartedError
@@ -18,17 +17,30 @@ PATIENCE = 5.0
 """Seconds that the handlers get at the end, for what they have not heard yet."""
 
 
-class Invocations:
-    """One runtime's runs and listeners."""
+class Invoking:
+    """The part of a runtime that begins runs by request, and tells events to handlers."""
 
     def __init__(self, host: Host, store: Store) -> None:
         self._host = host
-        self._store = store
+        self._facts = store
         self._emitter = Emitter(host)
         self._listeners: dict[ListenerHandle, None] = {}
-        self._closed = False
+        self._is_silent = False
 
     def emit(self, request: EmitRequest | Builder) -> RunHandle:
+        """Begin a run: its id is known at once, and nothing is waited for.
+
+        It takes its turn in its conversation, the one that is open under that id or one that is
+        opened for it. A conversation that is named stays open until the runtime is closed; a
+        fresh one is closed when nothing of it runs any more. `request` may be an async function
+        `(context, control) -> EmitRequest`. What goes wrong after this call, an unknown model
+        too, is the run's one end and is raised to whoever awaits it.
+
+        Raises:
+            InvalidInputError: The input is empty, the conversation is another agent's, or it is
+                not open and nobody is named who would answer.
+            AgentNotStartedError: The runtime is closed.
+        """
         return self._emitter.emit(request)
 
     def on(  # noqa: PLR0913 - each is one choice of the host
@@ -42,7 +54,17 @@ class Invocations:
         timeout: float | None = None,
         concurrency_limit: int = CONCURRENT,
     ) -> ListenerHandle:
-        if self._closed:
+        """Call `handler(event, context, control)` for each event of a kind, or of several, from
+        now on; it may take fewer of these, and may be async.
+
+        `run` and `conversation` narrow it; the listener of one conversation ends with it, any
+        other with the runtime. `timeout` is seconds for one event.
+
+        Raises:
+            ConfigurationError: No such kind or order, a limit below 1, or no such handler.
+            AgentNotStartedError: The runtime is closed.
+        """
+        if self._is_silent:
             raise AgentNotStartedError
         outbox = self._host.outbox
         wanted = Wanted(kind, run, conversation)
@@ -60,30 +82,29 @@ class Invocations:
             stream = outbox.journal(ConversationId(conversation)).listen()
         task = handle.begin(stream.subscribe(wanted.filter()))
         self._listeners[handle] = None
-
-        def ended(_: "asyncio.Task[None]") -> None:
-            self._listeners.pop(handle, None)
-
-        task.add_done_callback(ended)
+        task.add_done_callback(lambda _: self._listeners.pop(handle, None))
         return handle
 
     def events(
-        self, conversation: str, *, after: int | None, follow: bool
+        self, conversation: str, *, after: int | None = None, follow: bool = True
     ) -> AsyncIterator[Event | Lagged]:
-        if self._closed and follow:
-            raise AgentNotStartedError
-        conversation_id = ConversationId(conversation)
-        return EventTail(
-            self._store, self._host.outbox, conversation_id, after=after, follow=follow
-        )
+        """A conversation's events, as `AgentHandle.events` tells them: by its id, open or not.
 
-    async def end_runs(self) -> None:
+        Raises:
+            AgentNotStartedError: The runtime is closed, and there is nothing to follow.
+        """
+        if self._is_silent and follow:
+            raise AgentNotStartedError
+        outbox, conversation_id = self._host.outbox, ConversationId(conversation)
+        return EventTail(self._facts, outbox, conversation_id, after=after, follow=follow)
+
+    async def _end_runs(self) -> None:
         """Begin no run any more, and wait for the end of those that have no turn."""
         await self._emitter.close()
 
-    async def end_listeners(self) -> None:
+    async def _end_listeners(self) -> None:
         """Let the listeners hear what is left, once their streams have ended."""
-        self._closed = True
+        self._is_silent = True
         for handle in tuple(self._listeners):
             await handle.finish(PATIENCE)
 
