@@ -200,3 +200,15 @@ async def test_a_body_that_ignores_cancellation_works_to_its_end(clock: VirtualC
         stubborn.cancel()
     await stubborn
     assert clock.time() == 10
+
+
+def test_timers_fire_after_years_too() -> None:
+    clock = VirtualClock()
+
+    async def main() -> float:
+        await asyncio.sleep(40 * 365 * 86_400)
+        for _ in range(100):
+            await asyncio.sleep(1.1)
+        return clock.time()
+
+    assert clock.run(main()) == pytest.approx(40 * 365 * 86_400 + 110, abs=0.001)

@@ -106,7 +106,10 @@ class Driver:
         """Queue a turn of its own for a message."""
         response = response or ChatResponse("user")
         self._inbox.append(Waiting(message, response))
-        self._user_spoke()
+        if response.cause == "user":
+            self._user_spoke()
+        else:
+            self._kick()
         return response
 
     def send(self, message: UserMessage) -> None:

@@ -18,8 +18,8 @@ from sidetask.core.usage import Usage
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.values import TaskSnapshot
 
-Cause = Literal["user", "tasks"]
-"""Who began a turn: the user, or results that came while the conversation was idle."""
+Cause = Literal["user", "tasks", "trigger"]
+"""Who began a turn: the user, results that came while the conversation was idle, or a trigger."""
 
 
 @value(kw_only=True)

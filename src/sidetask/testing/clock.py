@@ -13,6 +13,7 @@ Threads that are neither the pool's nor the executor's, and subprocesses, are no
 """
 
 import asyncio
+import math
 import selectors
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
@@ -100,6 +101,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.clock.time()
 
+    def coarsen(self) -> None:
+        """Keep the clock's resolution above what its floats can tell apart. After 97 days that is
+        more than asyncio's own nanosecond, and a timer that is due would never fire."""
+        self._clock_resolution = max(self._clock_resolution, 2 * math.ulp(self.time()))
+
     def is_held(self) -> bool:
         """True while a thread is at work whose end this loop will be told."""
         return busy(self) > 0 or self._in_executor > 0
@@ -155,6 +161,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(IO_GRACE) if has_sockets else []
         if not ready:
             clock.advance(timeout)
+            self._loop.coarsen()
         return ready
 
     def _give_up(self, why: str) -> list[tuple[selectors.SelectorKey, int]]:

@@ -12,7 +12,7 @@ from sidetask.core.events.guards import (
     DoomLoopDetected,
     HistoryCompacted,
 )
-from sidetask.core.events.hosts import ListenerFailed, StateChanged
+from sidetask.core.events.hosts import ListenerFailed, StateChanged, TriggerFailed
 from sidetask.core.events.messages import (
     AssistantMessageCommitted,
     NotificationsCommitted,
@@ -112,6 +112,7 @@ __all__ = [
     "ToolExecutionFinished",
     "ToolExecutionStarted",
     "ToolMessageCommitted",
+    "TriggerFailed",
     "UsageRecorded",
     "UserMessageCommitted",
     "fact",

@@ -62,6 +62,7 @@ class EventKind(StrEnum):
     CONTINUE_REQUESTED = "continue_requested"
     STATE_CHANGED = "state_changed"
     LISTENER_FAILED = "listener_failed"
+    TRIGGER_FAILED = "trigger_failed"
     CHAT_STARTED = "chat_started"
     CHAT_TEXT_DELTA = "chat_text_delta"
     CHAT_TOOL_CALL_STARTED = "chat_tool_call_started"

@@ -1,4 +1,4 @@
-"""What hosts are told besides: changes of the state, and listeners of theirs that failed."""
+"""What hosts are told besides: changes of the state, and their own code that failed."""
 
 from sidetask.core.events.base import EventKind, LiveEvent, fact
 from sidetask.core.ids import TaskId
@@ -31,3 +31,16 @@ class ListenerFailed(LiveEvent):
     """The event that it was given."""
     error: str
     error_type: str
+
+
+@fact
+class TriggerFailed(LiveEvent):
+    """A trigger of the conversation raised. It begins anew after a pause."""
+
+    kind = EventKind.TRIGGER_FAILED
+    trigger: str
+    """Its name."""
+    error: str
+    error_type: str
+    pause: float
+    """Seconds."""
