@@ -41,6 +41,8 @@ from sidetask.runtime.invocation.face import Invoking
 from sidetask.runtime.invocation.states import StateTeller
 from sidetask.runtime.models import Models
 from sidetask.runtime.opening import Opening
+from sidetask.runtime.triggers.base import Trigger, TriggerContext, TriggerLike, as_trigger
+from sidetask.runtime.triggers.running import Triggers
 from sidetask.runtime.views import ConversationApprovals
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import BorrowedState, State, StateView
@@ -139,8 +141,10 @@ class Runtime(Invoking):
         user: str | None = None,
         deps: object = None,
         conversation_id: str | None = None,
+        triggers: Sequence[TriggerLike] = (),
     ) -> Opening:
         """Open a live agent: `chat = await runtime.open(agent)`, or `async with`, or `with`.
+        Its `triggers` start turns that nobody asks for, until it is shut down.
 
         Raises (when awaited or entered):
             UnknownAgentError, UnknownModelError: Nothing is registered under the name.
@@ -148,9 +152,15 @@ class Runtime(Invoking):
             InvalidInputError: The conversation is open already.
             AgentNotStartedError: The runtime is closed.
         """
-        return Opening(
-            partial(self.start_agent, agent, user=user, deps=deps, conversation_id=conversation_id)
+        start = partial(
+            self.start_agent,
+            agent,
+            user=user,
+            deps=deps,
+            conversation_id=conversation_id,
+            triggers=[as_trigger(each) for each in triggers],
         )
+        return Opening(start)
 
     async def start_agent(
         self,
@@ -159,12 +169,15 @@ class Runtime(Invoking):
         user: str | None = None,
         deps: object = None,
         conversation_id: str | None = None,
+        triggers: Sequence[Trigger] = (),
         within: "Within | None" = None,
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
         config = self._find_agent(agent)
         if not isinstance(config, AgentConfig):
-            start = partial(self.start_agent, user=user, conversation_id=conversation_id)
+            start = partial(
+                self.start_agent, user=user, conversation_id=conversation_id, triggers=triggers
+            )
             return await start_foreign(
                 config, await _made(self._deps if deps is None else deps), start
             )
@@ -200,12 +213,14 @@ class Runtime(Invoking):
         self._open[key] = driver
         self._states.open(key, state)
         wiring = Wiring(conversation, driver, self.tasks, self._around, state, user, self.invoker)
-        close_desk = house.desk(
-            ConversationApprovals(self.tasks, key), self._outbox.journal(key).listen
-        )
-        release = partial(self._release, driver, conversation, close_desk)
+        closings = [
+            house.desk(ConversationApprovals(self.tasks, key), self._outbox.journal(key).listen)
+        ]
+        release = partial(self._release, driver, conversation, closings)
         self._live[key] = handle = AgentHandle(wiring, release)
         await self._welcome(handle, conversation)
+        if triggers:
+            closings.append(self._start_triggers(triggers, driver, conversation).close)
         return handle
 
     # -- agents beside the conversation --------------------------------------------------------
@@ -290,12 +305,33 @@ class Runtime(Invoking):
             await run_to_end(handle.shutdown(), within=CLEANUP)
             raise
 
+    def _start_triggers(
+        self, triggers: Sequence[Trigger], driver: Driver, conversation: Conversation
+    ) -> Triggers:
+        key = conversation.id
+
+        def dispatcher() -> BackgroundAgentDispatcher:
+            return self.dispatcher(1, conversation=self._live[key])
+
+        def context(name: str) -> TriggerContext:
+            return TriggerContext(
+                name,
+                driver,
+                conversation.state,
+                conversation_id=key,
+                now=self._outbox.now,
+                dispatcher=dispatcher,
+            )
+
+        return Triggers(triggers, context, self._outbox.journal(key))
+
     async def _release(
-        self, driver: Driver, conversation: Conversation, close_desk: Closing
+        self, driver: Driver, conversation: Conversation, closings: Sequence[Closing]
     ) -> None:
         key = conversation.id
+        for close in reversed(closings):
+            await close()
         await driver.close()
-        await close_desk()
         if conversation.governor is not None:
             await conversation.governor.close()
         tasks = [self.tasks.task(task.id) for task in self.tasks.list_running(key)]
@@ -373,6 +409,7 @@ def open(
     *,
     deps: object = None,
     user: str | None = None,
+    triggers: Sequence[TriggerLike] = (),
     **settings: Any,
 ) -> Opening:
     """Open a live agent in a runtime of its own, which is closed with it.
@@ -380,7 +417,8 @@ def open(
     `settings` are those of `Runtime`: `limits=`, `store=`, `tools=`, ...
     """
     runtime = Runtime(**settings)
-    start = partial(runtime.start_agent, agent, user=user, deps=deps)
+    started = [as_trigger(each) for each in triggers]
+    start = partial(runtime.start_agent, agent, user=user, deps=deps, triggers=started)
     return Opening(start, also_close=runtime.close)
 
 
