@@ -205,11 +205,9 @@ class Emitter:
     async def _built(self, run: RunHandle, builder: Builder) -> EmitRequest | None:
         """The request; None if it was asked for before, and the run is that one now."""
         context = ConversationContext(conversation_id=run.conversation_id, run_id=run.run_id)
-        made: object = builder(context, Control(run.cancel))
-        request: object = await made if isawaitable(made) else made
+        made = builder(context, Control(run.cancel))
+        request = _checked(await made if isawaitable(made) else made)
         _check_cancelled(run)
-        if not isinstance(request, EmitRequest):
-            raise ConfigurationError(f"a builder returns an EmitRequest, not {request!r}")
         first = self._first_of(request)
         if first is not None:
             run.stand_for(first)
@@ -298,6 +296,12 @@ def _key(request: EmitRequest) -> _Key | None:
     if request.client_request_id is None:
         return None
     return request.user, request.conversation_id, request.client_request_id
+
+
+def _checked(request: object) -> EmitRequest:
+    if not isinstance(request, EmitRequest):
+        raise ConfigurationError(f"a builder returns an EmitRequest, not {request!r}")
+    return request
 
 
 def _check_cancelled(run: RunHandle) -> None:
