@@ -1,14 +1,5 @@
 """A flow at work in one conversation.
 
-A step goes from waiting to entering, active and done, and never back:
-
-    waiting -> done        it may begin, and its `done` holds already: it is passed
-    waiting -> entering    all steps before it are done, and its gate holds
-    entering -> active     what is invoked at its beginning is started, or has ended if it is
-                           waited for. Until then its `done` does not count: what was left of an
-                           earlier run of the same name is not taken for the new one.
-    active -> done         its `done` holds
-
 It moves when something it depends on does: a key that a guard looks at, or the end of a call.
 Nobody has to ask, and no turn has to run. All of it is in the event loop's thread, and in no step
 of it is anything awaited, but for what is invoked.
@@ -21,7 +12,7 @@ the next request says again what is to be done.
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from functools import partial
 
 from sidetask.agents.governor import Seat
 from sidetask.core.events import Event, TaskEnded, TaskQueued, TaskSucceeded
@@ -29,9 +20,10 @@ from sidetask.core.messages import ToolCall
 from sidetask.orchestration.flows.admission import Admission, listed
 from sidetask.orchestration.flows.checking import tracked
 from sidetask.orchestration.flows.entering import Entrance
-from sidetask.orchestration.flows.plan import NeverUntil, Plan, Step
-from sidetask.orchestration.flows.record import Record, Stage
-from sidetask.orchestration.guards.keeping import DONE, FLOWS
+from sidetask.orchestration.flows.moves import next_moves
+from sidetask.orchestration.flows.plan import Plan, Step
+from sidetask.orchestration.flows.record import Record
+from sidetask.orchestration.guards.keeping import FLOWS
 from sidetask.state.provenance import Change
 from sidetask.state.state import StateView
 from sidetask.state.watch import Condition, When
@@ -56,6 +48,7 @@ class LiveFlow:
         self._tools = [name for name, tool in seat.tools.items() if not tool.policy.control]
         looks_after = seat.tools.keys() - set(self._tools)
         self._admission = Admission(plan, self._record, self._view, ambient=looks_after)
+        self._decide = partial(next_moves, plan, self._record, self._admission.holds)
         self._entrance = Entrance(seat, self._admission.holds)
         self._tracked = tracked(plan)
         self._entering: dict[str, asyncio.Task[None]] = {}
@@ -154,14 +147,7 @@ class LiveFlow:
             self._moving = False
 
     def _move_once(self) -> bool:
-        stages = self._next_stages()
-        lifted = {
-            each.tool: self._record.lifted_with(each)
-            for each in self._plan.constraints
-            if isinstance(each, NeverUntil)
-            and not self._record.is_lifted(each)
-            and self._admission.holds(each.guard)
-        }
+        stages, lifted = self._decide()
         if not stages and not lifted:
             return False
         self._record.move(stages, lifted)
@@ -169,32 +155,6 @@ class LiveFlow:
             if stages.get(step.name) == "entering":
                 self._enter(step)
         return True
-
-    def _next_stages(self) -> Mapping[str, Stage]:
-        changes: dict[str, Stage] = {}
-        if self._record.is_over:
-            return changes
-        for step in self._plan.steps:
-            stage = self._record.stage(step.name)
-            if stage == "waiting" and self._may_begin(step):
-                changes[step.name] = self._first_stage(step)
-            elif stage == "active" and self._is_done(step):
-                changes[step.name] = DONE
-        if any(step.terminal and changes.get(step.name) == DONE for step in self._plan.steps):
-            return {name: stage for name, stage in changes.items() if stage == DONE}
-        return changes
-
-    def _may_begin(self, step: Step) -> bool:
-        before = all(self._record.stage(name) == DONE for name in step.after)
-        return before and self._admission.holds(step.gate)
-
-    def _first_stage(self, step: Step) -> Stage:
-        if self._is_done(step):
-            return DONE
-        return "entering" if step.on_enter else "active"
-
-    def _is_done(self, step: Step) -> bool:
-        return step.done is not None and self._admission.holds(step.done)
 
     # -- entering --------------------------------------------------------------------------
 
