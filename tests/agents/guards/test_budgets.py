@@ -1,6 +1,8 @@
 """Budgets of a run, of a conversation, and of a family."""
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.runtime.harness import Held, Talk, beside, settle, talking
@@ -9,9 +11,10 @@ import sidetask
 from sidetask import Agent, Runtime, Usage, tool
 from sidetask.core.budget import Budget, Meter, ambient_meter
 from sidetask.core.errors import BudgetExceededError, ModelUnavailableError, TurnCancelledError
-from sidetask.core.events import RunFailed, UsageRecorded
+from sidetask.core.events import RunFailed
 from sidetask.core.usage import Price
-from sidetask.models.base import Finished
+from sidetask.models.base import Chunk, Finished, ModelRequest
+from sidetask.models.scripted import Script
 from sidetask.testing import ScriptedModel, call, reply, running_runtime
 
 
@@ -215,17 +218,32 @@ async def test_a_turn_spends_on_its_own_account_whoever_asks_for_it() -> None:
         assert (await chat.ask("go")).text == "ok"
 
 
+class Lingering(ScriptedModel):
+    """A model whose connection does not close by itself."""
+
+    def __init__(self, *script: Script) -> None:
+        super().__init__(*script)
+        self.closing = asyncio.Event()
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Chunk]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        async with super().stream(request) as chunks:
+            yield chunks
+            self.closing.set()
+            await asyncio.sleep(1_000)
+
+
 async def test_the_usage_of_a_finished_reply_counts_though_its_turn_was_stopped() -> None:
-    async with talking(["cut", _used(70)]) as talk:
-        response = await talk.chat.chat("go")
-        async for event in response:
-            if event.kind == "text_delta":
-                await beside(talk.chat.interrupt())
-        used = [
-            event.usage.input_tokens for event in talk.events if isinstance(event, UsageRecorded)
-        ]
-        assert used in ([70], [])
-        assert talk.chat.total_usage.input_tokens == sum(used)
+    model = Lingering(["done", _used(70)])
+    agent = Agent(model, budget=Budget(tokens=70))
+    async with running_runtime() as runtime, runtime.open(agent) as chat:
+        asking = await beside(chat.ask("go"))
+        await model.closing.wait()
+        await chat.interrupt()
+        assert isinstance(asking.exception(), TurnCancelledError)
+        assert chat.total_usage.input_tokens == chat.last_turn_usage.input_tokens == 70
+        with pytest.raises(BudgetExceededError, match="70 of 70 tokens"):
+            await chat.ask("again")
 
 
 async def test_a_model_call_that_failed_was_a_step() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.agents.guards.histories import replied, said, step, turns
+from tests.agents.guards.histories import notified, replied, said, step, turns
 from tests.runtime.harness import assert_valid
 
 from sidetask.agents.guards.compaction import Ask, Compaction, PruneOutputs, Summary
@@ -254,6 +254,15 @@ async def test_pruning_shortens_old_output_and_nothing_else() -> None:
     assert isinstance(answer, ToolMessage)
     assert answer.results[0].content == "y" * 100 + "\n[... 800 letters of old output ...]"
     assert_valid(head)
+
+
+async def test_pruning_takes_the_pictures_of_old_results_too() -> None:
+    picture = Image(data=b"png")
+    shown = ToolResult(CallId("call"), "look", "small", attachments=(picture,))
+    late = notified("y" * 900)
+    pruned = await PruneOutputs(letters=100).compact([], [ToolMessage((shown,)), late], _never)
+    assert pruned[0] == ToolMessage((ToolResult(CallId("call"), "look", "small"),))
+    assert len(str(pruned[1])) < 300
 
 
 async def test_a_summary_of_too_many_messages_is_written_in_parts() -> None:
