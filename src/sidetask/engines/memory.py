@@ -67,9 +67,10 @@ class MemoryEngine(Engine):
                 task.get_loop().call_exception_handler(
                     {"message": "a job's body raised", "exception": error, "task": task}
                 )
-        del self._jobs[task.get_name()]
+        job_id = task.get_name()
+        self._jobs.pop(job_id).task = None  # else each would hold the other for the collector
         if self._ended is not None:
-            self._ended(task.get_name())
+            self._ended(job_id)
 
 
 class MemoryJob(Context):

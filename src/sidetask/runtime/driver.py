@@ -79,7 +79,7 @@ class Driver:
         self.admitted = 0
         """How many turns were admitted."""
         stream = around.outbox.journal(conversation.id).listen()
-        self._untap: Callable[[], None] = stream.tap(self._hear)
+        self._untap: Callable[[], None] | None = stream.tap(self._hear)
 
     # -- asking --------------------------------------------------------------------------
 
@@ -164,7 +164,9 @@ class Driver:
             self._current.token.cancel("shut down")
         if self._task is not None:
             await wait_done(self._task)
-        self._untap()
+        if self._untap is not None:
+            self._untap()
+            self._untap = None  # it holds this driver
         self._wake()
 
     async def changed(self) -> None:
