@@ -1,4 +1,4 @@
-"""Postgres, by psycopg: the one file that imports it.
+"""Postgres 13 or newer, by psycopg: the one file that imports it.
 
 The tables are in a schema of their own, `sidetask`. Other processes are told by `NOTIFY` when a
 transaction is committed, and hear it on a direct connection each: a pooler that hands connections
