@@ -106,6 +106,7 @@ def combined(inner: st.SearchStrategy[Guard]) -> st.SearchStrategy[Guard]:
 GUARDS = st.recursive(st.sampled_from(FACTS), combined, max_leaves=8)
 
 
+@pytest.mark.slow
 @given(GUARDS)
 def test_it_agrees_with_trying_every_state(guard: Guard) -> None:
     def holds(a: tuple[object, ...], b: tuple[object, ...]) -> bool:
