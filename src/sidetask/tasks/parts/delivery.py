@@ -163,8 +163,9 @@ class Delivery:
         record.resolution = resolution = self._resolution(
             record, told, error_type=error_type, duration=duration
         )
-        if record.observer is not None:
-            record.observer.ended(resolution)
+        observer, record.observer = record.observer, None  # no circle: freed with its last user
+        if observer is not None:
+            observer.ended(resolution)
         pending = self._post(record, resolution)
         if error_type is not None:
             self._mailbox.free_claims(record.launch.conversation_id, record.id)
