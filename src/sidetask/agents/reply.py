@@ -1,6 +1,7 @@
 """One call of a model: chunks come in, events go out, a message is put together."""
 
 import logging
+from collections.abc import Sequence
 from typing import assert_never
 
 from sidetask.agents.turn_log import TurnLog
@@ -44,7 +45,17 @@ _log = logging.getLogger(__name__)
 class Draft:
     """A model's reply while it comes, and what it became."""
 
-    __slots__ = ("_calls", "_ids", "_parts", "_pieces", "_thinking", "cut_by", "finished", "scope")
+    __slots__ = (
+        "_calls",
+        "_ids",
+        "_parts",
+        "_pieces",
+        "_thinking",
+        "calls",
+        "cut_by",
+        "finished",
+        "scope",
+    )
 
     def __init__(self, ids: set[CallId]) -> None:
         self._ids = ids
@@ -54,6 +65,8 @@ class Draft:
         self._thinking = False
         self._calls: dict[int, tuple[CallId, str, list[str]]] = {}
         self.finished: Finished | None = None
+        self.calls: Sequence[ToolCall] = ()
+        """Those of a reply that has finished."""
         self.scope: Cuttable | None = None
         """What cuts it, while it comes."""
         self.cut_by: str | None = None
@@ -74,8 +87,8 @@ class Draft:
         run, and a call that is not run needs no answer.
         """
         self._flush()
-        parts = [*self._parts, *self.calls()] if self.finished is not None else self._parts
-        return AssistantMessage(tuple(parts), partial=self.finished is None) if parts else None
+        parts = (*self._parts, *self.calls)
+        return AssistantMessage(parts, partial=self.finished is None) if parts else None
 
     def text(self, piece: str) -> None:
         if self._thinking:
@@ -109,8 +122,13 @@ class Draft:
         pieces.append(piece)
         return call_id
 
-    def calls(self) -> list[ToolCall]:
-        return [ToolCall(i, name, "".join(pieces)) for i, name, pieces in self._calls.values()]
+    def finish(self, chunk: Finished) -> None:
+        """The reply is whole, and so are its calls."""
+        self.finished = chunk
+        self.calls = [
+            ToolCall(call_id, name, "".join(pieces))
+            for call_id, name, pieces in self._calls.values()
+        ]
 
     def _flush(self, signature: str | None = None) -> None:
         text = "".join(self._pieces)
@@ -205,8 +223,8 @@ class ReplyReader:
                 made = draft.call_arguments(index, text)
                 live(ToolCallDelta, call_id=made, arguments=text)
             case Finished():
-                draft.finished = chunk
-                for call in draft.calls():
+                draft.finish(chunk)
+                for call in draft.calls:
                     live(
                         ToolCallCompleted,
                         call_id=call.id,

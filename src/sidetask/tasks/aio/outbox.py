@@ -5,7 +5,7 @@ published. Facts get the next `seq` of their conversation; live events get none,
 even made when nobody listens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from sidetask.core.events import Event, LiveEvent, TaskProgressed
 from sidetask.core.ids import ConversationId
@@ -113,9 +113,9 @@ class Outbox:
         journal = self.find(conversation_id)
         return journal is not None and journal.stream is not None and journal.stream.heard
 
-    async def stored(self) -> None:
-        """Return when every fact so far is safe."""
-        await self._store.stored()
+    def stored(self) -> Awaitable[None]:
+        """Wait until every fact so far is safe."""
+        return self._store.stored()
 
     def forget(self, conversation_id: ConversationId) -> None:
         """End a conversation's streams and drop its counters."""
