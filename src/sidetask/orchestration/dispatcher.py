@@ -100,13 +100,19 @@ class BackgroundAgentDispatcher:
         elif parent is not None:
             self._home = parent.record.launch.conversation_id
         self._parent = parent
+        self._policy = TaskPolicy(cap=max_concurrent)
+        self._usual = Launching(
+            policy=self._policy,
+            executor=self._executor,
+            conversation_id=self._home,
+            parent=parent,
+        )
         self.state = self._invoker.make_state() if state is None else state
         """What a run gets that is given none."""
         self.new_meter: Callable[[], Meter] | None = None
         """Makes the meter of each run; None: runs have none of their own."""
         self.on_end: Callable[[Run], object] | None = None
         """Told of each end, when the run has settled in the state."""
-        self._policy = TaskPolicy(cap=max_concurrent)
         self._alive: dict[TaskId, Run] = {}
         self._named: dict[str, dict[TaskId, Run]] = {}
         self._turnstile = asyncio.Lock()
@@ -273,19 +279,14 @@ class BackgroundAgentDispatcher:
         return run
 
     def _start(self, run: Run, timeout: float | None) -> TaskHandle:
-        policy = self._policy
-        if timeout is not None:
+        home = self._invoker.homes.get(run.state.home, self._home)
+        how = self._usual
+        if timeout is not None or home != self._home:
             policy = TaskPolicy(cap=self.max_concurrent, timeout=timeout)
-        of_state = self._invoker.homes.get(run.state.home)
-        handle = self._invoker.start(
-            run,
-            Launching(
-                policy=policy,
-                executor=self._executor,
-                conversation_id=of_state or self._home,
-                parent=self._parent,
-            ),
-        )
+            how = Launching(
+                policy=policy, executor=self._executor, conversation_id=home, parent=self._parent
+            )
+        handle = self._invoker.start(run, how)
         if run.resolution is None:  # an action that heard of the start may have stopped it
             self._alive[handle.id] = run
             self._named.setdefault(run.name, {})[handle.id] = run

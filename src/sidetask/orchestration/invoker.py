@@ -12,7 +12,6 @@ the state is fenced by (task, attempt), its keys by their generation.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
 from typing import Any, Protocol, TypeAlias
@@ -20,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 from sidetask.agents.tools.outputs import cut
 from sidetask.core.budget import Meter, ambient_meter
 from sidetask.core.errors import InvalidInputError, SidetaskError, UnknownAgentError
-from sidetask.core.ids import CallId, ConversationId, RunId, TaskId
+from sidetask.core.ids import CallId, ConversationId, RunId, TaskId, value
 from sidetask.core.jsons import Json, canonical
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import ToolCall
@@ -146,11 +145,11 @@ class Run:
         state = self.state.as_writer(self.state.origin, body.check)
         try:
             output = await self.agent.invoke(input, state)
-            value = freeze(self.name, output, state.limit)
+            result = freeze(self.name, output, state.limit)
         except Exception as error:  # noqa: BLE001 - the one boundary: an agent's fault is its end
             self.error = error
             return Errored(f"{type(error).__name__}: {_told(error)}", type(error).__name__)
-        return Completed(value, _read(value))
+        return Completed(result, _read(result))
 
     def ended(self, resolution: Resolution) -> None:
         self.resolution = resolution
@@ -175,7 +174,7 @@ class Run:
             named.settle(status, value=resolution.value, error=error, error_type=kind)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Launching:
     """How a run becomes a task."""
 
@@ -334,9 +333,9 @@ def place(tasks: Tasks) -> tuple[Invoker, TaskBody | None]:
     return invoker, body if invoker.manager is owner else None
 
 
-def _read(value: Json) -> str:
+def _read(result: Json) -> str:
     """What a model reads of a result."""
-    text = value if isinstance(value, str) else "" if value is None else canonical(value)
+    text = result if isinstance(result, str) else "" if result is None else canonical(result)
     return text if len(text) < _SHORT else cut(text)
 
 
