@@ -145,13 +145,11 @@ class BackgroundAgentDispatcher:
         run = self._run(name, agent, state, input=input, keep_stale=keep_stale)
         if self._closed:
             raise ManagerClosedError("dispatcher")
-        twins = self._twins(run)
+        twins = [] if self._on_duplicate is OnDuplicate.ALLOW else self._twins(run)
         if twins and self._on_duplicate is OnDuplicate.JOIN:
             return twins[-1].handle
         if twins and self._on_duplicate is OnDuplicate.REJECT:
             raise DuplicateTaskError(twins[-1].task_id, f"{name!r} is at work already")
-        if self._on_duplicate is OnDuplicate.ALLOW:
-            twins = []
         leaving = sum([twin.handle.waiting for twin in twins])
         dropped = self._oldest_waiting() if self._is_full(leaving) else None
         handle = self._start(run, timeout)
