@@ -5,6 +5,9 @@ import asyncio
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.session import Session
 from sidetask.core.events import ApprovalRequested, TaskStarted
+from sidetask.core.jsons import Json
+from sidetask.orchestration import as_agent, call, invoke
+from sidetask.state import StateView
 from tests.cli.kitchen import heard
 
 
@@ -48,6 +51,45 @@ async def test_a_task_is_listed_while_it_waits_works_and_is_over(session: Sessio
     assert await said("/tasks", session) == "● task-1 bake  0:07  cake  ━━━━━━━━━━ 50%  in the oven"
     await session.chat.wait_for_idle()
     assert await said("/tasks", session) == "○ task-1 bake cake  succeeded after 20 s"
+
+
+async def test_the_state_is_listed_with_who_wrote_each_key(session: Session) -> None:
+    assert await said("/state", session) == "nothing is kept"
+
+    async def review(input: Json, state: StateView) -> Json:
+        state.set("seen", input)
+        return {"ok": True}
+
+    await call(
+        "review", as_agent(review), session.chat.state, input="a\x1b[2Jb", tasks=session.chat
+    )
+    session.chat.state.set("mine", "x" * 100)
+    lines = (await said("/state", session)).splitlines()
+    assert lines[0] == 'review:status  "succeeded"  agent review task-1 version 3'
+    assert lines[1] == 'seen  "a\\u001b[2Jb"  agent review task-1 version 1'
+    assert lines[2] == 'review:result  {"ok": true}  agent review task-1 version 1'
+    assert lines[3].endswith("xx…  host version 1")
+    assert await said("/state review:r", session) == lines[2]
+    assert await said("/state none", session) == "nothing is kept under none"
+    assert ("mine", "") in complete("/state mi", session)
+    for number in range(60):
+        session.chat.state.set(f"k:{number}", number)
+    assert (await said("/state k:", session)).startswith("… 10 more before these")
+
+
+async def test_a_dispatched_agent_is_listed_under_the_name_of_its_run(session: Session) -> None:
+    async def review(input: Json) -> Json:
+        await asyncio.sleep(10)
+        return input
+
+    run = await invoke(
+        "dispatch", "review:a.py", as_agent(review), input="x", conversation=session.chat
+    )
+    await asyncio.sleep(7)
+    assert await said("/tasks", session) == "● task-1 review:a.py  0:07  agent=review input=x"
+    await said("/cancel 1", session)
+    assert run.status == "cancelled"
+    assert "○ task-1 review:a.py agent=review input=x  cancelled" in await said("/tasks", session)
 
 
 async def test_only_the_last_tasks_that_are_over_are_listed(session: Session) -> None:

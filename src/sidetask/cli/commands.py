@@ -19,6 +19,7 @@ from sidetask.models.human import usage
 BY = "you"
 """Who decides, where a decision tells by whom it was made."""
 _PAST = 5
+_KEYS = 50
 
 Answer = Sequence[Text]
 
@@ -108,6 +109,16 @@ async def _tasks(session: Session, _: str) -> Answer:
     return lines or [render.note("no tasks yet")]
 
 
+async def _state(session: Session, prefix: str) -> Answer:
+    state = session.chat.state
+    found = [(key, state.provenance(key)) for key in state.keys(prefix)]
+    lines = [render.written(key, state.get(key), by) for key, by in found if by is not None]
+    if len(lines) > _KEYS:
+        more = f"… {len(lines) - _KEYS} more before these: /state PREFIX shows fewer"
+        lines = [render.note(more), *lines[-_KEYS:]]
+    return lines or [render.note("nothing is kept" + (f" under {prefix}" if prefix else ""))]
+
+
 async def _cancel(session: Session, argument: str) -> Answer:
     task_id = _one_of(argument, _running(session), "task at work")
     if await session.chat.tasks.cancel(task_id, "the user cancelled it") == "cancelled":
@@ -144,6 +155,10 @@ def _running(session: Session) -> list[str]:
     return [task.id for task in session.chat.tasks.running()]
 
 
+def _keys(session: Session) -> list[str]:
+    return session.chat.state.keys()
+
+
 def _open(session: Session) -> list[str]:
     return [approval.id for approval in session.chat.approvals]
 
@@ -163,6 +178,7 @@ def _one_of(given: str, known: list[str], what: str) -> str:
 
 COMMANDS = (
     Command("tasks", "", "what is at work, and what was lately", _tasks),
+    Command("state", "[PREFIX]", "what is kept, and who wrote it", _state, _keys),
     Command("cancel", "ID", "stop a task", _cancel, _running),
     Command("detach", "ID", "send it to the background: the turn goes on", _detach, _running),
     Command("approve", "ID", "let a task run that asks first", _approve, _open),

@@ -19,9 +19,10 @@ from sidetask.core.events import (
     TaskFailed,
     TaskTimedOut,
 )
-from sidetask.core.jsons import JsonObject
+from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import Attachment, Notification, ToolCall, ToolResult
+from sidetask.state.provenance import Provenance
 from sidetask.tasks.values import Progress, TaskSnapshot
 
 Part = str | tuple[str, str]
@@ -33,6 +34,7 @@ BRIEF = 48
 """Characters of a call's arguments where only a glance is needed."""
 _PROMPT = "❯ "  # noqa: RUF001 - this very character, at home in prompts
 _BAR = 10
+_VALUE = 60
 _LONG_LINE = 2_000
 _LEFT = "; its work did not stop and is left behind"
 
@@ -158,6 +160,16 @@ def task_end(event: TaskEnded) -> Text:
         ("● ", "green" if word == "succeeded" else "red"),
         (f"{event.task_id} ", "bold"),
         f"{event.name} {word} after {spent(event.duration)}{_why(event)}",
+    )
+
+
+def written(key: str, value: Json, by: Provenance) -> Text:
+    """A key of the state: its value, and who wrote it."""
+    origin = [by.source, by.resolver, by.task_id, f"version {by.version}"]
+    return _line(
+        (f"{shortened(revealed(key), 2 * _VALUE)}  ", "bold"),
+        shortened(json.dumps(value, ensure_ascii=False), _VALUE),
+        ("  " + " ".join(revealed(each) for each in origin if each), "dim"),
     )
 
 
