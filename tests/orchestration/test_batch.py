@@ -80,7 +80,7 @@ async def test_at_the_end_of_the_budget_what_runs_goes_on_and_what_waits_is_canc
     }
     assert items["spend:7"].error is not None
     assert "budget is spent (3 of 3 USD)" in items["spend:7"].error
-    assert [item.name for item in b.failed] == ["spend:7", "spend:6", "late"]
+    assert [item.name for item in b.failed] == ["spend:6", "spend:7", "late"]
     assert b.state["spend:6:status"] == "cancelled"
     assert b.usage.usd == 8
 

@@ -215,11 +215,11 @@ class BackgroundAgentDispatcher:
     def cancel_queued(self, reason: str | None = None) -> int:
         """Let nothing more begin of what has not; returns how many were asked to stop."""
         queued = [run for run in self._alive.values() if run.handle.status is TaskStatus.QUEUED]
-        return sum([run.handle.cancel(reason) for run in reversed(queued)])
+        queued.sort(key=lambda run: not run.handle.waiting)  # or one takes another's permit
+        return sum([run.handle.cancel(reason) for run in queued])
 
     def cancel_all(self, reason: str | None = None) -> int:
         """Ask all runs to stop; returns how many were asked."""
-        # Those that wait first, or they would start in the places of the others.
         asked = self.cancel_queued(reason)
         return asked + sum([run.handle.cancel(reason) for run in list(self._alive.values())])
 
