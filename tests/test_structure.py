@@ -18,6 +18,7 @@ HEAVY = {
     "cyclopts",
     "dbos",
     "griffe",
+    "opentelemetry",
     "prompt_toolkit",
     "psycopg",
     "pydantic",

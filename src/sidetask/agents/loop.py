@@ -324,10 +324,10 @@ class TurnRun:
 
     def _record(self, draft: Draft) -> None:
         self._finish_reason = draft.finished.reason if draft.finished is not None else ""
-        self._pay(draft, self._conversation.model)
+        self._pay(draft, self._conversation.model, self._turn.step)
 
-    def _pay(self, draft: Draft, model: Model) -> Usage:
-        """Count what a model call consumed."""
+    def _pay(self, draft: Draft, model: Model, step: int | None = None) -> Usage:
+        """Count what a model call consumed; without a step it was none of the turn's replies."""
         usage = draft.usage
         reason = draft.finished.reason if draft.finished is not None else ""
         if model.price is not None and not usage.usd:
@@ -336,7 +336,9 @@ class TurnRun:
         self._conversation.usage = self._conversation.usage + usage
         if self._spending is not None:
             self._spending.spend(usage)
-        self._log.fact(UsageRecorded, usage=usage, model=model.name, finish_reason=reason)
+        self._log.fact(
+            UsageRecorded, usage=usage, model=model.name, finish_reason=reason, step=step
+        )
         return usage
 
     # -- the end -----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from sidetask.core.errors import AgentNotStartedError, TurnCancelledError
 from sidetask.core.events import ContinueRequested, Event, TaskEvent
 from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
+from sidetask.observe.base import Observer
 from sidetask.runtime.response import ChatResponse
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import spawn, wait_done
@@ -39,6 +40,8 @@ class Waiting:
 
     message: UserMessage
     response: ChatResponse
+    asked: object = None
+    """What the observer remembers of who asked."""
 
 
 @dataclass(slots=True)
@@ -61,8 +64,10 @@ class Driver:
         around: Surroundings,
         *,
         max_auto_turns: int,
+        observer: Observer | None = None,
     ) -> None:
         self._conversation = conversation
+        self._observer = observer
         self._manager = manager
         self._around = around
         self._max_auto_turns = max_auto_turns
@@ -105,7 +110,8 @@ class Driver:
     def ask(self, message: UserMessage, response: ChatResponse | None = None) -> ChatResponse:
         """Queue a turn of its own for a message."""
         response = response or ChatResponse("user")
-        self._inbox.append(Waiting(message, response))
+        asked = None if self._observer is None else self._observer.asked()
+        self._inbox.append(Waiting(message, response, asked))
         if response.cause == "user":
             self._user_spoke()
         else:
@@ -226,6 +232,8 @@ class Driver:
             await self._run(conversation.steering.pop(0), ChatResponse("user"))
         elif self._inbox:
             waiting = self._inbox.pop(0)
+            if self._observer is not None:
+                self._observer.admitted(conversation.id, waiting.asked)
             await self._run(waiting.message, waiting.response)
         else:
             self._auto_turns += 1

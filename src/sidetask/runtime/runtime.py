@@ -29,6 +29,8 @@ from sidetask.core.errors import (
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.routing import OnDuplicateLike
 from sidetask.models.base import Model
+from sidetask.observe.base import Observing
+from sidetask.observe.opening import open_observer
 from sidetask.orchestration.dispatcher import MAX_QUEUE, BackgroundAgentDispatcher, OnFull
 from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver
@@ -67,9 +69,11 @@ class Runtime(Invoking):
 
     `deps` is what every tool finds in `ctx.deps`: a value, or a function that makes one for
     each conversation (it may be async). `tools` are given to every agent besides its own.
+    `tracing=True` makes spans and metrics for OpenTelemetry; a `Tracing` says how.
 
     Raises:
         ConfigurationError: Two agents of one name, or no such store.
+        MissingExtraError: `tracing`, and OpenTelemetry is not installed.
     """
 
     def __init__(  # noqa: PLR0913 - each is one choice of the host
@@ -88,6 +92,7 @@ class Runtime(Invoking):
         hooks: Sequence[Hooks] = (),
         on_approval: OnApproval | None = None,
         max_auto_turns: int = MAX_AUTO_TURNS,
+        tracing: bool | Observing = False,
     ) -> None:
         self._agents = _by_name(agents)
         self._tools = tuple(tools)
@@ -97,10 +102,9 @@ class Runtime(Invoking):
         self._owns_store = isinstance(store, str)
         self._forgets = self._owns_store and not self._store.durable
         self._outbox = Outbox(self._store, clock or SystemClock())
-        self.quota = quota or (process_quota() if clock is None else Quota())
+        self._observer = open_observer(tracing, self._outbox.everything)
+        self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
-        if limits is not None and (limits.rpm is not None or limits.tpm is not None):
-            self.quota.pace(rpm=limits.rpm, tpm=limits.tpm)
         self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
         self._around = Surroundings(self._manager, self._store, self._outbox, self.quota)
         self._task_tools = task_tools(self._manager)
@@ -206,12 +210,8 @@ class Runtime(Invoking):
         house.settle(conversation, ctx)
         if config.flow is not None:
             conversation.govern(config.flow.govern(self._seat(conversation)))
-        driver = Driver(
-            conversation, self._manager, self._around, max_auto_turns=self._max_auto_turns
-        )
         conversation.parent_id = None if within is None else within.parent_id
-        self._open[key] = driver
-        self._states.open(key, state)
+        driver = self._drive(conversation)
         wiring = Wiring(conversation, driver, self.tasks, self._around, state, user, self.invoker)
         closings = [
             house.desk(ConversationApprovals(self.tasks, key), self._outbox.journal(key).listen)
@@ -270,6 +270,8 @@ class Runtime(Invoking):
             await wait_done(closing)
         await self._end_runs()
         await self.tasks.close()
+        if self._observer is not None:
+            self._observer.close()
         await self._end_listeners()
         await self._models.aclose()
         if self._owns_store:
@@ -284,6 +286,22 @@ class Runtime(Invoking):
         await self.close()
 
     # -- steps -------------------------------------------------------------------------------
+
+    def _drive(self, conversation: Conversation) -> Driver:
+        """From now on it is open."""
+        driver = Driver(
+            conversation,
+            self._manager,
+            self._around,
+            max_auto_turns=self._max_auto_turns,
+            observer=self._observer,
+        )
+        if self._observer is not None:
+            parent_id, agent = conversation.parent_id, conversation.config.name
+            self._observer.opened(conversation.id, agent, parent_id)
+        self._open[conversation.id] = driver
+        self._states.open(conversation.id, conversation.state)
+        return driver
 
     def _seat(self, conversation: Conversation) -> Seat:
         return Seat(
@@ -341,6 +359,8 @@ class Runtime(Invoking):
             await task.wait()
         if conversation.hooks is not None:
             await conversation.hooks.ended()
+        if self._observer is not None:
+            self._observer.closed(key)
         self._states.close(key)
         conversation.state.close()
         if self.invoker.homes.get(conversation.state.home) == key:
@@ -432,6 +452,12 @@ def _by_name(
         if named.setdefault(agent.name, agent) is not agent:
             raise ConfigurationError(f"two agents are named {agent.name!r}: give one name=")
     return named
+
+
+def _paced(quota: Quota, limits: Limits | None) -> Quota:
+    if limits is not None and (limits.rpm is not None or limits.tpm is not None):
+        quota.pace(rpm=limits.rpm, tpm=limits.tpm)
+    return quota
 
 
 async def _made(deps: object) -> object:

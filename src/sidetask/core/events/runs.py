@@ -130,3 +130,5 @@ class UsageRecorded(Event):
     model: str
     finish_reason: str = ""
     """In the provider's words; empty: the reply was cut."""
+    step: int | None = None
+    """Of the turn; None: no reply of it, but a summary of its conversation."""

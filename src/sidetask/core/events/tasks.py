@@ -24,6 +24,8 @@ class TaskQueued(TaskEvent):
     kind = EventKind.TASK_QUEUED
     attempt: int
     background: bool
+    executor: str | None = None
+    """What carries it out, where that is not the tool of its name: an agent was invoked."""
 
 
 @fact

@@ -138,6 +138,7 @@ class Ledger:
         fields: dict[str, object] = {
             "attempt": record.attempt,
             "background": not record.foreground,
+            "executor": record.launch.executor,
         }
         self.send(record, TaskQueued, fields)
 
