@@ -8,6 +8,7 @@ The late result of a background call is no second answer: it is a `Notification`
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import count
 from typing import TypeAlias
 
@@ -123,10 +124,12 @@ class ToolResult:
 # blanks, signs or invisible characters strewn in. Between the letters of a forgery may stand
 # anything but letters, digits and the next `<`, which keeps the search linear.
 _TAG = "task-result"
-_FORGED = re.compile(
-    "[<\ufe64\uff1c](?=" + "".join(f"[^a-z0-9<]*{each}" for each in _TAG.replace("-", "")) + ")",
-    re.IGNORECASE,
-)
+
+
+@cache  # compiling takes a millisecond: not for whoever only imports this
+def _forged() -> re.Pattern[str]:
+    letters = "".join([f"[^a-z0-9<]*{each}" for each in _TAG.replace("-", "")])
+    return re.compile(f"[<\ufe64\uff1c](?={letters})", re.IGNORECASE)
 
 
 @value
@@ -146,7 +149,7 @@ class Notification:
         marker. A forged marker in the output is disarmed: its `<` becomes `&lt;`. All other
         text is as it was; attachments are no part of it."""
         task, tool, status = _quoted(self.task_id), _quoted(self.name), _quoted(self.status)
-        content = _FORGED.sub("&lt;", self.content)
+        content = _forged().sub("&lt;", self.content)
         return f"<{_TAG} task={task} tool={tool} status={status}>\n{content}\n</{_TAG}>"
 
 

@@ -9,10 +9,11 @@ the model reads that one and the messages since, never the messages that it stoo
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol, TypeAlias, TypeVar
 
 from sidetask.core.errors import ConfigurationError, ContextWindowExceededError
+from sidetask.core.ids import value
 from sidetask.core.messages import (
     Message,
     Notification,
@@ -52,7 +53,7 @@ class Compactor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Summary:
     """One message stands for all old ones: a summary that a model writes."""
 
@@ -82,7 +83,7 @@ class Summary:
         return _said(f"[Summary of the conversation so far]\n{text}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PruneOutputs:
     """Old messages stay, and the output of their tools is shortened. No model is asked."""
 
@@ -113,7 +114,7 @@ class PruneOutputs:
         return replace(item, content=content, attachments=())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Compaction:
     """When and how an agent's conversations make room.
 

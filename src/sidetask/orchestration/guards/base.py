@@ -7,8 +7,8 @@ are found before anything runs.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from sidetask.core.ids import value
 from sidetask.state.state import StateView
 
 
@@ -57,7 +57,7 @@ class Guard:
 # -- what guards are made of ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fact(Guard):
     """A test of one subject."""
 
@@ -89,7 +89,7 @@ class Fact(Guard):
         yield self
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Not(Guard):
     """The part does not hold."""
 
@@ -106,7 +106,7 @@ class Not(Guard):
         return self.part.facts()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Joined(Guard):
     """All of the parts hold, or any of them."""
 

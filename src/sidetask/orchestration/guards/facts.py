@@ -4,9 +4,9 @@ They read as `get` and `in` do: a read that names no prefix falls back to `deriv
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.orchestration.guards.base import Fact
 from sidetask.orchestration.guards.keeping import (
@@ -30,7 +30,7 @@ class _Some:
 SOME: Final = _Some()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Always(Fact):
     """Holds."""
 
@@ -46,7 +46,7 @@ class Always(Fact):
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeyFact(Fact):
     """A test of a key's value; ABSENT stands for none."""
 
@@ -72,7 +72,7 @@ class KeyFact(Fact):
         return self.key
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CalledFact(Fact):
     """A tool was called, and a call of it succeeded."""
 
@@ -94,7 +94,7 @@ class CalledFact(Fact):
         return call_key(flow, self.tool)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StepFact(Fact):
     """A step is done."""
 
@@ -111,7 +111,7 @@ class StepFact(Fact):
         return step_key(flow, self.step)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CustomFact(Fact):
     """A function of the host's."""
 

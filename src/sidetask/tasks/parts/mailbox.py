@@ -202,7 +202,7 @@ class Mailbox:
     def free_claims(self, conversation_id: ConversationId, by: TaskId) -> None:
         """Task `by` has not ended well: it delivers nothing."""
         pending = self._pending.get(conversation_id)
-        if pending is None:
+        if pending is None or not pending.claims:
             return
         for claimed in [one for one, who in pending.claims.items() if who == by]:
             del pending.claims[claimed]
