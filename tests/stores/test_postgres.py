@@ -7,7 +7,7 @@ import pytest
 from sidetask.core.errors import StoreUnavailableError
 from sidetask.stores.opening import open_store
 from tests.stores.conftest import new_database
-from tests.stores.samples import C, entry, fact
+from tests.stores.samples import QUESTION, C, fact, question
 
 pytestmark = pytest.mark.postgres
 
@@ -86,11 +86,10 @@ async def test_two_processes_that_would_wait_for_each_other_both_get_through(ser
         await store.start()
     for round in range(1, 60):
         for number, store in enumerate(stores):
-            keys = [f"app:{letter}" for letter in "abcdefghij"]
-            for key in keys if number else reversed(keys):
-                store.save_state(C, [entry(key, number, round)])
+            for id in "abcdefghij" if number else "jihgfedcba":
+                store.put(question(id, decided_by=str(round)))
         for store in stores:
             await store.stored()
     for store in stores:
-        assert {each.version for each in await store.load_state(C)} == {59}
+        assert {each.value.decided_by for each in await store.find(QUESTION)} == {"59"}
         await store.close()

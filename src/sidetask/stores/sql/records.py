@@ -1,6 +1,7 @@
 """Records, counters and the state, in tables."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 from sidetask.core.codec import value_from_json, value_to_json
@@ -148,7 +149,8 @@ def _put(db: Connection, rows: Sequence[Row]) -> None:
 
 
 def _save_state(db: Connection, rows: Sequence[Row]) -> None:
-    db.run_each(_SAVE_STATE, rows)
+    # All processes take shared keys in one order, so that none waits for another in a circle.
+    db.run_each(_SAVE_STATE, sorted(rows, key=itemgetter(0, 1, 2)))
 
 
 def _row(record: Record[T]) -> Row:
