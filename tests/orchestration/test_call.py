@@ -17,7 +17,7 @@ from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import ToolCall
 from sidetask.orchestration import BackgroundAgentDispatcher, Mode, as_agent, call, invoke
-from sidetask.orchestration.as_agent import FunctionAgent
+from sidetask.orchestration.functions import FunctionAgent
 from sidetask.orchestration.invoker import EXECUTOR, Invoker
 from sidetask.state import State, StateView
 from sidetask.tasks.handle import TaskHandle

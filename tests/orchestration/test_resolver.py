@@ -17,9 +17,9 @@ from sidetask.core.errors import (
 )
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
-from sidetask.orchestration.as_agent import as_agent
 from sidetask.orchestration.combinators import parallel, sequence
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
+from sidetask.orchestration.functions import as_agent
 from sidetask.orchestration.resolvers import Resolver
 from sidetask.orchestration.template import Template
 from sidetask.state.state import State, StateView

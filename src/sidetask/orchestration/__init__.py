@@ -1,91 +1,68 @@
-"""How an agent is invoked: waited for, beside the conversation, or as part of a flow."""
+"""How an agent is invoked: waited for, beside the conversation, or as part of a flow.
 
-from sidetask.core.budget import Budget as Budget
-from sidetask.orchestration.as_agent import as_agent as as_agent
-from sidetask.orchestration.base import Invocable as Invocable
-from sidetask.orchestration.base import Mode as Mode
-from sidetask.orchestration.batch import Batch as Batch
-from sidetask.orchestration.batch import BatchItem as BatchItem
-from sidetask.orchestration.batch import batch as batch
-from sidetask.orchestration.call import call as call
-from sidetask.orchestration.call import invoke as invoke
-from sidetask.orchestration.combinators import Pipeline as Pipeline
-from sidetask.orchestration.combinators import fallback as fallback
-from sidetask.orchestration.combinators import loop as loop
-from sidetask.orchestration.combinators import map_over as map_over
-from sidetask.orchestration.combinators import parallel as parallel
-from sidetask.orchestration.combinators import race as race
-from sidetask.orchestration.combinators import route as route
-from sidetask.orchestration.combinators import sequence as sequence
-from sidetask.orchestration.combinators import tap as tap
-from sidetask.orchestration.combinators import with_timeout as with_timeout
-from sidetask.orchestration.dispatcher import (
-    BackgroundAgentDispatcher as BackgroundAgentDispatcher,
-)
-from sidetask.orchestration.flow import Flow as Flow
-from sidetask.orchestration.flows.plan import OnEnter as OnEnter
-from sidetask.orchestration.flows.plan import Step as Step
-from sidetask.orchestration.flows.plan import ambient as ambient
-from sidetask.orchestration.flows.plan import before as before
-from sidetask.orchestration.flows.plan import never_until as never_until
-from sidetask.orchestration.flows.plan import once as once
-from sidetask.orchestration.flows.plan import require as require
-from sidetask.orchestration.guards.base import Guard as Guard
-from sidetask.orchestration.guards.words import always as always
-from sidetask.orchestration.guards.words import called as called
-from sidetask.orchestration.guards.words import custom as custom
-from sidetask.orchestration.guards.words import eq as eq
-from sidetask.orchestration.guards.words import failed as failed
-from sidetask.orchestration.guards.words import is_set as is_set
-from sidetask.orchestration.guards.words import is_true as is_true
-from sidetask.orchestration.guards.words import resolved as resolved
-from sidetask.orchestration.guards.words import settled as settled
-from sidetask.orchestration.guards.words import step_done as step_done
-from sidetask.orchestration.resolvers import Resolver as Resolver
-from sidetask.orchestration.template import Template as Template
-from sidetask.orchestration.template import escape as escape
+The face: the public names, each loaded when it is first used. `__init__.pyi` beside this file
+tells type checkers the same names.
+"""
 
-__all__ = [
-    "BackgroundAgentDispatcher",
-    "Batch",
-    "BatchItem",
-    "Budget",
-    "Flow",
-    "Guard",
-    "Invocable",
-    "Mode",
-    "OnEnter",
-    "Pipeline",
-    "Resolver",
-    "Step",
-    "Template",
-    "always",
-    "ambient",
-    "as_agent",
-    "batch",
-    "before",
-    "call",
-    "called",
-    "custom",
-    "eq",
-    "escape",
-    "failed",
-    "fallback",
-    "invoke",
-    "is_set",
-    "is_true",
-    "loop",
-    "map_over",
-    "never_until",
-    "once",
-    "parallel",
-    "race",
-    "require",
-    "resolved",
-    "route",
-    "sequence",
-    "settled",
-    "step_done",
-    "tap",
-    "with_timeout",
-]
+from importlib import import_module
+
+_HOMES = {
+    "BackgroundAgentDispatcher": "orchestration.dispatcher",
+    "Batch": "orchestration.batches",
+    "BatchItem": "orchestration.batches",
+    "Budget": "core.budget",
+    "Flow": "orchestration.flow",
+    "Guard": "orchestration.guards.base",
+    "Invocable": "orchestration.base",
+    "Mode": "orchestration.base",
+    "OnEnter": "orchestration.flows.plan",
+    "Pipeline": "orchestration.combinators",
+    "Resolver": "orchestration.resolvers",
+    "Step": "orchestration.flows.plan",
+    "Template": "orchestration.template",
+    "always": "orchestration.guards.words",
+    "ambient": "orchestration.flows.plan",
+    "as_agent": "orchestration.functions",
+    "batch": "orchestration.batches",
+    "before": "orchestration.flows.plan",
+    "call": "orchestration.calling",
+    "called": "orchestration.guards.words",
+    "custom": "orchestration.guards.words",
+    "eq": "orchestration.guards.words",
+    "escape": "orchestration.template",
+    "failed": "orchestration.guards.words",
+    "fallback": "orchestration.combinators",
+    "invoke": "orchestration.calling",
+    "is_set": "orchestration.guards.words",
+    "is_true": "orchestration.guards.words",
+    "loop": "orchestration.combinators",
+    "map_over": "orchestration.combinators",
+    "never_until": "orchestration.flows.plan",
+    "once": "orchestration.flows.plan",
+    "parallel": "orchestration.combinators",
+    "race": "orchestration.combinators",
+    "require": "orchestration.flows.plan",
+    "resolved": "orchestration.guards.words",
+    "route": "orchestration.combinators",
+    "sequence": "orchestration.combinators",
+    "settled": "orchestration.guards.words",
+    "step_done": "orchestration.guards.words",
+    "tap": "orchestration.combinators",
+    "with_timeout": "orchestration.combinators",
+}
+"""Where each public name is defined."""
+
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"sidetask.{home}"), name)
+    globals()[name] = found  # the next look finds it at once
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -12,9 +12,9 @@ from sidetask.core.ids import ConversationId
 from sidetask.core.jsons import Json
 from sidetask.core.messages import ToolCall
 from sidetask.models.scripted import Script
-from sidetask.orchestration.as_agent import as_agent
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.live import LiveFlow
+from sidetask.orchestration.functions import as_agent
 from sidetask.state import State, StateView
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import SystemClock

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from sidetask.core.errors import ConfigurationError, FlowError, InvalidInputError, TemplateError
-from sidetask.orchestration.as_agent import as_agent
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import (
     Constraint,
@@ -18,6 +17,7 @@ from sidetask.orchestration.flows.plan import (
     once,
     require,
 )
+from sidetask.orchestration.functions import as_agent
 from sidetask.orchestration.guards.words import (
     always,
     called,

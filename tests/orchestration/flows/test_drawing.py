@@ -4,9 +4,9 @@ from pathlib import Path
 
 from docs_src.flows import flow as shown
 
-from sidetask.orchestration.as_agent import as_agent
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import OnEnter, Step
+from sidetask.orchestration.functions import as_agent
 from sidetask.orchestration.guards.words import eq, is_set, step_done
 from sidetask.state import State, StateView
 

@@ -1,7 +1,7 @@
 """Agents with a flow that others invoke, on a state that is not their own."""
 
 from sidetask import Agent
-from sidetask.orchestration.call import call as invoke_agent
+from sidetask.orchestration.calling import call as invoke_agent
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import OnEnter, Step, once
 from sidetask.orchestration.guards.words import called, resolved

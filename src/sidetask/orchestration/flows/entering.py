@@ -12,7 +12,7 @@ from sidetask.core.ids import ConversationId
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.orchestration.base import Mode
-from sidetask.orchestration.call import call, invoke
+from sidetask.orchestration.calling import call, invoke
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
 from sidetask.orchestration.flows.plan import OnEnter, Step
 from sidetask.orchestration.guards.base import Guard

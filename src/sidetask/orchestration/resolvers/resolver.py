@@ -12,7 +12,7 @@ from sidetask.core.errors import ConfigurationError
 from sidetask.core.jsons import Json, canonical
 from sidetask.models.base import Model
 from sidetask.orchestration.base import Invocable
-from sidetask.orchestration.call import call
+from sidetask.orchestration.calling import call
 from sidetask.orchestration.combinators.pipeline import INPUT, checked
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
 from sidetask.orchestration.invoker import Run, Tasks

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 
 from sidetask.core.jsons import Json
 from sidetask.core.routing import TaskPolicy
-from sidetask.orchestration.call import value_of
+from sidetask.orchestration.calling import value_of
 from sidetask.orchestration.invoker import Launching, Run, Tasks, place
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.handle import TaskHandle
