@@ -8,14 +8,15 @@ from sidetask.agents.governor import Governance
 from sidetask.agents.guards.compaction import Compaction
 from sidetask.agents.policies.hooks import Hooks
 from sidetask.agents.policies.rules import Policy
+from sidetask.agents.tools.source import ToolSource
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.jsons import Json
 from sidetask.models.base import Model
 
-ToolLike = AnyTool | Callable[..., Any]
-"""A tool, or a function that becomes one."""
+ToolLike = AnyTool | ToolSource | Callable[..., Any]
+"""A tool, a function that becomes one, or where tools come from: a server."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         tools = tuple([_as_tool(each) for each in self.tools])
         object.__setattr__(self, "tools", tools)
-        names = [each.name for each in tools]
+        names = [each.name for each in self.toolbox]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigurationError(
@@ -67,15 +68,22 @@ class AgentConfig:
 
     @property
     def toolbox(self) -> tuple[AnyTool, ...]:
-        """The tools, with functions made into tools."""
-        return cast("tuple[AnyTool, ...]", self.tools)
+        """The tools, with functions made into tools; without those of its sources."""
+        return tuple([cast("AnyTool", each) for each in self.tools if isinstance(each, Tool)])
+
+    @property
+    def sources(self) -> tuple[ToolSource, ...]:
+        """Where it gets more tools from when it is opened."""
+        return tuple([each for each in self.tools if isinstance(each, ToolSource)])
 
     def with_tools(self, *tools: ToolLike) -> Self:
         """The same agent with more tools."""
         return replace(self, tools=(*self.tools, *tools))
 
 
-def _as_tool(given: ToolLike) -> AnyTool:
+def _as_tool(given: ToolLike) -> AnyTool | ToolSource:
+    if isinstance(given, ToolSource):
+        return given
     if isinstance(given, Tool):
         return cast("AnyTool", given)
     return tool(given)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from os import urandom
-from typing import Any, Self, cast
+from typing import Any, Self, TypedDict, Unpack, cast
 from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig, ToolLike
@@ -18,6 +18,7 @@ from sidetask.agents.policies.rules import Policy
 from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.task_tools import task_tools
+from sidetask.agents.tools.tool import AnyTool
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
@@ -38,6 +39,7 @@ from sidetask.runtime.foreign import ForeignAgent, start_foreign
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.house.approving import OnApproval
 from sidetask.runtime.house.rules import Closing, House
+from sidetask.runtime.house.sources import Sources
 from sidetask.runtime.invocation.emitting import Host
 from sidetask.runtime.invocation.face import Invoking
 from sidetask.runtime.invocation.states import StateTeller
@@ -109,6 +111,7 @@ class Runtime(Invoking):
         self._around = Surroundings(self._manager, self._store, self._outbox, self.quota)
         self._task_tools = task_tools(self._manager)
         self._outputs = KeptOutputs(self._store, self._outbox.now)
+        self._sources = Sources(self._tools, built_in=(*self._task_tools, self._outputs.tool))
         self._spaces = SharedSpaces()
         self._routed = routing is not None
         self._max_auto_turns = max_auto_turns
@@ -167,27 +170,35 @@ class Runtime(Invoking):
         return Opening(start)
 
     async def start_agent(
+        self, agent: AgentConfig | ForeignAgent | str, **asked: "Unpack[Asked]"
+    ) -> AgentHandle:
+        """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
+        config = self._find_agent(agent)
+        if not isinstance(config, AgentConfig):
+            own = asked.pop("deps", None)
+            deps = await _made(self._deps if own is None else own)
+            return await start_foreign(config, deps, partial(self.start_agent, **asked))
+        whole = config.with_tools(*self._tools)
+        start = partial(self._start, config, **asked)
+        if whole.sources:
+            return await self._sources.start(whole, start)
+        return await start(toolbox=whole.toolbox)
+
+    async def _start(  # noqa: PLR0913 - what was asked for, all of it
         self,
-        agent: AgentConfig | ForeignAgent | str,
+        config: AgentConfig,
         *,
+        toolbox: Sequence[AnyTool],
         user: str | None = None,
         deps: object = None,
         conversation_id: str | None = None,
         triggers: Sequence[Trigger] = (),
         within: "Within | None" = None,
     ) -> AgentHandle:
-        """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
-        config = self._find_agent(agent)
-        if not isinstance(config, AgentConfig):
-            start = partial(
-                self.start_agent, user=user, conversation_id=conversation_id, triggers=triggers
-            )
-            return await start_foreign(
-                config, await _made(self._deps if deps is None else deps), start
-            )
+        """Open an agent whose tools are all there."""
         model, writer = self._models.open_for(config)
         toolset = Toolset(
-            config.with_tools(*self._tools).toolbox,
+            toolbox,
             output_type=config.output_type,
             task_tools=self._task_tools,
             routed=self._routed,
@@ -218,7 +229,7 @@ class Runtime(Invoking):
         ]
         release = partial(self._release, driver, conversation, closings)
         self._live[key] = handle = AgentHandle(wiring, release)
-        await self._welcome(handle, conversation)
+        await _welcome(handle, conversation)
         if triggers:
             closings.append(self._start_triggers(triggers, driver, conversation).close)
         return handle
@@ -273,6 +284,7 @@ class Runtime(Invoking):
         if self._observer is not None:
             self._observer.close()
         await self._end_listeners()
+        await self._sources.close()
         await self._models.aclose()
         if self._owns_store:
             await self._store.close()
@@ -313,15 +325,6 @@ class Runtime(Invoking):
             events=self._outbox.journal(conversation.id).listen(),
             meter=conversation.meter,
         )
-
-    async def _welcome(self, handle: AgentHandle, conversation: Conversation) -> None:
-        if conversation.hooks is None:
-            return
-        try:
-            await conversation.hooks.started()
-        except asyncio.CancelledError:  # noted, and nothing of the agent is left behind
-            await run_to_end(handle.shutdown(), within=CLEANUP)
-            raise
 
     def _start_triggers(
         self, triggers: Sequence[Trigger], driver: Driver, conversation: Conversation
@@ -424,6 +427,16 @@ class Within:
     """The task that waits."""
 
 
+class Asked(TypedDict, total=False):
+    """How an agent is to be opened, besides what it is."""
+
+    user: str | None
+    deps: object
+    conversation_id: str | None
+    triggers: Sequence[Trigger]
+    within: Within | None
+
+
 def open(
     agent: AgentConfig | ForeignAgent,
     *,
@@ -458,6 +471,16 @@ def _paced(quota: Quota, limits: Limits | None) -> Quota:
     if limits is not None and (limits.rpm is not None or limits.tpm is not None):
         quota.pace(rpm=limits.rpm, tpm=limits.tpm)
     return quota
+
+
+async def _welcome(handle: AgentHandle, conversation: Conversation) -> None:
+    if conversation.hooks is None:
+        return
+    try:
+        await conversation.hooks.started()
+    except asyncio.CancelledError:  # noted, and nothing of the agent is left behind
+        await run_to_end(handle.shutdown(), within=CLEANUP)
+        raise
 
 
 async def _made(deps: object) -> object:

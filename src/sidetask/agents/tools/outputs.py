@@ -7,6 +7,7 @@ and a line between them tells how much is missing, and how to read on where the 
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from sidetask.core.errors import ToolResultError
@@ -32,7 +33,8 @@ def to_completed(result: object, keep: Keep | None = None) -> Completed:
     """Turn a tool's return value into the outcome of its call.
 
     Text stays text and None is no text. An `Image` or `File`, by itself or in a list with
-    strings, becomes an attachment. All else becomes JSON; dataclasses and pydantic models by
+    strings, becomes an attachment. A `Completed` is what it is: a JSON value beside the text
+    that a model reads of it. All else becomes JSON; dataclasses and pydantic models by
     their fields; dates, ids, paths and decimals as text.
 
     Raises:
@@ -49,6 +51,8 @@ def to_completed(result: object, keep: Keep | None = None) -> Completed:
             return _of_int(int(result))  # an enum of numbers is its value
         case Image() | File():
             return Completed(None, "", (result,))
+        case Completed():
+            return replace(result, content=_of_text(result.content, keep).content)
         case list() | tuple() if any(isinstance(item, Image | File) for item in result):  # pyright: ignore[reportUnknownVariableType]
             return _of_parts(result, keep)  # pyright: ignore[reportUnknownArgumentType]
         case _:

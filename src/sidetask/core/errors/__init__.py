@@ -48,6 +48,7 @@ from sidetask.core.errors.tasks import (
     TaskNotFoundError,
     ToolError,
     ToolResultError,
+    ToolServerError,
     TooManyTasksError,
 )
 from sidetask.core.errors.turns import (
@@ -118,6 +119,7 @@ __all__ = [
     "TooManyTasksError",
     "ToolError",
     "ToolResultError",
+    "ToolServerError",
     "TurnCancelledError",
     "TurnError",
     "UnknownAgentError",

@@ -124,6 +124,19 @@ class ToolError(SidetaskError):
     """For tool authors: raise it to tell the model what went wrong, in your own words."""
 
 
+class ToolServerError(ToolError):
+    """A server that has tools cannot be reached, or was lost in the middle of a call."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(server, reason)
+        self.server = server
+        """The name that the host gave it."""
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the server {self.server!r}: {self.reason}"
+
+
 class ToolResultError(SidetaskError):
     """A tool returned what is not JSON. It did run; only its result cannot be told."""
 

@@ -1,1 +1,1 @@
-"""The rules of the house: what holds in every conversation of a runtime."""
+"""What holds in every conversation of a runtime: its rules, and the tools that they share."""
