@@ -26,7 +26,7 @@ SYSTEMS = {
     "b3": "floor,sidetask",
     "b4": "floor,sidetask",
     "b5": "floor,sidetask",
-    "b6": "raw_semaphore,sidetask",
+    "b6": "raw_semaphore,sidetask,sidetask_agents",
     "b6r": "raw_semaphore,sidetask",
     "b7": "raw_queue_bounded,sidetask",
     "b8t": "floor,sidetask",
@@ -92,6 +92,14 @@ TARGETS = [
     Target("queued task", 1.5, lambda r: r.value("b6r", "queued job") / 1024, "KiB"),
     Target(
         "no-op background task", 3, lambda r: r.ratio("b6", "noop, budget 100", "raw_semaphore")
+    ),
+    Target(
+        "no-op agent, keys written",
+        4,
+        lambda r: (
+            r.value("b6", "noop, budget 100", "sidetask_agents")
+            / r.value("b6", "noop, budget 100", "raw_semaphore")
+        ),
     ),
     Target("cancel 1,000 tasks", 6, lambda r: r.ratio("b8t", "cancel 1000")),
     Target("delivery, 1 subscriber", 2, lambda r: r.ratio("b7", "1 subs", "raw_queue_bounded")),
