@@ -11,7 +11,7 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
-from reference_pages import api_page, errors_page, events_page
+from reference_pages import api_page, errors_page, events_page, orchestration_page
 from sidetask.core.lifecycle import TERMINAL, TRANSITIONS, TaskStatus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
         "events.md": events_page(NOTICE),
         "errors.md": errors_page(NOTICE),
         "api.md": api_page(NOTICE),
+        "orchestration.md": orchestration_page(NOTICE),
     }
     stale = [name for name, text in pages.items() if _stored(PAGES / name) != text]
     if check:

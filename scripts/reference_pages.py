@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 
 import sidetask
+from sidetask import orchestration
 from sidetask.core import errors, events
 from sidetask.core.lifecycle import TERMINAL, TRANSITIONS
 
@@ -86,7 +88,6 @@ def errors_page(notice: str) -> str:
 
 def api_page(notice: str) -> str:
     """The names of `sidetask.__all__`, and the members of those that are classes."""
-    named = [(name, getattr(sidetask, name)) for name in sidetask.__all__]
     lines = [
         "# Public names",
         "",
@@ -96,19 +97,37 @@ def api_page(notice: str) -> str:
         "import: [errors](errors.md) from `sidetask.core.errors`, [events](events.md) from",
         "`sidetask.core.events`, messages from `sidetask.core.messages`, the values of tasks and",
         "approvals from `sidetask.tasks.values`, models from `sidetask.models`, and the test kit",
-        "from `sidetask.testing`.",
-        "",
-        "| name | what it is |",
-        "|---|---|",
+        "from `sidetask.testing`. How agents are invoked and composed is",
+        "[a page of its own](orchestration.md).",
     ]
+    return "\n".join([*lines, *_names_of(sidetask), ""])
+
+
+def orchestration_page(notice: str) -> str:
+    """The names of `sidetask.orchestration.__all__`, likewise."""
+    lines = [
+        "# Orchestration",
+        "",
+        notice,
+        "",
+        "Read from `sidetask.orchestration.__all__`: agents beside the conversation, agents out of",
+        "agents, values by name, and flows.",
+    ]
+    return "\n".join([*lines, *_names_of(orchestration), ""])
+
+
+def _names_of(face: ModuleType) -> Iterator[str]:
+    """The names of a face as a table, then a section for each that is a class."""
+    named = [(name, getattr(face, name)) for name in face.__all__]
+    yield from ("", "| name | what it is |", "|---|---|")
     for name, thing in named:
         target = ELSEWHERE.get(name, f"#{name.lower()}" if _has_section(thing) else "")
         shown = f"[`{name}`]({target})" if target else f"`{name}`"
-        lines.append(f"| {shown} | {_first_words(thing)} |")
+        yield f"| {shown} | {_first_words(thing)} |"
     for name, thing in named:
         if _has_section(thing):
-            lines += ["", f"## {name}", "", "| member | | |", "|---|---|---|", *_member_rows(thing)]
-    return "\n".join([*lines, ""])
+            yield from ("", f"## {name}", "", "| member | | |", "|---|---|---|")
+            yield from _member_rows(thing)
 
 
 # -- events --------------------------------------------------------------------------------
