@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.context import get_current
-from opentelemetry.metrics import MeterProvider, get_meter
-from opentelemetry.trace import TracerProvider, get_tracer
+from opentelemetry.metrics import MeterProvider, get_meter, get_meter_provider
+from opentelemetry.trace import TracerProvider, get_tracer, get_tracer_provider
 
 from sidetask.core.events import (
     ApprovalDecided,
@@ -80,10 +80,11 @@ class TracingObserver:
         self._at = 0.0
         """When the latest fact happened: the runtime's clock is told by its events."""
         self._handlers = self._table()
+        self._asleep = tracing.tracer_provider is None and tracing.meter_provider is None
 
     def hear(self, event: Event) -> None:
         handle = self._handlers.get(type(event))
-        if handle is None:
+        if handle is None or (self._asleep and self._sleeps_on(event)):
             return
         self._at = event.at
         try:
@@ -108,6 +109,14 @@ class TracingObserver:
     def close(self) -> None:
         self._turns.close(self._at)
         self._tasks.close(self._at)
+
+    def _sleeps_on(self, event: Event) -> bool:
+        """While there is no SDK nothing is looked at, but whether there is one now."""
+        if isinstance(event, RunStarted | TaskQueued):
+            self._asleep = _is_stand_in(get_tracer_provider()) and _is_stand_in(
+                get_meter_provider()
+            )
+        return self._asleep
 
     def _queued(self, event: TaskQueued) -> None:
         self._tasks.queued(event, self._turns.arguments(event.conversation_id, event.call_id))
@@ -141,3 +150,8 @@ class TracingObserver:
             TaskTimedOut: tasks.ended,
             TaskDenied: tasks.ended,
         }
+
+
+def _is_stand_in(provider: TracerProvider | MeterProvider) -> bool:
+    """Whether it is the API's own, which keeps nothing, and no SDK's."""
+    return type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
