@@ -21,7 +21,7 @@ from sidetask.agents.guards.room import Room
 from sidetask.agents.guards.spending import Spending, metered
 from sidetask.agents.output import TurnOutput
 from sidetask.agents.reply import NEWS, Draft
-from sidetask.agents.turn_log import Surroundings, TurnLog
+from sidetask.agents.turn_log import Surroundings, TurnLog, current_turn
 from sidetask.core.budget import Budget, ambient_meter
 from sidetask.core.errors import (
     ContextWindowExceededError,
@@ -146,6 +146,7 @@ class TurnRun:
         if self._spending is not None:
             self._spending.start()
         outer = ambient_meter.set(self._meter)  # what its tools open spends here too
+        around = current_turn.set(self._log)
         try:
             await self._drive(message, heard)
         except asyncio.CancelledError as error:
@@ -163,6 +164,7 @@ class TurnRun:
             return end
         finally:
             ambient_meter.reset(outer)
+            current_turn.reset(around)
         return self._tell_end(None)
 
     async def _drive(self, message: UserMessage | None, heard: bool) -> None:

@@ -1,5 +1,6 @@
 """Where a turn writes: messages into the history, and everything that happens into the outbox."""
 
+from contextvars import ContextVar
 from typing import assert_never
 
 from sidetask.agents.conversation import Conversation
@@ -33,6 +34,10 @@ class Surroundings:
     store: Store
     outbox: Outbox
     quota: Quota
+
+
+current_turn: "ContextVar[TurnLog | None]" = ContextVar("current_turn", default=None)
+"""The turn whose code runs, and in its tasks the one that started them. For who logs."""
 
 
 class TurnLog:

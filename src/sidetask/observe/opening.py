@@ -2,17 +2,19 @@
 
 from sidetask.core.errors import ConfigurationError, MissingExtraError
 from sidetask.observe.base import Observer, Observing
+from sidetask.observe.logs import tell_events
 from sidetask.tasks.aio.streams import Stream
 
 
 def open_observer(tracing: bool | Observing, events: Stream) -> Observer | None:
-    """Let one runtime's events be observed: not at all, with OpenTelemetry's global providers, or
-    as you say.
+    """Let one runtime's events be logged, if anybody wants that, and traced: not at all, with
+    OpenTelemetry's global providers, or as you say.
 
     Raises:
         MissingExtraError: OpenTelemetry is not installed.
         ConfigurationError: It is neither a bool nor a `Tracing`.
     """
+    tell_events(events)
     if tracing is False:
         return None
     observer = (_tracing() if tracing is True else _checked(tracing)).observer()
