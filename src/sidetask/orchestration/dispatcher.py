@@ -69,13 +69,7 @@ class BackgroundAgentDispatcher:
     ) -> None:
         """`tasks` is whose tasks the runs become, `conversation` the live agent that they are
         listed with, `parent` the task that waits for all of them."""
-        if max_concurrent < 1 or max_queue < 0:
-            raise ConfigurationError(
-                f"a dispatcher runs at least 1 at once and lets at least 0 wait, not "
-                f"{max_concurrent!r} and {max_queue!r}"
-            )
-        if on_full not in get_args(OnFull):
-            raise ConfigurationError(f"on_full is one of {get_args(OnFull)}, not {on_full!r}")
+        _check(max_concurrent, max_queue, on_full)
         duplicates = TaskPolicy(on_duplicate=on_duplicate).on_duplicate
         self.max_concurrent = max_concurrent
         self.max_queue = max_queue
@@ -342,6 +336,16 @@ class BackgroundAgentDispatcher:
             await manager.handle().close()
         elif self._home == self._executor:
             await self._invoker.forget(self._home)
+
+
+def _check(max_concurrent: int, max_queue: int, on_full: str) -> None:
+    if max_concurrent < 1 or max_queue < 0:
+        raise ConfigurationError(
+            "a dispatcher runs at least 1 at once and lets at least 0 wait, not "
+            f"{max_concurrent!r} and {max_queue!r}"
+        )
+    if on_full not in get_args(OnFull):
+        raise ConfigurationError(f"on_full is one of {get_args(OnFull)}, not {on_full!r}")
 
 
 def _invoker(tasks: Tasks, bound: int) -> Invoker:
