@@ -9,7 +9,6 @@ Its length is the last one that the provider told, and an estimate of what came 
 turn looks at new messages only, however long the conversation is.
 """
 
-from collections import deque
 from collections.abc import Sequence
 
 from sidetask.core.errors import InvalidInputError
@@ -130,18 +129,20 @@ class Context:
 class TurnStarts:
     """Where the last turns began in the history."""
 
-    __slots__ = ("_places",)
+    __slots__ = ("_keep", "_places")
 
     def __init__(self, keep: int) -> None:
-        self._places: deque[int] = deque(maxlen=keep)
+        self._keep = keep
+        self._places: list[int] = []  # few, and each conversation has them: a deque is 0.6 KiB
 
     def begin(self, index: int) -> None:
         self._places.append(index)
+        del self._places[: -self._keep]
 
     @property
     def first(self) -> int:
         """Where the first of them began; 0 if there were fewer."""
-        return self._places[0] if len(self._places) == self._places.maxlen else 0
+        return self._places[0] if len(self._places) == self._keep else 0
 
 
 def tokens_of(message: Message) -> int:

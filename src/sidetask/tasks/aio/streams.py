@@ -7,6 +7,7 @@ last event of each run and task, up to the same bound.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 from weakref import ReferenceType, ref
 
@@ -37,7 +38,7 @@ class Stream:
         self._bound = bound
         self._base = 0  # the position of _log[0]
         self._log: list[Event] = []
-        self._readers: list[ReferenceType[Subscription]] = []
+        self._readers: tuple[ReferenceType[Subscription], ...] = ()
         self._taps: tuple[Callable[[Event], None], ...] = ()
         self._asleep: Sleepers = []
         self.closed = False
@@ -78,17 +79,16 @@ class Stream:
         """
         self._taps = (*self._taps, listener)
         self._look()
+        return partial(self._untap, listener)
 
-        def untap() -> None:
-            self._taps = tuple([tap for tap in self._taps if tap is not listener])
-            self._look()
-
-        return untap
+    def _untap(self, listener: Callable[[Event], None]) -> None:
+        self._taps = tuple([tap for tap in self._taps if tap is not listener])
+        self._look()
 
     def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> "Subscription":
         """A view of all events from now on for which `wanted` is true."""
         subscription = Subscription(self, wanted)
-        self._readers.append(ref(subscription, self._gone))
+        self._readers = (*self._readers, ref(subscription, self._gone))
         self._look()
         if self.on_readers is not None:
             self.on_readers()
@@ -102,13 +102,13 @@ class Stream:
         self._wake()
 
     def leave(self, subscription: "Subscription") -> None:
-        self._readers = [reader for reader in self._readers if reader() is not subscription]
+        self._readers = tuple([each for each in self._readers if each() is not subscription])
         self._gone(None)
         self._wake()
 
     def _gone(self, reader: "ReferenceType[Subscription] | None") -> None:
         if reader is not None:
-            self._readers = [other for other in self._readers if other is not reader]
+            self._readers = tuple([other for other in self._readers if other is not reader])
         if not self._readers:
             self._base += len(self._log)
             self._log.clear()
