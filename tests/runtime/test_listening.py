@@ -186,6 +186,55 @@ async def test_a_slow_reader_is_told_how_much_it_missed_and_sees_each_end() -> N
         assert [e.kind for e in found if isinstance(e, Event)][-1] == "run_completed"
 
 
+async def test_a_slow_reader_that_began_after_a_seq_loses_live_events_alone() -> None:
+    async with talking(flood(3 * BOUND), "ok", flood(3 * BOUND), "ok") as talk:
+        tail = talk.chat.events(after=0)
+        found: list[Event | Lagged] = []
+        for _ in range(2):
+            await talk.chat.ask("go")
+            await talk.chat.ask("go")
+            found += await until_ends(tail, 2)
+        assert sum(isinstance(event, Lagged) for event in found) == 1, "the second flood"
+        assert seqs(found) == [event.seq for event in talk.events if not event.live]
+
+
+async def test_a_slow_reader_gets_the_ends_that_its_store_has_forgotten() -> None:
+    store = MemoryStore(facts=3)
+    script = ["One.", flood(3 * BOUND), "ok", "ok"]
+    async with talking(*script, runtime={"store": store}) as talk:
+        tail = talk.chat.events(after=0)
+        await talk.chat.ask("go")
+        assert seqs(await until_ends(tail, 1)) == [5, 6, 7]
+        for _ in range(3):
+            await talk.chat.ask("go")
+        found = await until_ends(tail, 3)
+        assert [e.seq for e in found if isinstance(e, Event) and e.terminal] == [14, 21, 28]
+        assert seqs(found) == sorted(set(seqs(found)))
+
+
+async def test_a_reader_can_ask_for_some_events_alone() -> None:
+    async with talking(call("quick"), "Begun.", "Done.", tools=[quick]) as talk:
+        tail = talk.chat.events(after=0, wanted=lambda event: event.terminal)
+        await talk.chat.ask("go")
+        await talk.chat.wait_for_idle()
+        ends = [event.seq for event in talk.events if event.terminal]
+        assert seqs(await until_ends(tail, 3)) == ends
+        again = talk.chat.events(after=ends[0], follow=False, wanted=lambda event: event.terminal)
+        assert seqs(await _all(again)) == ends[1:]
+
+
+async def test_a_tail_that_is_closed_ends_at_once() -> None:
+    async with talking("One.") as talk:
+        await talk.chat.ask("go")
+        for after in (0, None):
+            tail = talk.chat.events(after=after)
+            reading = await beside(_all(tail))
+            assert not reading.done()
+            tail.close()
+            assert isinstance(await reading, list)
+            assert await _all(tail) == []
+
+
 async def test_facts_that_are_no_longer_kept_are_told_as_missed() -> None:
     store = MemoryStore(facts=5)
     async with talking("One.", runtime={"store": store}) as talk:

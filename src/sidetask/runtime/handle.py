@@ -11,7 +11,7 @@ from sidetask.agents.conversation import Conversation
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConversationBusyError
-from sidetask.core.events import Event, Lagged
+from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import Content, Message, user_message
 from sidetask.core.usage import Usage
@@ -127,14 +127,19 @@ class AgentHandle:
         return TurnsCursor(self._driver, after=after, until_idle=until == "idle")
 
     def events(
-        self, *, after: int | None = None, follow: bool = True
-    ) -> AsyncIterator[Event | Lagged]:
+        self,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        wanted: Callable[[Event], bool] | None = None,
+    ) -> EventTail:
         """The conversation's events: from now on, or after the fact number `after` (0: from the
         first that is kept) and then live, each once and in order. `follow=False` ends with the
-        facts that are there."""
+        facts that are there; `wanted` says which events are told at all."""
         self._driver.check_open()
         store, outbox = self._around.store, self._around.outbox
-        return EventTail(store, outbox, self.conversation_id, after=after, follow=follow)
+        key = self.conversation_id
+        return EventTail(store, outbox, key, after=after, follow=follow, wanted=wanted)
 
     # -- steer -----------------------------------------------------------------------------
 

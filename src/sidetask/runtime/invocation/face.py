@@ -1,9 +1,9 @@
 """What the runtime offers of this: runs by request, events by handler, and a conversation's log."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from sidetask.core.errors import AgentNotStartedError
-from sidetask.core.events import Event, Lagged
+from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, RunId
 from sidetask.runtime.invocation.emitting import Builder, Emitter, Host
 from sidetask.runtime.invocation.kinds import Kinds, Wanted
@@ -86,8 +86,13 @@ class Invoking:
         return handle
 
     def events(
-        self, conversation: str, *, after: int | None = None, follow: bool = True
-    ) -> AsyncIterator[Event | Lagged]:
+        self,
+        conversation: str,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        wanted: Callable[[Event], bool] | None = None,
+    ) -> EventTail:
         """A conversation's events, as `AgentHandle.events` tells them: by its id, open or not.
 
         Raises:
@@ -95,8 +100,8 @@ class Invoking:
         """
         if self._is_silent and follow:
             raise AgentNotStartedError
-        outbox, conversation_id = self._host.outbox, ConversationId(conversation)
-        return EventTail(self._facts, outbox, conversation_id, after=after, follow=follow)
+        store, outbox, key = self._facts, self._host.outbox, ConversationId(conversation)
+        return EventTail(store, outbox, key, after=after, follow=follow, wanted=wanted)
 
     async def _end_runs(self) -> None:
         """Begin no run any more, and wait for the end of those that have no turn."""

@@ -6,7 +6,7 @@ behind by more than the bound is told exactly how many events it missed, and sti
 last event of each run and task, up to the same bound.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Self
 from weakref import ReferenceType, ref
@@ -188,6 +188,11 @@ class Subscription:
             if self._wanted is None or self._wanted(event):
                 return event
         return None
+
+    @property
+    def kept(self) -> Sequence[Event]:
+        """The ends among what was lost: they come next, before the rest of the log."""
+        return self._kept
 
     @property
     def end(self) -> int:
