@@ -4,7 +4,6 @@ Bounded: the last facts of each conversation are kept, and the last closed recor
 messages, and what is open, as long as their conversation.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -188,7 +187,8 @@ class MemoryStore(_RecordStore, Store):
     def __init__(self, *, facts: int = FACTS) -> None:
         super().__init__()
         self._limit = facts
-        self._facts: dict[ConversationId, deque[Event]] = {}
+        self._facts: dict[ConversationId, list[Event]] = {}
+        # Lists: an empty deque has 0.7 KiB, and dropping the first of 1,000 takes 0.1 us.
         self._messages: dict[ConversationId, list[Message]] = {}
 
     async def start(self) -> None:
@@ -202,8 +202,10 @@ class MemoryStore(_RecordStore, Store):
     def append(self, fact: Event) -> None:
         kept = self._facts.get(fact.conversation_id)
         if kept is None:
-            kept = self._facts[fact.conversation_id] = deque(maxlen=self._limit)
+            kept = self._facts[fact.conversation_id] = []
         kept.append(fact)
+        if len(kept) > self._limit:
+            del kept[0]
 
     async def stored(self) -> None:
         """Memory is as safe as it gets at once."""
@@ -281,8 +283,8 @@ class MemoryStore(_RecordStore, Store):
             await self.delete(conversation_id)
         self._records.drop_closed(older_than)
         for facts in self._facts.values():
-            while len(facts) > 1 and facts[0].at < older_than:  # the last one tells the seq
-                facts.popleft()
+            gone = sum(1 for fact in facts[:-1] if fact.at < older_than)  # the last tells the seq
+            del facts[:gone]
         return old
 
 
