@@ -148,6 +148,16 @@ class Board:
             self.tell(key, before, after, fired)
         return version
 
+    def restore(self, key: str, kept: Entry) -> None:
+        """Put back what a store has kept of a key, unless there is something newer. Nobody is
+        told: it is no change."""
+        with self.lock:
+            before = self.entries.get(key)
+            if kept.value is ABSENT:
+                self._floor = max(self._floor, kept.version)
+            elif before is None or before.version < kept.version:
+                self.entries[key] = kept
+
     def tell(self, key: str, before: Entry | None, after: Entry, fired: Fired) -> None:
         """Let the listeners know."""
         change: Change | None = None

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar, cast, overload
 
 from sidetask.core.errors import InvalidInputError, StateClosedError, StateTimeoutError
 from sidetask.core.jsons import Json
-from sidetask.state.board import Fired, Journal, Redact, is_prefix
+from sidetask.state.board import Board, Fired, Journal, Redact, is_prefix
 from sidetask.state.fork import Overlay
 from sidetask.state.provenance import Change, Origin, Provenance, Source
 from sidetask.state.spaces import Hub, Keys, SharedSpaces, Write, fire
@@ -397,6 +397,11 @@ class State(StateView):
     def journal(self) -> Journal:
         """The last 1,024 changes of the conversation's own keys."""
         return self._hub.own.journal
+
+    @property
+    def own(self) -> Board:
+        """The keys of this conversation alone. For who keeps them."""
+        return self._hub.own
 
     @overload
     def derive(self, key: str, depends_on: str, fn: Callable[[Any], object]) -> None: ...

@@ -35,12 +35,15 @@ from sidetask.core.errors.stores import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from sidetask.core.errors.tapes import TapeError, TapeMismatchError
 from sidetask.core.errors.tasks import (
     AgentNotStartedError,
     AlreadyDecidedError,
     ApprovalDeniedError,
     ApprovalNotFoundError,
     ConversationBusyError,
+    ConversationNotFoundError,
+    DepthLimitError,
     DuplicateTaskError,
     ManagerClosedError,
     TaskFailedError,
@@ -81,6 +84,8 @@ __all__ = [
     "ConfigurationError",
     "ContextWindowExceededError",
     "ConversationBusyError",
+    "ConversationNotFoundError",
+    "DepthLimitError",
     "DoomLoopError",
     "DuplicateTaskError",
     "FlowError",
@@ -112,6 +117,8 @@ __all__ = [
     "StoreRefusedError",
     "StoreUnavailableError",
     "StoreVersionError",
+    "TapeError",
+    "TapeMismatchError",
     "TaskFailedError",
     "TaskFencedError",
     "TaskNotFoundError",

@@ -9,6 +9,12 @@ class TaskNotFoundError(NotFoundError):
     kind = "task"
 
 
+class ConversationNotFoundError(NotFoundError):
+    """The store has no conversation with this id."""
+
+    kind = "conversation"
+
+
 class ApprovalNotFoundError(NotFoundError):
     """No approval with this id is known."""
 
@@ -60,15 +66,29 @@ class AgentNotStartedError(SidetaskError):
         return "this agent is not running: open it with sidetask.open(...) and use it inside"
 
 
+class DepthLimitError(SidetaskError):
+    """A sub-agent would stand too deep below the first agent; it was not opened."""
+
+    def __init__(self, max_depth: int) -> None:
+        super().__init__(max_depth)
+        self.max_depth = max_depth
+
+    def __str__(self) -> str:
+        return (
+            f"sub-agents are nested {self.max_depth} deep already: let this one do the work itself,"
+            " or raise the runtime's max_depth"
+        )
+
+
 class ConversationBusyError(SidetaskError):
-    """A turn is running and the caller asked not to queue behind it."""
+    """A turn is running, and the caller did not want to wait for its end."""
 
     def __init__(self, conversation_id: str) -> None:
         super().__init__(conversation_id)
         self.conversation_id = conversation_id
 
     def __str__(self) -> str:
-        return f"conversation {self.conversation_id} is busy: wait, or use on_busy='queue'"
+        return f"conversation {self.conversation_id} is busy: wait for its turn, or interrupt it"
 
 
 class TooManyTasksError(SidetaskError):
