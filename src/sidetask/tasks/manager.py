@@ -29,6 +29,7 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
 from sidetask.tasks.handle import ManagerHandle
+from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
 from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.parts.runner import Executor, Scope
@@ -138,6 +139,11 @@ class AsyncTaskManager(TaskManager):
     def permits(self) -> Permits:
         """Who may run; to look at."""
         return self._parts.permits
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """What nobody has taken yet; for who keeps it."""
+        return self._parts.mailbox
 
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop what is remembered of a conversation whose tasks have ended."""
