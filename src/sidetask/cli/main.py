@@ -221,6 +221,46 @@ def doctor(*, model: ModelName = None) -> int:
     return 0 if asyncio.run(doctor.examine(found, tell)) else 1
 
 
+@app.command
+def replay(
+    tape: Path,
+    /,
+    *,
+    model: ModelName = None,
+    calls: Annotated[
+        bool,
+        Parameter(
+            "--calls", negative="", show_default=False, help="Let texts differ: compare the calls."
+        ),
+    ] = False,
+    json: Annotated[
+        bool,
+        Parameter("--json", negative="", show_default=False, help="Print one reply a line."),
+    ] = False,
+) -> int:
+    """Ask a model what was recorded on a tape, and show what it replies otherwise.
+
+    Text, tool calls, tokens and seconds are compared, reply by reply. Tools are not run. The exit
+    code is 1 if a reply differs or fails, tokens and seconds aside.
+
+    Parameters
+    ----------
+    tape
+        A file that a RecordingModel has written.
+    """
+    from sidetask.cli import apps  # noqa: PLC0415
+    from sidetask.cli.replay import command  # noqa: PLC0415
+    from sidetask.models.tape import read_tape  # noqa: PLC0415
+
+    recorded = read_tape(tape)
+    choice = apps.choose_model(None, model)
+    name = choice.name if choice is not None else model
+    if name == "you":
+        raise SidetaskError("a tape is replayed against a model: name one with -m")
+    found = apps.find_model(name)
+    return asyncio.run(command.run(recorded, found, calls_only=calls, as_json=json))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and end the process with its exit code."""
     sys.exit(_guarded(lambda: app(arguments, exit_on_error=False)))

@@ -1,0 +1,1 @@
+"""Replaying a tape against another model: the command, and what it shows."""
