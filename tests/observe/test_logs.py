@@ -1,6 +1,7 @@
 """The log is quiet until somebody listens, and its records say whose work they are of."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,7 +145,9 @@ def test_standard_error_is_asked_for_once_and_a_level_is_one_of_four(capsys: Cap
 
 def started(level: str | None, code: str) -> str:
     """What a fresh interpreter says on standard error."""
-    given = {} if level is None else {"SIDETASK_LOG": level}
+    given = {name: value for name, value in os.environ.items() if name != "SIDETASK_LOG"}
+    if level is not None:
+        given["SIDETASK_LOG"] = level
     code = f"import logging, sidetask; sidetask.Runtime; {code}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True
