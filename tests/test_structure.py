@@ -18,6 +18,7 @@ HEAVY = {
     "cyclopts",
     "dbos",
     "griffe",
+    "mcp",
     "opentelemetry",
     "prompt_toolkit",
     "psycopg",

@@ -30,9 +30,9 @@ def aimock() -> Generator[str]:
     """The address of a running aimock."""
     node = shutil.which("node")
     if node is None:
-        _unavailable("node is not installed")
+        unavailable("node is not installed")
     if not (HERE / "node_modules" / "@copilotkit" / "aimock").exists():
-        _unavailable("aimock is not installed: run `make wires`, or `npm ci` in tests/wires")
+        unavailable("aimock is not installed: run `make wires`, or `npm ci` in tests/wires")
     server = subprocess.Popen(
         [node, "serve.mjs"], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -41,7 +41,7 @@ def aimock() -> Generator[str]:
     try:
         url = server.stdout.readline().strip()
         if not url:
-            _unavailable("aimock does not start")
+            unavailable("aimock does not start")
         yield url
     finally:
         server.stdin.close()  # it ends with its input
@@ -49,7 +49,7 @@ def aimock() -> Generator[str]:
         server.stdout.close()
 
 
-def _unavailable(why: str) -> NoReturn:
+def unavailable(why: str) -> NoReturn:
     if os.environ.get("SIDETASK_REQUIRE_WIRES") == "1":
         pytest.fail(f"the wires cannot be tested: {why}", pytrace=False)
     pytest.skip(f"the wires are not tested: {why}")
