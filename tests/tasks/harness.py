@@ -136,6 +136,7 @@ class Bench:
             routing=routing,
             outbox=self.outbox,
             state=state,
+            store=self.store,
         )
         self.handle = self.manager.handle()
         self.opened.append(self)

@@ -7,13 +7,14 @@ promises, tested for each by `tests/engines/test_contract.py`:
 * `submit` is idempotent by `spec.id`: submitted twice, it runs once.
 * `ended(spec.id)` is called exactly once for each submitted job, when its work has stopped:
   returned, raised, cancelled, or cancelled before its first step.
-* A finished `step` is never run again; a second `step` at the same time is refused.
+* A finished `step` is never run again; a second `step` at the same time is refused. Where the
+  engine is durable that holds for the task: in its next attempt, and in the next process.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from sidetask.core.ids import TaskId, value
+from sidetask.core.ids import ConversationId, TaskId, value
 from sidetask.core.jsons import Json
 
 T = TypeVar("T")
@@ -28,6 +29,11 @@ class JobSpec:
     attempt: int
     name: str
     arguments: str
+    conversation_id: ConversationId = ConversationId("")
+    journal: bool = True
+    """False: its steps are not worth recording."""
+    replays: bool = False
+    """An earlier attempt, or process, may have left finished steps of its task."""
 
 
 @value(kw_only=True)
@@ -46,7 +52,8 @@ class Context(Protocol):
     id: str
 
     async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run `await fn(*args)` once for `key`; after a restart give its stored result.
+        """Run `await fn(*args)` once for `key`; after a restart give its stored result. The
+        second step of a key is another one than the first.
 
         Raises:
             InvalidInputError: Another asyncio task than the job's own asks.

@@ -30,12 +30,15 @@ class MemoryEngine(Engine):
             return spec.id
         if self._body is None:
             raise ConfigurationError("start the engine before the first submit")
-        job = MemoryJob(spec.id)
+        job = self._job(spec)
         self._jobs[spec.id] = job
         # The name is the job's id: it shows in asyncio's own debug output.
         job.task = asyncio.get_running_loop().create_task(self._body(spec, job), name=spec.id)
         job.task.add_done_callback(self._done)
         return spec.id
+
+    def _job(self, spec: JobSpec) -> "MemoryJob":
+        return MemoryJob(spec.id)
 
     def cancel(self, job_id: str) -> bool:
         job = self._jobs.get(job_id)
@@ -84,12 +87,16 @@ class MemoryJob(Context):
         self._topics: dict[str, asyncio.Future[Json]] | None = None
 
     async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T:
+        self.check_own(key)
+        return await fn(*args)
+
+    def check_own(self, key: str) -> None:
+        """Refuse a step that another asyncio task than the job's own asks for."""
         if asyncio.current_task() is not self.task:
             raise InvalidInputError(
                 f"step {key!r} was called from another asyncio task than the tool's own: "
                 "one step at a time; make parallel branches child tasks with ctx.spawn"
             )
-        return await fn(*args)
 
     async def wait(self, topic: str) -> Json:
         future = self._topic(topic)

@@ -188,8 +188,11 @@ class ManagerHandle:
         for item in items:
             if isinstance(item, Approval):
                 self._parts.approvals.mark_read([item.id])
-            else:
-                self._parts.mailbox.ack(item.conversation_id, [item.task_id])
+                continue
+            conversation_id, taken = item.conversation_id, [item.task_id]
+            if self._parts.keeper is not None:
+                self._parts.keeper.taken(self._parts.mailbox.covered(conversation_id, taken))
+            self._parts.mailbox.ack(conversation_id, taken)
 
     async def wait(self, task_id: str) -> Resolution:
         """Wait for the end of a task, whichever. Cancelling the wait leaves it alone.
@@ -309,4 +312,5 @@ def snapshot(record: TaskRecord) -> TaskSnapshot:
         progress=record.progress,
         error=record.error,
         metadata=launch.metadata,
+        executor=launch.executor,
     )

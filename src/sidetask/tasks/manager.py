@@ -23,11 +23,16 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import OnDuplicate, Route, TaskKind
 from sidetask.engines.base import Engine
 from sidetask.engines.memory import MemoryEngine
+from sidetask.engines.stored import StoredEngine
+from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
+from sidetask.tasks.durable.keeper import StoreKeeper
+from sidetask.tasks.durable.kept import KeptTasks
+from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
@@ -104,7 +109,9 @@ class AsyncTaskManager(TaskManager):
         routing: RoutingPolicy | None = None,
         outbox: Outbox | None = None,
         engine: Engine | None = None,
+        store: Store | None = None,
     ) -> None:
+        """`store`: where tasks are kept. One that survives the process keeps them for the next."""
         self._limits = limits or Limits()
         self._default = Scope(executors or {}, deps, state)
         self._scopes: dict[ConversationId, Scope] = {}
@@ -112,14 +119,24 @@ class AsyncTaskManager(TaskManager):
         """For every conversation that has no own of the name."""
         self._routing = routing
         self._closed = False
+        outbox = outbox or Outbox(MemoryStore(), SystemClock())
+        keeper = None
+        if store is not None and store.durable:
+            keeper = StoreKeeper(store, outbox.now)
+            engine = engine or StoredEngine(StoredSteps(store, outbox.now))
         self._parts: Parts = assemble(
-            outbox or Outbox(MemoryStore(), SystemClock()),
+            outbox,
             engine or MemoryEngine(),
             self._limits,
             find_work=self._find_work,
             spawn=self._spawn,
             route_of=self._route_of,
+            keeper=keeper,
         )
+        self.kept: KeptTasks | None = None
+        """What a store that survives the process adds; None: there is none."""
+        if store is not None and keeper is not None:
+            self.kept = KeptTasks(self._parts, keeper, store)
         self._parts.runner.desk.owner = self
         self._handle = ManagerHandle(self._parts, self._close)
 
@@ -130,6 +147,8 @@ class AsyncTaskManager(TaskManager):
     def open_conversation(self, conversation_id: ConversationId, scope: Scope) -> None:
         """Give a conversation tools, dependencies and a state of its own."""
         self._scopes[conversation_id] = scope
+        if self.kept is not None:
+            self.kept.listen()
 
     @property
     def limits(self) -> Limits:
@@ -305,6 +324,8 @@ class AsyncTaskManager(TaskManager):
             await self._parts.delivery.wait_ended(record)
         abandoned = self._parts.runner.abandoned()
         self._parts.asking.close()
+        if self.kept is not None:
+            await self.kept.close(grace)
         await self._parts.engine.close()
         self._parts.outbox.close()
         return abandoned

@@ -5,6 +5,8 @@ decision is made once, whichever process enters it.
 """
 
 from sidetask.core.errors import AlreadyDecidedError, ApprovalNotFoundError
+from sidetask.core.ids import value
+from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
 from sidetask.stores.base import RESULT, Kind, Record, Records
 from sidetask.tasks.values import Approval, Decision, Resolution, TaskSnapshot
@@ -12,6 +14,17 @@ from sidetask.tasks.values import Approval, Decision, Resolution, TaskSnapshot
 RESULTS = Kind(RESULT, Resolution, open=frozenset({"loop", "host"}))
 """By task id; its status says who takes it."""
 APPROVALS = Kind("approval", Approval, open=frozenset({str(Decision.OPEN)}))
+
+
+@value(kw_only=True)
+class Step:
+    """What a finished step of a task returned."""
+
+    value: Json
+
+
+STEPS = Kind("step", Step)
+"""By task id, key, and how often the key was asked for before."""
 TASKS = Kind(
     "task",
     TaskSnapshot,

@@ -83,6 +83,8 @@ class TaskSnapshot:
     progress: Progress | None
     error: str | None
     metadata: Mapping[str, Json]
+    executor: str | None = None
+    """What carries it out, where that is not the tool of its name."""
 
 
 class Decision(StrEnum):

@@ -14,7 +14,7 @@ from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
-from sidetask.tasks.parts.records import TaskRecord
+from sidetask.tasks.parts.records import Keeping, TaskRecord
 from sidetask.tasks.parts.runner import FindWork, Runner
 from sidetask.tasks.parts.turns import Turns
 
@@ -33,9 +33,10 @@ class Parts:
     asking: Asking
     turns: Turns
     engine: Engine
+    keeper: Keeping | None
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - what a manager is made of
     outbox: Outbox,
     engine: Engine,
     limits: Limits,
@@ -43,19 +44,39 @@ def assemble(
     find_work: FindWork,
     spawn: Callable[[TaskRecord, ToolCall], ChildTask],
     route_of: Callable[[ToolCall, Route], Route],
+    keeper: Keeping | None = None,
 ) -> Parts:
     """Make the parts and introduce them to each other."""
-    ledger = Ledger(outbox, limits)
+    ledger = Ledger(outbox, limits, keeper)
     permits = Permits(limits)
-    mailbox = Mailbox()
-    approvals = Approvals()
+    mailbox = Mailbox(keeper)
+    approvals = Approvals("" if keeper is None else keeper.tag)
     delivery = Delivery(ledger, mailbox, outbox)
-    runner = Runner(ledger, permits, delivery, engine, find_work=find_work, spawn=spawn)
+    runner = Runner(
+        ledger, permits, delivery, engine, find_work=find_work, spawn=spawn, keeper=keeper
+    )
     asking = Asking(
-        approvals, ledger, runner, delivery, outbox, route_of=route_of, age=limits.approval_age
+        approvals,
+        ledger,
+        runner,
+        delivery,
+        outbox,
+        route_of=route_of,
+        age=limits.approval_age,
+        keeper=keeper,
     )
     runner.desk.questions = asking
     turns = Turns(ledger, mailbox, runner, delivery)
     return Parts(
-        outbox, ledger, permits, mailbox, approvals, delivery, runner, asking, turns, engine
+        outbox,
+        ledger,
+        permits,
+        mailbox,
+        approvals,
+        delivery,
+        runner,
+        asking,
+        turns,
+        engine,
+        keeper,
     )

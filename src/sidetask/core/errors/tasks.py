@@ -116,6 +116,22 @@ class TaskFailedError(SidetaskError):
         return f"{self.task_id} {self.status}: {self.error}"
 
 
+class OutcomeUnknownError(SidetaskError):
+    """The process ended while a task ran that must not run twice: it may have done its work, in
+    part or whole. It has failed; look before it is called again."""
+
+    def __init__(self, task_id: str, name: str) -> None:
+        super().__init__(task_id, name)
+        self.task_id = task_id
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"the process ended while {self.name} ran as {self.task_id}: its outcome is unknown. "
+            "It may have done all of its work, a part, or nothing: check before you call it again"
+        )
+
+
 class TaskFencedError(SidetaskError):
     """The attempt that asks is over: cancelled, timed out or replaced. It may not write."""
 

@@ -26,8 +26,11 @@ REMEMBERED = 1_000
 class Approvals:
     """All approvals of a manager, open and lately decided."""
 
-    def __init__(self) -> None:
+    def __init__(self, tag: str = "") -> None:
+        self._prefix = f"approval-{tag}-" if tag else "approval-"
         self._open: dict[ApprovalId, Approval] = {}
+        self._deciding: dict[ApprovalId, Approval] = {}
+        """Open ones with a decision that is being entered elsewhere."""
         self._decided: OrderedDict[ApprovalId, Approval] = OrderedDict()
         self._of_task: dict[TaskId, list[ApprovalId]] = {}
         self._unread: dict[ApprovalId, None] = {}
@@ -45,7 +48,7 @@ class Approvals:
     ) -> Approval:
         """Open a question about this very call."""
         approval = Approval(
-            id=ApprovalId(f"approval-{next(self._ids)}"),
+            id=ApprovalId(f"{self._prefix}{next(self._ids)}"),
             task_id=task_id,
             conversation_id=conversation_id,
             call=call,
@@ -57,39 +60,52 @@ class Approvals:
             created_at=now,
             expires_at=expires_at,
         )
-        self._open[approval.id] = approval
-        self._of_task.setdefault(task_id, []).append(approval.id)
-        self._unread[approval.id] = None
+        self.restore(approval)
         return approval
 
+    def restore(self, approval: Approval) -> None:
+        """Enter an open question."""
+        self._open[approval.id] = approval
+        self._of_task.setdefault(approval.task_id, []).append(approval.id)
+        self._unread[approval.id] = None
+
     def get(self, approval_id: str) -> Approval:
-        """Return an approval, open or lately decided.
+        """Return an approval, open or lately decided; decided too if that is being entered.
 
         Raises:
             ApprovalNotFoundError: No approval has this id.
         """
         key = ApprovalId(approval_id)
-        found = self._open.get(key) or self._decided.get(key)
+        found = self._deciding.get(key) or self._open.get(key) or self._decided.get(key)
         if found is None:
             raise ApprovalNotFoundError(approval_id, self._open)
         return found
+
+    def look(self, approval_id: str) -> Approval:
+        """An open question as it was asked."""
+        return self._open[ApprovalId(approval_id)]
 
     def open(self, conversation_id: ConversationId | None = None) -> list[Approval]:
         """What waits for a decision, oldest first."""
         return [
             approval
             for approval in self._open.values()
-            if conversation_id is None or approval.conversation_id == conversation_id
+            if (conversation_id is None or approval.conversation_id == conversation_id)
+            and approval.id not in self._deciding
         ]
+
+    def is_open(self, approval_id: str) -> bool:
+        """Whether no decision stands, even if one is being entered."""
+        return approval_id in self._open
 
     def of_task(self, task_id: TaskId) -> list[Approval]:
         """The open questions of one task."""
         return [self._open[one] for one in self._of_task.get(task_id, ())]
 
-    def decide(
+    def decided(
         self, approval_id: str, decision: Decision, *, by: str | None, note: str | None, now: float
     ) -> Approval:
-        """Enter a decision.
+        """The question as it would be decided by this; nothing is entered.
 
         Raises:
             ApprovalNotFoundError: No approval has this id.
@@ -103,17 +119,26 @@ class Approvals:
             )
         if not by:
             raise InvalidInputError("say who decides: by='ana@corp'")
-        decided = replace(approval, decision=decision, decided_by=by, decided_at=now, note=note)
-        del self._open[approval.id]
-        self._unread.pop(approval.id, None)
-        siblings = self._of_task[approval.task_id]
-        siblings.remove(approval.id)
+        return replace(approval, decision=decision, decided_by=by, decided_at=now, note=note)
+
+    def hold(self, decided: Approval) -> None:
+        """This decision is being entered: others come too late."""
+        self._deciding[decided.id] = decided
+        self._unread.pop(decided.id, None)
+
+    def enter(self, decided: Approval) -> Approval:
+        """A decision stands. Returns the question as it was asked."""
+        asked = self._open.pop(decided.id)
+        self._deciding.pop(decided.id, None)
+        self._unread.pop(decided.id, None)
+        siblings = self._of_task[asked.task_id]
+        siblings.remove(asked.id)
         if not siblings:
-            del self._of_task[approval.task_id]
-        self._decided[approval.id] = decided
+            del self._of_task[asked.task_id]
+        self._decided[decided.id] = decided
         if len(self._decided) > REMEMBERED:
             self._decided.popitem(last=False)
-        return decided
+        return asked
 
     def unread(self) -> list[Approval]:
         """Open approvals that no `mark_read` has named."""

@@ -6,7 +6,8 @@ new attempt when they are to be had again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sidetask.core.errors import (
     AlreadyDecidedError,
@@ -23,7 +24,7 @@ from sidetask.tasks.parts.approvals import Approvals
 from sidetask.tasks.parts.body import TaskBody
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ledger
-from sidetask.tasks.parts.records import Ending, TaskRecord
+from sidetask.tasks.parts.records import Ending, Keeping, Past, TaskRecord
 from sidetask.tasks.parts.runner import Runner
 from sidetask.tasks.values import Approval, ApprovalRequest, Decision, Errored
 
@@ -44,7 +45,9 @@ class Asking:
         *,
         route_of: Callable[[ToolCall, Route], Route],
         age: float | None,
+        keeper: Keeping | None = None,
     ) -> None:
+        self._keeper = keeper
         self._approvals = approvals
         self._ledger = ledger
         self._runner = runner
@@ -79,6 +82,9 @@ class Asking:
         record = body.record
         if record.topic is not None:
             raise InvalidInputError("one question at a time: this tool waits for an answer already")
+        if record.past is not None and record.past.granted > 0:
+            record.past.granted -= 1  # this very question was answered before the restart
+            return
         approval = self._ask(record, ApprovalRequest(kind=IN_BODY, reason=reason, metadata=details))
         record.topic = approval.id
         self._runner.pause(record)
@@ -102,7 +108,6 @@ class Asking:
     ) -> Approval:
         """Enter a yes, perhaps to other arguments than were asked for."""
         asked = self._approvals.get(approval_id)
-        record = self._ledger.records.find(asked.task_id)
         changed = None
         if arguments is not None:
             changed = ToolCall.make(asked.call.name, arguments, id=asked.call.id)
@@ -112,24 +117,28 @@ class Asking:
                 raise InvalidInputError(
                     "the tool is running with its arguments: approve or deny it as it is"
                 )
-        approval = self._decide(asked, Decision.APPROVED, by=by, note=note)
-        if record is None or record.fenced:
-            return approval
-        if record.approved is None:
-            record.approved = set()
-        if changed is None:
-            record.approved.add((asked.kind, asked.digest))
-        else:  # exactly the new call is approved; other questions are asked anew about it
-            record.approved = {(asked.kind, changed.digest())}
-            record.call = changed
-            self.withdraw(record)
-        if not self._approvals.of_task(record.id):
-            self._relaunch(record)
-        return approval
+        approval = self._decided(asked.id, Decision.APPROVED, by, note)
+        if changed is not None:
+            approval = replace(approval, call=changed, digest=changed.digest())
+        return self._rule(approval)
 
     def deny(self, approval_id: str, reason: str | None, *, by: str) -> Approval:
         """Enter a no: the task is denied, whatever else was approved."""
-        return self._refuse(self._approvals.get(approval_id), Decision.DENIED, by, reason)
+        return self._rule(self._decided(approval_id, Decision.DENIED, by, reason))
+
+    def enter(self, decided: Approval) -> None:
+        """This decision stands, whoever made it. What is not open any more is left alone."""
+        if not self._approvals.is_open(decided.id):
+            return
+        asked = self._close(decided)
+        record = self._ledger.records.find(asked.task_id)
+        if record is None:
+            return
+        if decided.decision is not Decision.APPROVED:
+            note = decided.note or f"{decided.decided_by} said no"
+            self._runner.stop(record, Ending(TaskDenied, note))
+        elif not record.fenced:
+            self._approved(record, asked, decided)
 
     def for_host(self, conversation_id: ConversationId | None) -> list[Approval]:
         """Open questions of tasks in manual delivery that nobody has read."""
@@ -145,12 +154,27 @@ class Asking:
     def withdraw(self, record: TaskRecord) -> None:
         """The task's open questions matter no more."""
         for approval in self._approvals.of_task(record.id):
-            self._decide(approval, Decision.WITHDRAWN, by="sidetask", note=None)
+            self._withdraw(approval.id, None)
 
     def close(self) -> None:
         for timer in self._expiries.values():
             timer.cancel()
         self._expiries.clear()
+
+    def restore(self, record: TaskRecord, approvals: Sequence[Approval]) -> None:
+        """Take up again what an earlier process has asked about a task that waits: decided
+        meanwhile, or still open."""
+        for approval in approvals:
+            if approval.decision is Decision.OPEN:
+                self._approvals.restore(approval)
+                if approval.expires_at is not None:
+                    self._arm(approval.id, approval.expires_at - self._outbox.now())
+            elif approval.decision in (Decision.DENIED, Decision.EXPIRED):
+                note = approval.note or f"{approval.decided_by} said no"
+                self._runner.stop(record, Ending(TaskDenied, note))
+                return
+        if not self._approvals.of_task(record.id):
+            self._relaunch(record)
 
     # -- steps ---------------------------------------------------------------------------
 
@@ -165,8 +189,9 @@ class Asking:
             expires_at=None if self._age is None else now + self._age,
         )
         if self._age is not None:
-            loop = asyncio.get_running_loop()
-            self._expiries[approval.id] = loop.call_later(self._age, self._expire, approval.id)
+            self._arm(approval.id, self._age)
+        if self._keeper is not None:
+            self._keeper.asked(approval)
         self._ledger.tell(
             record,
             ApprovalRequested,
@@ -178,42 +203,72 @@ class Asking:
         )
         return approval
 
+    def _arm(self, approval_id: ApprovalId, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._expiries[approval_id] = loop.call_later(max(seconds, 0), self._expire, approval_id)
+
     def _expire(self, approval_id: ApprovalId) -> None:
-        approval = self._approvals.get(approval_id)
+        note = "nobody decided in time"
         try:
-            self._refuse(approval, Decision.EXPIRED, "expiry", "nobody decided in time")
+            self._rule(self._decided(approval_id, Decision.EXPIRED, "expiry", note))
         except AlreadyDecidedError:
             return  # decided in this very tick
 
-    def _refuse(
-        self, approval: Approval, decision: Decision, by: str, note: str | None
-    ) -> Approval:
-        refused = self._decide(approval, decision, by=by, note=note)
-        record = self._ledger.records.find(approval.task_id)
-        if record is not None:
-            self._runner.stop(record, Ending(TaskDenied, note or f"{by} said no"))
-        return refused
-
-    def _decide(
-        self, approval: Approval, decision: Decision, *, by: str | None, note: str | None
-    ) -> Approval:
-        decided = self._approvals.decide(
-            approval.id, decision, by=by, note=note, now=self._outbox.now()
+    def _decided(self, approval_id: str, decision: Decision, by: str, note: str | None) -> Approval:
+        return self._approvals.decided(
+            approval_id, decision, by=by, note=note, now=self._outbox.now()
         )
-        timer = self._expiries.pop(approval.id, None)
+
+    def _rule(self, decided: Approval) -> Approval:
+        """Enter a decision: at once, or when the store has said that no other process was first.
+        Nothing runs by a decision that does not stand."""
+        if self._keeper is None:
+            self.enter(decided)
+        else:
+            self._approvals.hold(decided)
+            self._keeper.rule(decided, self.enter)
+        return decided
+
+    def _withdraw(self, approval_id: str, note: str | None) -> None:
+        open_one = replace(self._approvals.look(approval_id), decision=Decision.WITHDRAWN)
+        withdrawn = replace(
+            open_one, decided_by="sidetask", decided_at=self._outbox.now(), note=note
+        )
+        if self._keeper is not None:
+            self._keeper.asked(withdrawn)
+        self._close(withdrawn)
+
+    def _close(self, decided: Approval) -> Approval:
+        asked = self._approvals.enter(decided)
+        timer = self._expiries.pop(asked.id, None)
         if timer is not None:
             timer.cancel()
-        record = self._ledger.records.find(approval.task_id)
+        record = self._ledger.records.find(asked.task_id)
         if record is not None:
             self._ledger.tell(
                 record,
                 ApprovalDecided,
-                approval_id=approval.id,
-                decision=str(decision),
-                by=by,
-                note=note,
+                approval_id=asked.id,
+                decision=str(decided.decision),
+                by=decided.decided_by,
+                note=decided.note,
             )
-        return decided
+        return asked
+
+    def _approved(self, record: TaskRecord, asked: Approval, decided: Approval) -> None:
+        if record.approved is None:
+            record.approved = set()
+        if decided.digest == asked.digest:
+            record.approved.add((asked.kind, asked.digest))
+        else:  # exactly the new call is approved; other questions are asked anew about it
+            record.approved = {(asked.kind, decided.digest)}
+            record.call = decided.call
+            self.withdraw(record)
+        if asked.kind == IN_BODY and record.topic is None:  # the body begins anew, and asks again
+            record.past = record.past or Past()
+            record.past.granted += 1
+        if not self._approvals.of_task(record.id):
+            self._relaunch(record)
 
     def _relaunch(self, record: TaskRecord) -> None:
         """All is approved: a new attempt, with a new route and a new timer."""
@@ -225,9 +280,8 @@ class Asking:
 
     def give_up(self, record: TaskRecord, topic: str) -> None:
         """The work goes on, or ends, without an answer."""
-        approval = self._approvals.get(topic)
-        if approval.decision is Decision.OPEN:
-            self._decide(approval, Decision.WITHDRAWN, by="sidetask", note="no longer waited for")
+        if self._approvals.is_open(topic):
+            self._withdraw(topic, "no longer waited for")
             self._ledger.requeue(record)
             self._runner.arm(record, self._route_of(record.call, record.launch.route))
         self._runner.resume_over_cap(record)

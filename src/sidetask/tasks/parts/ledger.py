@@ -19,15 +19,17 @@ from sidetask.core.lifecycle import apply
 from sidetask.core.routing import TaskKind
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.parts.permits import Limits
-from sidetask.tasks.parts.records import Ending, Records, TaskRecord
+from sidetask.tasks.parts.records import Ending, Keeping, Records, TaskRecord
 from sidetask.tasks.values import Progress, TaskLaunch
 
 
 class Ledger:
     """All records of a manager."""
 
-    def __init__(self, outbox: Outbox, limits: Limits) -> None:
+    def __init__(self, outbox: Outbox, limits: Limits, keeper: Keeping | None = None) -> None:
         self._outbox = outbox
+        self._keeper = keeper
+        self._prefix = "task-" if keeper is None else f"task-{keeper.tag}-"
         self.records = Records(limits)
         self._busy: dict[ConversationId, int] = {}
         self._ids = count(1)
@@ -42,9 +44,9 @@ class Ledger:
         """
         task_id, life = launch.task_id, 1
         if task_id is None:
-            task_id = TaskId(f"task-{next(self._ids)}")
+            task_id = TaskId(f"{self._prefix}{next(self._ids)}")
             while task_id in self.records:  # a caller used it
-                task_id = TaskId(f"task-{next(self._ids)}")
+                task_id = TaskId(f"{self._prefix}{next(self._ids)}")
         elif (old := self.records.find(task_id)) is not None:
             if not old.ended:
                 raise DuplicateTaskError(task_id, "task ids are unique among living tasks")
@@ -62,13 +64,32 @@ class Ledger:
             self._count(launch.conversation_id, -1)
             self.records.end(record, record.created_at)
             self.records.forget(record)
+            if self._keeper is not None:
+                self._keeper.dropped(record)
             raise
         return record
+
+    def restore(self, record: TaskRecord) -> None:
+        """Enter a living task that an earlier process has left; it told of it already.
+
+        Raises:
+            DuplicateTaskError: A living task has this id.
+        """
+        if record.id in self.records:
+            raise DuplicateTaskError(record.id, "it was restored before")
+        self.records.add(record)
+        if record.busy:
+            self._count(record.launch.conversation_id, 1)
 
     def requeue(self, record: TaskRecord) -> None:
         """Begin a new attempt: from waiting for an approval back to the queue."""
         record.attempt += 1
         self._move(record, TaskQueued)
+        self._queued(record)
+
+    def begin_anew(self, record: TaskRecord) -> None:
+        """Begin a new attempt of a restored task that is queued."""
+        record.attempt += 1
         self._queued(record)
 
     def tell(self, record: TaskRecord, event: type[TaskEvent], **fields: object) -> None:
@@ -109,6 +130,8 @@ class Ledger:
 
     def send(self, record: TaskRecord, event: type[TaskEvent], fields: dict[str, object]) -> None:
         """Send out an event of a record; `fields` is filled up with what it tells of its task."""
+        if self._keeper is not None:
+            self._keeper.moved(record)
         record.journal.fact(event, _envelope(record, fields))
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:

@@ -16,6 +16,7 @@ from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.routing import OnComplete
 from sidetask.tasks.aio.sleepers import sleep_among, wake_all
 from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.parts.records import Keeping
 from sidetask.tasks.values import (
     LoopUpdates,
     Resolution,
@@ -72,7 +73,8 @@ class Pending:
 class Mailbox:
     """The boxes of all turns and conversations."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: Keeping | None = None) -> None:
+        self._keeper = keeper
         self._turns: dict[tuple[ConversationId, TurnId], TurnBox] = {}
         self._pending: dict[ConversationId, Pending] = {}
 
@@ -155,6 +157,12 @@ class Mailbox:
 
     def post(self, resolution: Resolution, *, to_loop: bool) -> None:
         """Keep a background result until it is taken and acknowledged."""
+        self.restore(resolution, to_loop=to_loop)
+        if self._keeper is not None:
+            self._keeper.posted(resolution, to_loop=to_loop)
+
+    def restore(self, resolution: Resolution, *, to_loop: bool) -> None:
+        """Keep a result that the store has already."""
         pending = self._pending.get(resolution.conversation_id)
         if pending is None:
             pending = self._pending[resolution.conversation_id] = Pending()
@@ -178,6 +186,17 @@ class Mailbox:
             found += [item for item in pending.results.values() if item.task_id in pending.for_host]
             pending.taken.update(pending.for_host)
         return found
+
+    def covered(
+        self, conversation_id: ConversationId, task_ids: Collection[TaskId]
+    ) -> list[Resolution]:
+        """The results that `ack` of these would drop."""
+        pending = self._pending.get(conversation_id)
+        if pending is None:
+            return []
+        ids = [one for one in task_ids if one in pending.taken]
+        ids += [one for one, by in pending.claims.items() if by in task_ids]
+        return [pending.results[one] for one in ids if one in pending.results]
 
     def ack(self, conversation_id: ConversationId, task_ids: Iterable[TaskId]) -> None:
         """These results are delivered, and with them what these tasks had claimed."""

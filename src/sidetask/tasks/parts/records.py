@@ -6,10 +6,10 @@ of a task. They never leave the manager; what does is a snapshot.
 
 from asyncio import TimerHandle
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from contextvars import Context as ContextVars
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from sidetask.core.errors import TaskNotFoundError
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
@@ -21,7 +21,7 @@ from sidetask.tasks.aio.outbox import Journal
 from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.permits import Limits, Ticket
-from sidetask.tasks.values import Progress, Resolution, TaskLaunch, TaskObserver
+from sidetask.tasks.values import Approval, Progress, Resolution, TaskLaunch, TaskObserver
 
 
 @value
@@ -46,6 +46,14 @@ class Waiter:
     """Of a call that joined, and may hold up its turn for some seconds only."""
 
 
+@dataclass(slots=True)
+class Past:
+    """What an earlier process has left of a task."""
+
+    granted: int = 0
+    """Questions of its body that were answered yes, and are not asked again: the first so many."""
+
+
 class TaskRecord:
     """All that is known of one task. A plain slots record: the ledger's own, never handed out."""
 
@@ -65,6 +73,7 @@ class TaskRecord:
         "job_id",
         "joined",
         "journal",
+        "kept",
         "kind",
         "launch",
         "life",
@@ -72,6 +81,7 @@ class TaskRecord:
         "listeners",
         "observer",
         "on_complete",
+        "past",
         "progress",
         "resolution",
         "started_at",
@@ -84,7 +94,7 @@ class TaskRecord:
         "vars",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one line a field
         self, task_id: TaskId, launch: TaskLaunch, kind: TaskKind, journal: Journal, now: float
     ) -> None:
         self.id = task_id
@@ -93,6 +103,10 @@ class TaskRecord:
         """What runs: approving with changed arguments changes it."""
         self.journal = journal
         """Its conversation's way out for events."""
+        self.kept = False
+        """A restart finds it in the store."""
+        self.past: Past | None = None
+        """None: it began in this process."""
         self.kind = kind
         self.detached = False
         self.status = TaskStatus.QUEUED
@@ -154,6 +168,47 @@ class TaskRecord:
         """Every call that this task answers."""
         first = Waiter(self.launch.call.id, self.launch.turn_id, self.foreground)
         return (first, *self.joined) if self.joined else (first,)
+
+
+class Keeping(Protocol):
+    """Keeps tasks where a restart finds them. Hands over and never waits, unless it says so; what
+    the store does not take now is handed over again later."""
+
+    tag: str
+    """Stands in the ids that are made here, and in no other process's."""
+
+    def moved(self, record: TaskRecord) -> None:
+        """The task is in another status."""
+        ...
+
+    def dropped(self, record: TaskRecord) -> None:
+        """The task was never launched."""
+        ...
+
+    def posted(self, resolution: Resolution, *, to_loop: bool) -> None:
+        """A result waits to be taken."""
+        ...
+
+    def taken(self, results: Iterable[Resolution]) -> None:
+        """The host has taken these."""
+        ...
+
+    def asked(self, approval: Approval) -> None:
+        """A question was asked, or is no longer needed."""
+        ...
+
+    def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
+        """Enter a decision; `enter` is called soon with the one that stands, which may be that of
+        another process."""
+        ...
+
+    def pay(self) -> None:
+        """Hand over again what the store did not take."""
+        ...
+
+    async def safe(self) -> None:
+        """Return when all that was handed over is stored."""
+        ...
 
 
 class Records:

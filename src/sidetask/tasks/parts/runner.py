@@ -18,14 +18,14 @@ from typing import Any, TypeAlias
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
 from sidetask.core.ids import TaskId
 from sidetask.core.messages import ToolCall
-from sidetask.core.routing import Route
+from sidetask.core.routing import OnCrash, Route
 from sidetask.engines.base import Context, Engine, JobSpec
 from sidetask.tasks.context import ChildTask, RunContext, StateView
 from sidetask.tasks.parts.body import Desk, TaskBody, current_body
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.permits import Permits
-from sidetask.tasks.parts.records import Ending, TaskRecord
+from sidetask.tasks.parts.records import Ending, Keeping, TaskRecord
 from sidetask.tasks.values import (
     ApprovalNeeded,
     Completed,
@@ -53,7 +53,7 @@ FindWork: TypeAlias = Callable[[TaskRecord], tuple[Executor, Scope]]
 class Runner:
     """Runs records within their permits, and stops them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired in one place
         self,
         ledger: Ledger,
         permits: Permits,
@@ -62,7 +62,9 @@ class Runner:
         *,
         find_work: FindWork,
         spawn: Callable[[TaskRecord, ToolCall], ChildTask],
+        keeper: Keeping | None = None,
     ) -> None:
+        self._keeper = keeper
         self._ledger = ledger
         self._permits = permits
         self._delivery = delivery
@@ -112,7 +114,10 @@ class Runner:
         number = record.attempt if record.life == 1 else f"{record.life}.{record.attempt}"
         record.job_id = job_id = f"{record.id}:{number}"
         self._working[job_id] = record
-        spec = JobSpec(job_id, record.id, record.attempt, call.name, call.arguments)
+        if self._keeper is None:
+            spec = JobSpec(job_id, record.id, record.attempt, call.name, call.arguments)
+        else:
+            spec = _lasting(job_id, record)
         if record.vars is None:
             self._engine.submit(spec)
         else:
@@ -162,6 +167,8 @@ class Runner:
             turn_id=launch.turn_id,
             run_id=launch.run_id,
         )
+        if self._keeper is not None and record.kept:
+            return _begun(self._keeper, executor, record, context)
         return executor(record.call, context)
 
     def _settle(self, record: TaskRecord, outcome: ToolOutcome | Ending) -> None:
@@ -293,6 +300,30 @@ class Runner:
         self._delivery.detached(record)
         self._admit(started)
         return True
+
+
+def _lasting(job_id: str, record: TaskRecord) -> JobSpec:
+    """A job that may outlive this process."""
+    call, launch = record.call, record.launch
+    return JobSpec(
+        job_id,
+        record.id,
+        record.attempt,
+        call.name,
+        call.arguments,
+        launch.conversation_id,
+        launch.policy.journal,
+        record.past is not None or record.attempt > 1,
+    )
+
+
+async def _begun(
+    keeper: Keeping, executor: Executor, record: TaskRecord, context: RunContext[Any]
+) -> ToolOutcome:
+    """What must not run twice runs only when a restart would know that it has begun."""
+    if record.launch.policy.on_crash is not OnCrash.RETRY:
+        await keeper.safe()
+    return await executor(record.call, context)
 
 
 def _later(seconds: float, function: Callable[..., object], *args: object) -> asyncio.TimerHandle:

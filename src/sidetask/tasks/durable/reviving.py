@@ -1,0 +1,154 @@
+"""Taking up again what an earlier process has left of a conversation's tasks.
+
+    row of the task          what becomes of it
+    -----------------------  ----------------------------------------------------------------
+    ended, result not taken  the result waits to be taken, as before
+    queued                   queued: nothing of it had begun
+    running                  as its `on_crash` says: it fails with an unknown outcome, runs again,
+                             or a person is asked
+    awaiting approval        the questions are open again; what was decided meanwhile counts
+    foreground, running      it fails, and nobody hears of it but its event: its turn is over, and
+                             its call is answered with the turn
+
+All is read first. Then it is taken up in one go, so that nothing sees half of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from sidetask.core.errors import OutcomeUnknownError
+from sidetask.core.events import TaskCancelled
+from sidetask.core.ids import ConversationId, TaskId, value
+from sidetask.core.lifecycle import TaskStatus
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import OnCrash, TaskKind, background
+from sidetask.stores.base import PAGE, Kind, Record, Records
+from sidetask.tasks.parts.asking import IN_BODY
+from sidetask.tasks.parts.records import Ending, Past, TaskRecord
+from sidetask.tasks.stored import APPROVALS, RESULTS, TASKS
+from sidetask.tasks.values import (
+    Approval,
+    ApprovalRequest,
+    Decision,
+    Errored,
+    Resolution,
+    TaskLaunch,
+    TaskSnapshot,
+)
+from sidetask.tasks.wiring import Parts
+
+T = TypeVar("T")
+
+AFTER_CRASH = "crash"
+"""The kind of the question whether a task that was running may run again."""
+
+
+@value(kw_only=True)
+class Left:
+    """What an earlier process has left of a conversation."""
+
+    tasks: Sequence[TaskSnapshot]
+    results: Sequence[Record[Resolution]]
+    approvals: Mapping[TaskId, Sequence[Approval]]
+
+
+async def read_left(store: Records, conversation_id: ConversationId) -> Left:
+    """Read what of a conversation's tasks has not ended or was not taken."""
+    results = await _all_open(store, RESULTS, conversation_id)
+    tasks = [each.value for each in await _all_open(store, TASKS, conversation_id)]
+    approvals: dict[TaskId, list[Approval]] = {}
+    for asked in await _all(store, APPROVALS, conversation_id) if tasks else ():
+        approvals.setdefault(asked.value.task_id, []).append(asked.value)
+    return Left(tasks=tasks, results=results, approvals=approvals)
+
+
+def take_up(parts: Parts, left: Left) -> None:
+    """Go on with all of it. What is here already is left alone."""
+    for result in left.results:
+        found = result.value
+        if not parts.mailbox.holds(found.conversation_id, found.task_id):
+            parts.mailbox.restore(found, to_loop=result.status == "loop")
+    for task in left.tasks:
+        if parts.ledger.records.find(task.id) is None:
+            _take_up(parts, task, left.approvals.get(task.id, ()))
+    for result in left.results:
+        if result.status == "loop":
+            found = result.value
+            parts.delivery.ask_to_continue(found.conversation_id, found.task_id, found.on_complete)
+
+
+def _take_up(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> None:
+    record = _record(parts, task, asked)
+    parts.ledger.restore(record)
+    match task.status:
+        case TaskStatus.QUEUED if not record.foreground:
+            parts.runner.launch(record, background())
+        case TaskStatus.QUEUED:
+            ending = Ending(TaskCancelled, "the process ended before it began")
+            parts.delivery.stopped(record, ending)
+            parts.runner.release(record)
+        case TaskStatus.AWAITING_APPROVAL:
+            if task.kind is TaskKind.FOREGROUND:
+                parts.ledger.detach(record, "restart")
+            parts.asking.restore(record, asked)
+        case _ if record.foreground or record.launch.policy.on_crash is OnCrash.FAIL:
+            _fail(parts, record)
+        case _ if record.launch.policy.on_crash is OnCrash.RETRY:
+            record.status = TaskStatus.QUEUED
+            parts.ledger.begin_anew(record)
+            parts.runner.launch(record, background())
+        case _:
+            reason = f"{record.call.name} was running when the process ended. Run it again?"
+            parts.asking.suspend(record, (ApprovalRequest(kind=AFTER_CRASH, reason=reason),))
+
+
+def _fail(parts: Parts, record: TaskRecord) -> None:
+    """Nobody knows how far it got."""
+    error = OutcomeUnknownError(record.id, record.call.name)
+    parts.delivery.failed(record, Errored(str(error), type(error).__name__))
+    parts.runner.release(record)
+
+
+def _record(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> TaskRecord:
+    launch = TaskLaunch(
+        call=ToolCall(task.call_ids[0], task.name, task.arguments),
+        conversation_id=task.conversation_id,
+        turn_id=task.turn_id,
+        route=background(),
+        policy=task.policy,
+        executor=task.executor,
+        metadata=task.metadata,
+    )
+    waits = task.status is TaskStatus.AWAITING_APPROVAL
+    kind = TaskKind.BACKGROUND if waits else task.kind
+    journal = parts.outbox.journal(task.conversation_id)
+    record = TaskRecord(task.id, launch, kind, journal, task.created_at)
+    record.ticket.in_step = False
+    record.kept = True
+    record.status = task.status
+    record.detached = task.detached
+    record.attempt = task.attempt
+    record.started_at = task.started_at
+    record.progress = task.progress
+    yes = [each for each in asked if each.decision is Decision.APPROVED]
+    record.approved = {(each.kind, each.digest) for each in yes} or None
+    record.past = Past(sum(each.kind == IN_BODY for each in yes))
+    return record
+
+
+async def _all_open(
+    store: Records, kind: Kind[T], conversation_id: ConversationId
+) -> list[Record[T]]:
+    return await _all(store, kind, conversation_id, open=True)
+
+
+async def _all(
+    store: Records, kind: Kind[T], conversation_id: ConversationId, *, open: bool | None = None
+) -> list[Record[T]]:
+    found: list[Record[T]] = []
+    while True:
+        after = found[-1] if found else None
+        page = await store.find(kind, conversation_id=conversation_id, open=open, after=after)
+        found += page
+        if len(page) < PAGE:
+            return found

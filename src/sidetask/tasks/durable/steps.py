@@ -1,0 +1,49 @@
+"""The finished steps of tasks, in a store."""
+
+from collections.abc import Callable
+from typing import cast
+
+from sidetask.core.codec import value_from_json, value_to_json
+from sidetask.core.errors import CodecError, InvalidInputError
+from sidetask.core.jsons import Json
+from sidetask.engines.base import JobSpec
+from sidetask.engines.stored import StepJournal
+from sidetask.stores.base import Record, Store
+from sidetask.tasks.stored import STEPS, Step
+
+
+class StoredSteps(StepJournal):
+    """One record for each step, written once."""
+
+    def __init__(self, store: Store, now: Callable[[], float]) -> None:
+        self._store = store
+        self._now = now
+
+    async def read(self, spec: JobSpec, key: str) -> tuple[Json] | None:
+        found = await self._store.get(STEPS, spec.conversation_id, _id(spec, key))
+        return None if found is None else (found.value.value,)
+
+    async def write(self, spec: JobSpec, key: str, value: object) -> Json:
+        try:
+            # Out and in again: the first run gets what a second one would.
+            step = value_from_json(Step, value_to_json(Step, Step(value=cast("Json", value))))
+        except CodecError as error:
+            raise InvalidInputError(
+                f"a step returns a JSON value, for it is kept; {key.rpartition('#')[0]!r}: {error}"
+            ) from None
+        self._store.put(
+            Record(
+                kind=STEPS,
+                conversation_id=spec.conversation_id,
+                id=_id(spec, key),
+                status="done",
+                at=self._now(),
+                value=step,
+            )
+        )
+        await self._store.stored()
+        return step.value
+
+
+def _id(spec: JobSpec, key: str) -> str:
+    return f"{spec.task_id}/{key}"

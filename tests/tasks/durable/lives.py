@@ -1,0 +1,92 @@
+"""Processes that die: managers one after the other over one store that outlives them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
+
+from sidetask.core.events import Event
+from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.messages import Message
+from sidetask.stores.base import Record
+from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.parts.runner import Executor
+from sidetask.testing import VirtualClock
+from tests.tasks.harness import Bench, C
+
+
+class Disk(MemoryStore):
+    """What one process sees of a store that survives it. A dead process writes nothing more."""
+
+    durable = True
+    dead = False
+    slow: "asyncio.Event | None" = None
+    """Holds up `stored`."""
+
+    def view(self) -> "Disk":
+        return copy(self)  # the same rows
+
+    def append(self, fact: Event) -> None:
+        if not self.dead:
+            super().append(fact)
+
+    def put(self, record: Record[Any]) -> None:
+        if not self.dead:
+            super().put(record)
+
+    async def stored(self) -> None:
+        if self.slow is not None:
+            await self.slow.wait()
+
+    async def swap(self, record: Record[Any], *, expect: str | None) -> Record[Any] | None:
+        if self.dead:
+            await asyncio.Event().wait()
+        return await super().swap(record, expect=expect)
+
+    async def commit_turn(
+        self,
+        conversation_id: ConversationId,
+        messages: Sequence[Message],
+        *,
+        ack: Sequence[TaskId] = (),
+    ) -> None:
+        if not self.dead:
+            await super().commit_turn(conversation_id, messages, ack=ack)
+
+
+class Lives:
+    """One process after the other."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._disk = Disk()
+        self.runs: list[str] = []
+        """What tools did, in all lives."""
+        self.now: Bench | None = None
+
+    @property
+    def disk(self) -> Disk:
+        assert self.now is not None
+        assert isinstance(self.now.store, Disk)
+        return self.now.store
+
+    async def begin(self, tools: Mapping[str, Executor] | None = None) -> Bench:
+        """A process, which takes up what the one before has left."""
+        await self.die()
+        self.now = Bench(self._clock, tools, store=self._disk.view())
+        await self.revive()
+        return self.now
+
+    async def revive(self) -> None:
+        assert self.now is not None
+        kept = self.now.manager.kept
+        assert kept is not None
+        kept.listen()
+        await kept.revive(C)
+
+    async def die(self) -> None:
+        """The process is killed: nothing of it is written any more."""
+        if self.now is not None:
+            self.disk.dead = True
+            await self.now.handle.close(0)
+            self.now = None
