@@ -170,7 +170,7 @@ class TurnRun:
     async def _drive(self, message: UserMessage | None, heard: bool) -> None:
         conversation = self._conversation
         if conversation.hooks is not None:
-            await conversation.hooks.turn_begins(message)
+            await conversation.hooks.turn_begins(message, self._token)
         if conversation.room is not None:
             conversation.room.begin_turn(len(conversation.history))
         if message is not None:
@@ -199,7 +199,12 @@ class TurnRun:
 
     async def _reason_to_go_on(self) -> str | None:
         hooks = self._conversation.hooks
-        return None if hooks is None else await hooks.may_stop(self._text)
+        if hooks is None or self._turn.step >= self._turn.max_steps:
+            return None
+        reason = await hooks.may_stop(self._text)
+        if self._token.is_cancelled:
+            raise TurnCancelledError(self._token.reason)
+        return reason
 
     def _tell_start(self, cause: str, task_ids: tuple[TaskId, ...]) -> None:
         order = self._order

@@ -16,20 +16,23 @@ from dataclasses import dataclass
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd, TurnRun
 from sidetask.agents.turn_log import Surroundings
-from sidetask.core.errors import AgentNotStartedError, TurnCancelledError
+from sidetask.core.errors import AgentNotStartedError, InvalidInputError, TurnCancelledError
 from sidetask.core.events import ContinueRequested, Event, TaskEvent
 from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
 from sidetask.runtime.response import ChatResponse
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
-from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.spawn import spawn, stop, wait_done
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.parts.body import current_body
 
 KEPT = 16
 """Turns that `turns()` can still tell of when they have ended: the last ones."""
+
+PATIENCE = 10.0
+"""Seconds that a turn may take to end when the conversation is closed: more than its cleanup."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +110,23 @@ class Driver:
         if self.closed:
             raise AgentNotStartedError
 
+    @property
+    def _is_inside(self) -> bool:
+        """The code that asks is what the running turn waits for: a hook's."""
+        return self._task is not None and asyncio.current_task() is self._task
+
+    def check_outside(self) -> None:
+        """Refuse to wait for a turn in the code that the running one waits for: a hook's.
+
+        Raises:
+            InvalidInputError: It is that code which asks.
+        """
+        if self._is_inside:
+            raise InvalidInputError(
+                "a hook cannot wait for a turn of its own conversation, which waits for the hook:"
+                " use send()"
+            )
+
     def ask(self, message: UserMessage, response: ChatResponse | None = None) -> ChatResponse:
         """Queue a turn of its own for a message."""
         response = response or ChatResponse("user")
@@ -158,7 +178,7 @@ class Driver:
         current = self._current
         if current is not None:
             current.token.cancel(reason)
-            while self._current is current:
+            while self._current is current and not self._is_inside:
                 await self.changed()
 
     async def close(self) -> None:
@@ -168,8 +188,8 @@ class Driver:
         self._conversation.steering.clear()
         if self._current is not None:
             self._current.token.cancel("shut down")
-        if self._task is not None:
-            await wait_done(self._task)
+        if self._task is not None and not await wait_done(self._task, within=PATIENCE):
+            await stop([self._task], within=PATIENCE)  # a hook of the host's hangs
         if self._untap is not None:
             self._untap()
             self._untap = None  # it holds this driver

@@ -170,6 +170,7 @@ class AgentHandle:
             TimeoutError: It took longer than `timeout` seconds.
         """
         self._driver.check_open()
+        self._driver.check_outside()
         async with asyncio.timeout(timeout):
             while not self._driver.is_idle:
                 await self._driver.changed()
@@ -295,6 +296,7 @@ class AgentHandle:
 
     def _ask(self, content: Content, on_busy: OnBusy, budget: Budget | None) -> ChatResponse:
         self._driver.check_open()
+        self._driver.check_outside()
         message = user_message(content)
         if on_busy == "raise" and self._driver.busy:
             raise ConversationBusyError(self.conversation_id)

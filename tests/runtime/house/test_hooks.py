@@ -13,7 +13,7 @@ from sidetask.agents.guards.room import Compacted
 from sidetask.agents.policies import HookContext, Hooks, ToolUse
 from sidetask.agents.policies.calling import CONTINUES
 from sidetask.core.errors import ModelError
-from sidetask.core.messages import UserMessage
+from sidetask.core.messages import AssistantMessage, UserMessage
 from sidetask.models.scripted import call, reply
 from sidetask.testing import ScriptedModel, running_runtime
 
@@ -212,3 +212,21 @@ async def test_an_agent_that_is_dropped_tells_its_hooks_of_the_end() -> None:
         await settle()
         assert not runtime.live_agents
     assert notes.told[-1] == "ended None"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+async def test_nothing_is_said_to_a_model_that_has_no_step_left_to_hear_it(steps: int) -> None:
+    async with talking("one", "two", hooks=[Stubborn(100)], max_steps=steps) as talk:
+        await talk.chat.ask("go")
+        assert isinstance(talk.history[-1], AssistantMessage)
+        assert talk.model.calls == steps
+
+
+class Blank(Hooks):
+    async def on_stop(self, ctx: HookContext, text: str) -> str | None:
+        return "  "
+
+
+async def test_a_blank_reason_is_none() -> None:
+    async with talking("one", hooks=[Blank()]) as talk:
+        assert (await talk.chat.ask("go")).text == "one"

@@ -26,6 +26,7 @@ from sidetask.agents.policies.rules import Action, Policy, Verdict, decide
 from sidetask.agents.tools.asking import KIND, Context, summary_of
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.messages import ToolCall
+from sidetask.tasks.aio.spawn import hosted
 from sidetask.tasks.parts.runner import Executor
 from sidetask.tasks.values import (
     ApprovalNeeded,
@@ -98,7 +99,7 @@ class ToolGate:
 
     async def _ask_hook(self, hooks: Hooks, use: ToolUse) -> Decision:
         try:
-            decision = await hooks.pre_tool_call(self._ctx, use)
+            decision = await hosted(hooks.pre_tool_call(self._ctx, use))
         except Exception as error:  # noqa: BLE001 - the one boundary: a decider fails closed
             _log.warning("a hook before %s failed", use.name, exc_info=error)
             return Deny(f"a hook failed, so {use.name} was not run: {error!r}")
@@ -130,7 +131,8 @@ class ToolGate:
             case Completed(content=content):
                 for hooks in self._after:
                     try:
-                        await hooks.post_tool_call(self._ctx, _use_of(call, ctx), content)
+                        use = _use_of(call, ctx)
+                        await hosted(hooks.post_tool_call(self._ctx, use, content))
                     except Exception as error:  # noqa: BLE001 - the one boundary: an observer
                         _log.warning("a hook after %s failed", call.name, exc_info=error)
             case Errored():
@@ -143,7 +145,7 @@ class ToolGate:
         for hooks in self._on_error:
             try:
                 use = _use_of(call, ctx)
-                text = await hooks.on_tool_error(self._ctx, use, outcome.error)
+                text = await hosted(hooks.on_tool_error(self._ctx, use, outcome.error))
             except InvalidInputError:
                 return outcome
             except Exception as error:  # noqa: BLE001 - the one boundary: an observer

@@ -1,11 +1,14 @@
 """Asyncio's sharp edges, in one place: tasks of our own, and cleanup that runs to its end."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _owned: set[asyncio.Task[Any]] = set()  # asyncio itself holds tasks only weakly
 
@@ -61,3 +64,30 @@ async def run_to_end(work: Coroutine[Any, Any, T], *, within: float) -> T:
 async def _bounded(work: Coroutine[Any, Any, T], within: float) -> T:
     async with asyncio.timeout(within):
         return await work
+
+
+async def hosted(work: Awaitable[T]) -> T:
+    """Await a host's code. What was cancelled inside it is a fault of its, and not the end of the
+    asyncio task that it runs in.
+
+    Raises:
+        RuntimeError: Something that it awaited was cancelled, though nobody cancelled this task.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("something that it awaited was cancelled") from None
+
+
+async def stop(tasks: Iterable[asyncio.Task[Any]], *, within: float) -> None:
+    """Cancel tasks, and wait until they have ended; what does not end `within` seconds is left."""
+    stopping = set(tasks)
+    for task in stopping:
+        task.cancel()
+    if stopping:
+        _, left = await asyncio.wait(stopping, timeout=within)
+        for task in left:
+            _log.warning("%s did not stop within %g s, and is left alone", task.get_name(), within)
