@@ -27,7 +27,7 @@ from sidetask.core.errors import (
 from sidetask.core.ids import CallId
 from sidetask.core.jsons import Json
 from sidetask.core.messages import Image, Message, ToolMessage, ToolResult, user_message
-from sidetask.core.usage import Usage
+from sidetask.core.usage import Price, Usage
 from sidetask.models.base import Chunk, Finished, Model, ModelRequest, ThinkingChunk, ToolSchema
 from sidetask.models.tape import RecordingModel, TapeModel, read_tape
 from sidetask.models.tape.recording import BUFFER, HISTORIES
@@ -109,6 +109,14 @@ async def test_a_conversation_with_tools_is_played_without_its_model(path: Path)
     script = call("dig", site="a"), "Very.", "Welcome."
     told = await talk(RecordingModel(ScriptedModel(*script), path))
     assert await talk(TapeModel(path)) == told == ["Very.", "Welcome."]
+
+
+async def test_a_tape_has_the_window_and_the_price_of_its_model(path: Path) -> None:
+    price = Price(input=2.0, output=8.0)
+    live = ScriptedModel("Hello.", context_window=8_000, price=price)
+    await heard(RecordingModel(live, path), asked("Hi."))
+    tape = TapeModel(path)
+    assert (tape.context_window, tape.price) == (8_000, price)
 
 
 async def test_a_reply_comes_as_fast_as_it_came_or_as_is_said(path: Path) -> None:

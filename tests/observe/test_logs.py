@@ -131,6 +131,18 @@ async def test_a_task_s_end_says_how_long_it_took(capsys: Capture) -> None:
     assert ended.endswith("turn-1 task-1] task_succeeded dig after 0.000 s")
 
 
+async def test_a_filter_of_a_host_s_that_raises_disturbs_nobody() -> None:
+    log_to_stderr("debug")
+
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise OSError("broken")
+
+    logging.getLogger("sidetask").addHandler(Broken())
+    async with talking("Hello.") as talk:
+        assert str(await talk.chat.ask("Hi.")) == "Hello."
+
+
 def test_standard_error_is_asked_for_once_and_a_level_is_one_of_four(capsys: Capture) -> None:
     log_to_stderr("info")
     log_to_stderr("warning")

@@ -16,6 +16,7 @@ from sidetask.core.errors import (
 from sidetask.core.usage import Usage
 from sidetask.models.base import Finished
 from sidetask.runtime.invocation import EmitRequest
+from sidetask.runtime.triggers import every
 from sidetask.testing import ScriptedModel, VirtualClock, call, cut, reply, running_runtime, stall
 from tests.observe.harness import Trace, ids, seconds, told, traced
 from tests.runtime.harness import Held, beside, settle
@@ -71,6 +72,18 @@ async def test_a_turn_is_part_of_what_was_current_where_it_was_asked_for() -> No
         "invoke_agent agent < request A",
         "invoke_agent agent < request B",
     ]
+
+
+async def test_a_turn_of_a_trigger_is_a_trace_of_its_own() -> None:
+    trace = Trace()
+    async with running_runtime(tracing=trace.tracing) as runtime:
+        with trace.tracer.start_as_current_span("startup"):
+            agent, often = Agent(ScriptedModel("Tick.", loop=True)), every(60, "Look around.")
+            chat = await runtime.open(agent, triggers=[often])
+        await asyncio.sleep(70)
+        await chat.shutdown()
+    assert [line for line in trace.tree() if line.startswith("invoke")] == ["invoke_agent agent"]
+    trace.check()
 
 
 async def test_a_run_that_a_host_emits_is_part_of_what_emitted_it() -> None:

@@ -13,6 +13,7 @@ has it in its text.
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 from sidetask.agents.turn_log import current_turn
@@ -115,7 +116,8 @@ def _tell(level: int, event: Event) -> None:
         "run_id": event.run_id or "",
         "task_id": task_id,
     }
-    _events.log(level, "%s%s%s", event.kind.value, name, took, extra=ids)
+    with suppress(Exception):  # the one boundary: a host's filter or handler, which only looks on
+        _events.log(level, "%s%s%s", event.kind.value, name, took, extra=ids)
 
 
 _ENDS = (RunCompleted, RunFailed, RunCancelled, TaskEnded)

@@ -1,6 +1,6 @@
 """How a tape is written: JSON lines, appended, each of them complete.
 
-    {"tape": 1, "session": "5f0c…", "model": "openai:gpt-5.2"}       a recording begins
+    {"tape": 1, "session": "5f0c…", "model": "openai:gpt-5.2", …}    a recording begins
     {"part": "<digest>", "message": {…}}                              a message, once
     {"part": "<digest>", "tools": […]}                                a set of tools, once
     {"call": "5f0c…-3", "digest": "…", "like": "5f0c…-2", "same": 4, "messages": ["<digest>"], …}
@@ -28,6 +28,7 @@ from sidetask.core.codec import (
 from sidetask.core.errors import CodecError, TapeError
 from sidetask.core.jsons import Json, JsonObject, canonical
 from sidetask.core.messages import Message
+from sidetask.core.usage import Price
 from sidetask.models.base import (
     CallArguments,
     CallStarted,
@@ -70,6 +71,8 @@ class RecordedCall:
     """A request, and the reply that came."""
 
     model: str
+    context_window: int | None
+    price: Price | None
     digest: str
     request: ModelRequest
     chunks: list[tuple[float, Chunk]] = field(default_factory=list[tuple[float, Chunk]])
@@ -101,6 +104,11 @@ def plain(message: Message) -> dict[str, Json]:
 def plain_tools(tools: Sequence[ToolSchema]) -> list[Json]:
     """Tools as JSON."""
     return [value_to_json(ToolSchema, tool) for tool in tools]
+
+
+def plain_price(price: Price | None) -> Json:
+    """A price as JSON."""
+    return None if price is None else value_to_json(Price, price)
 
 
 def plain_chunk(chunk: Chunk) -> dict[str, Json]:
@@ -221,6 +229,8 @@ class _Reading:
         self._digests: dict[str, list[str]] = {}
         self._by_id: dict[str, RecordedCall] = {}
         self.model: str | None = None
+        self._context_window: int | None = None
+        self._price: Price | None = None
         self.calls: list[RecordedCall] = []
 
     def take(self, found: dict[str, Any]) -> None:
@@ -229,6 +239,9 @@ class _Reading:
                 if version > VERSION:
                     raise ValueError(f"version {version} is newer than {VERSION}: update sidetask")
                 self.model = model
+                price = found.get("price")
+                self._price = None if price is None else value_from_json(Price, price)
+                self._context_window = found.get("context_window")
             case _ if self.model is None:
                 raise ValueError("it is no tape: it does not begin with one's first line")
             case {"part": str(part), "message": message}:
@@ -255,7 +268,13 @@ class _Reading:
             tail=found["tail"],
         )
         assert self.model is not None
-        recorded = RecordedCall(model=self.model, digest=digest, request=request)
+        recorded = RecordedCall(
+            model=self.model,
+            context_window=self._context_window,
+            price=self._price,
+            digest=digest,
+            request=request,
+        )
         self._by_id[call] = recorded
         self.calls.append(recorded)
 

@@ -42,10 +42,12 @@ class TapeModel:
             raise ConfigurationError(f"a tape's speed is above 0, or None, not {speed!r}")
         self.calls = read_tape(path)
         """What is on the tape."""
-        self.name = self.calls[0].model if self.calls else "tape"
+        first = self.calls[0] if self.calls else None
+        self.name = "tape" if first is None else first.model
         self.quota_key = f"tape {path}"
-        self.context_window: int | None = None
-        self.price: Price | None = None
+        # What a model is known to hold and to cost decides what else it is asked.
+        self.context_window: int | None = None if first is None else first.context_window
+        self.price: Price | None = None if first is None else first.price
         self._strict = strict
         self._speed = speed
         self._left = dict(enumerate(self.calls, 1))

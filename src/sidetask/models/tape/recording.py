@@ -82,7 +82,14 @@ class RecordingModel:
     # -- writing ---------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        header = form.line(tape=form.VERSION, session=self._session, model=self.model.name)
+        model = self.model
+        header = form.line(
+            tape=form.VERSION,
+            session=self._session,
+            model=model.name,
+            context_window=model.context_window,
+            price=form.plain_price(model.price),
+        )
         try:
             if self.path.exists() and self.path.stat().st_size:
                 form.check_tape(self.path)

@@ -119,17 +119,17 @@ class TaskSpans:
         if work is not None:
             work.late = True
             work.span.set({names.DETACHED: True})
-            work.span.tell("detached", event.at, {"reason": event.reason})
+            work.span.tell("detached", event.at, {names.REASON: event.reason})
 
     def approval_requested(self, event: ApprovalRequested) -> None:
         work = self._alive.get(event.task_id)
         if work is not None:
-            work.span.tell("approval requested", event.at, {"approval.id": event.approval_id})
+            work.span.tell("approval requested", event.at, {names.APPROVAL: event.approval_id})
 
     def approval_decided(self, event: ApprovalDecided) -> None:
         work = self._alive.get(event.task_id)
         if work is not None:
-            details = {"approval.id": event.approval_id, "decision": event.decision}
+            details = {names.APPROVAL: event.approval_id, names.DECISION: event.decision}
             work.span.tell("approval decided", event.at, details)
 
     def ended(self, event: TaskEnded) -> None:
@@ -153,7 +153,7 @@ class TaskSpans:
         if isinstance(event, TaskCancelled | TaskTimedOut | TaskDenied) and event.abandoned:
             span.set({names.ABANDONED: True})
         if why is not None and not failed and self._content:
-            span.set({"sidetask.reason": why})
+            span.set({names.REASON: why})
         shown = why if self._content or isinstance(event, TaskTimedOut) else None
         span.end(event.at, event.outcome, error_type=error_type, why=shown)
         self._meters.ended(work.operation, work.name, event.outcome, event.duration)

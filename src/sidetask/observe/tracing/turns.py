@@ -31,7 +31,7 @@ from sidetask.core.events import (
     UserMessageCommitted,
 )
 from sidetask.core.ids import CallId, ConversationId, RunId, TaskId
-from sidetask.core.messages import Message
+from sidetask.core.messages import AssistantMessage, Message, Text
 from sidetask.core.usage import Usage
 from sidetask.observe.tracing import names
 from sidetask.observe.tracing.content import written
@@ -119,6 +119,8 @@ class TurnSpans:
             return
         self._lose(talk, event.at)
         asked, talk.asked = talk.asked, None
+        if event.cause != "user":
+            asked = None  # a trigger's turn is not part of what once started the trigger
         causes = [(task_id, self._tasks.find(task_id)) for task_id in event.task_ids]
         span = self._pen.begin(
             _span_name(talk.agent),
@@ -134,8 +136,9 @@ class TurnSpans:
     def ended(self, event: RunEnded) -> None:
         talk = self._talks.get(event.conversation_id)
         turn = talk.turn if talk is not None else None
-        if talk is None or turn is None or turn.run_id != event.run_id:
+        if event.turn_id is None:
             self._never_began(talk, event)
+        if talk is None or turn is None or turn.run_id != event.run_id:
             return
         talk.turn = None
         talk.arguments = {}
@@ -145,7 +148,8 @@ class TurnSpans:
         if isinstance(event, RunCompleted):
             turn.span.set({names.STEPS: event.steps, **_of_usage(event.usage)})
             if self._content:
-                turn.span.set({names.OUTPUT_MESSAGES: event.text})
+                said = AssistantMessage((Text(event.text),))
+                turn.span.set({names.OUTPUT_MESSAGES: written([said])})
         turn.span.end(event.at, outcome, error_type=error_type, why=why)
         self._meters.ran(talk.agent, outcome, event.at - turn.span.began)
         attach(turn.outer)
@@ -297,16 +301,19 @@ def _note(event: Noted) -> tuple[str, float, Attributes]:
     """The event of a span: its name, its time, what it says."""
     match event:
         case QuotaHit():
-            return "rate limited", event.at, {"wait": event.wait}
+            return "rate limited", event.at, {names.WAIT: event.wait}
         case QuotaResumed():
-            return "rate limit over", event.at, {"waited": event.waited}
+            return "rate limit over", event.at, {names.WAIT: event.waited}
         case DoomLoopDetected():
-            return "doom loop", event.at, {"tools": event.names}
+            return "doom loop", event.at, {names.REPEATED: event.names}
         case HistoryCompacted():
-            sizes = {"tokens.before": event.tokens_before, "tokens.after": event.tokens_after}
+            sizes = {
+                names.TOKENS_BEFORE: event.tokens_before,
+                names.TOKENS_AFTER: event.tokens_after,
+            }
             return "compacted", event.at, sizes
         case CompactionCircuitOpened():
-            return "compaction given up", event.at, {"failures": event.failures}
+            return "compaction given up", event.at, {names.FAILURES: event.failures}
 
 
 def _of_usage(usage: Usage) -> Attributes:
