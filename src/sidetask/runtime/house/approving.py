@@ -1,7 +1,7 @@
 """Answering a conversation's questions by a function of the host.
 
 Each question is handed over in an asyncio task of its own, so one that takes long holds up no
-other. A handler that fails denies. Who else decides first is right: a late answer is dropped.
+other. A handler that fails, or says what cannot be carried out, denies. Who else decides first is right: a late answer is dropped.
 """
 
 import asyncio
@@ -11,15 +11,18 @@ from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from sidetask.agents.policies.hooks import Change, Deny
-from sidetask.core.errors import AlreadyDecidedError, ConfigurationError
+from sidetask.core.errors import AlreadyDecidedError, ApprovalNotFoundError, ConfigurationError
 from sidetask.core.events import ApprovalRequested, Event
 from sidetask.runtime.views import ConversationApprovals
-from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.spawn import hosted, spawn, stop
 from sidetask.tasks.aio.streams import Stream
 from sidetask.tasks.values import Approval
 
 BY = "on_approval"
 """Who decided, where a handler did."""
+
+GRACE = 5.0
+"""Seconds that handlers may take to stop when their conversation ends."""
 
 Answer: TypeAlias = bool | Deny | Change
 """Yes, no, no with a reason for the model, or yes to other arguments."""
@@ -56,11 +59,7 @@ class ApprovalDesk:
     async def close(self) -> None:
         """Ask no more, and stop waiting for answers."""
         self._untap()
-        answering = tuple(self._answering)
-        for task in answering:
-            task.cancel()
-        for task in answering:
-            await wait_done(task)
+        await stop(self._answering, within=GRACE)
 
     def _hear(self, event: Event) -> None:
         if not isinstance(event, ApprovalRequested):
@@ -72,13 +71,14 @@ class ApprovalDesk:
                 task.add_done_callback(self._answering.discard)
 
     async def _answer(self, approval: Approval) -> None:
-        try:
-            answer = await self._handler(approval)
-        except Exception as error:  # noqa: BLE001 - the one boundary: a handler that fails denies
-            _log.warning("on_approval failed for %s", approval.id, exc_info=error)
-            answer = Deny(f"the handler failed: {error!r}")
-        with suppress(AlreadyDecidedError):
-            self._decide(approval, answer)
+        with suppress(AlreadyDecidedError, ApprovalNotFoundError):  # somebody was faster
+            try:
+                self._decide(approval, await hosted(self._handler(approval)))
+            except (AlreadyDecidedError, ApprovalNotFoundError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the one boundary: a handler that fails denies
+                _log.warning("on_approval failed for %s", approval.id, exc_info=error)
+                self._decide(approval, Deny(f"the handler failed: {error!r}"))
 
     def _decide(self, approval: Approval, answer: Answer) -> None:
         match answer:
