@@ -1,7 +1,7 @@
 """What is counted and measured, as OpenTelemetry's instruments. No id is ever an attribute here:
 each would be a time series of its own."""
 
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import Histogram, Meter
 
 from sidetask.core.usage import Usage
 from sidetask.observe.tracing import names
@@ -22,33 +22,17 @@ class Meters:
             "Tokens of a model call.",
             explicit_bucket_boundaries_advisory=TOKENS,
         )
-        self._calls = meter.create_histogram(
+        self._calls = _seconds(
+            meter,
             names.OPERATION_DURATION,
-            "s",
             "How long a model call took, its wait at the gate included.",
-            explicit_bucket_boundaries_advisory=SECONDS,
         )
         self._alive = meter.create_up_down_counter(
             names.TASKS_ALIVE, "{task}", "Tasks that have not ended."
         )
-        self._waits = meter.create_histogram(
-            names.QUEUE_WAIT,
-            "s",
-            "How long a task waited for its permits.",
-            explicit_bucket_boundaries_advisory=SECONDS,
-        )
-        self._tasks = meter.create_histogram(
-            names.TASK_DURATION,
-            "s",
-            "From a task's first start to its end.",
-            explicit_bucket_boundaries_advisory=SECONDS,
-        )
-        self._runs = meter.create_histogram(
-            names.RUN_DURATION,
-            "s",
-            "How long a turn took.",
-            explicit_bucket_boundaries_advisory=SECONDS,
-        )
+        self._waits = _seconds(meter, names.QUEUE_WAIT, "How long a task waited for its permits.")
+        self._tasks = _seconds(meter, names.TASK_DURATION, "From a task's first start to its end.")
+        self._runs = _seconds(meter, names.RUN_DURATION, "How long a turn took.")
         self._refused = meter.create_counter(
             names.RATE_LIMITED, "{request}", "Model calls that were refused for a rate limit."
         )
@@ -95,6 +79,12 @@ class Meters:
 def _of_model(name: str) -> dict[str, str]:
     provider, model = names.provider_and_model(name)
     return {names.OPERATION: names.CHAT, names.PROVIDER: provider, names.REQUEST_MODEL: model}
+
+
+def _seconds(meter: Meter, name: str, description: str) -> Histogram:
+    return meter.create_histogram(
+        name, "s", description, explicit_bucket_boundaries_advisory=SECONDS
+    )
 
 
 def _of_task(operation: str, name: str) -> dict[str, str]:
