@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sidetask import Agent
-from sidetask.core.errors import ConfigurationError, ModelError
+from sidetask.core.errors import AgentNotStartedError, ConfigurationError, ModelError
 from sidetask.core.events import Event
 from sidetask.core.jsons import Json
 from sidetask.models.scripted import stall
 from sidetask.orchestration import as_agent, eq
 from sidetask.runtime.triggers import TriggerContext, cron, every, on_file_change, on_state
 from sidetask.runtime.triggers.watching import listed
-from sidetask.testing import ScriptedModel, VirtualClock, running_runtime
+from sidetask.testing import ScriptedModel, VirtualClock, ignores_cancellation, running_runtime
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -131,6 +131,37 @@ async def test_a_shutdown_ends_a_trigger_in_the_middle_of_its_turn() -> None:
     assert asyncio.get_running_loop().time() == pytest.approx(15)
 
 
+async def test_a_trigger_in_which_something_was_cancelled_has_crashed() -> None:
+    async def broken(ctx: TriggerContext) -> None:
+        await asyncio.sleep(1)
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+
+    house = House()
+    await house.live(broken, seconds=4)
+    assert [cast(Any, each).pause for each in house.failed] == [1, 2]
+
+
+async def test_a_shutdown_does_not_wait_for_ever_for_a_trigger_that_does_not_stop() -> None:
+    async def stubborn(ctx: TriggerContext) -> None:
+        await ignores_cancellation(1000)
+
+    await House().live(stubborn, seconds=4)
+    assert asyncio.get_running_loop().time() < 30
+
+
+async def test_a_turn_is_refused_when_its_conversation_has_ended() -> None:
+    kept: list[TriggerContext] = []
+
+    async def keep(ctx: TriggerContext) -> None:
+        kept.append(ctx)
+
+    await House().live(keep, seconds=1)
+    with pytest.raises(AgentNotStartedError):
+        await kept[0].turn("Are you there?")
+
+
 async def test_a_function_that_returns_is_over() -> None:
     runs: list[float] = []
 
@@ -179,6 +210,25 @@ async def test_a_guard_fires_each_time_that_it_becomes_true() -> None:
         on_state(hot, "It is one."), sets((1, 1), (2, 1), (3, 0), (4, 1), (5, 0)), seconds=10
     )
     assert house.times == pytest.approx([1, 4])
+
+
+async def test_a_guard_that_was_true_for_a_moment_was_true() -> None:
+    async def blink(ctx: TriggerContext) -> None:
+        await asyncio.sleep(5)
+        ctx.state.set("n", 1)
+        ctx.state.set("n", 0)
+
+    house = House()
+    await house.live(blink, on_state(eq("n", 1), "It is one."), seconds=10)
+    assert house.times == pytest.approx([5])
+
+
+async def test_a_guard_that_fails_is_a_crash_of_its_trigger() -> None:
+    house = House()
+    guard = on_state(lambda state: 1 / cast(int, state.get("n", 1)) > 1, "It is small.")
+    await house.live(sets((5, 0), (6.5, 1)), guard, seconds=10)
+    told = [(cast(Any, each).error_type, cast(Any, each).pause) for each in house.failed]
+    assert told == [("ZeroDivisionError", 1), ("ZeroDivisionError", 2)]
 
 
 async def test_what_becomes_true_while_it_acts_is_acted_upon_once_more() -> None:

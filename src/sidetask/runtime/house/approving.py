@@ -1,7 +1,8 @@
 """Answering a conversation's questions by a function of the host.
 
 Each question is handed over in an asyncio task of its own, so one that takes long holds up no
-other. A handler that fails, or says what cannot be carried out, denies. Who else decides first is right: a late answer is dropped.
+other. A handler that fails, or says what cannot be carried out, denies. Who else decides first
+is right: a late answer is dropped.
 """
 
 import asyncio

@@ -54,7 +54,9 @@ class TriggerContext:
 
         Raises:
             TurnError: The turn failed, or was interrupted (`TurnCancelledError`).
+            AgentNotStartedError: The conversation has ended.
         """
+        self._driver.check_open()
         response = ChatResponse("trigger")
         response.given = False  # nobody has it: `turns()` tells of it
         self._driver.ask(user_message(content), response)

@@ -8,11 +8,13 @@ from sidetask.core.errors import AgentNotStartedError, StateClosedError
 from sidetask.core.events import TriggerFailed
 from sidetask.runtime.triggers.base import Trigger, TriggerContext
 from sidetask.tasks.aio.outbox import Journal
-from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.spawn import hosted, spawn, stop
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 """Seconds before a trigger that crashed begins anew: doubled from the first to the longest."""
+GRACE = 5.0
+"""Seconds that triggers may take to stop when their conversation ends."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +34,7 @@ class Triggers:
 
     async def close(self) -> None:
         """Stop them all, in whatever they are doing."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            await wait_done(task)
+        await stop(self._tasks, within=GRACE)
 
     async def _keep(self, trigger: Trigger) -> None:
         loop = asyncio.get_running_loop()
@@ -44,7 +43,7 @@ class Triggers:
         while True:
             begun = loop.time()
             try:
-                await trigger.run(ctx)
+                await hosted(trigger.run(ctx))
                 return
             except (AgentNotStartedError, StateClosedError):
                 return  # its conversation has ended

@@ -32,23 +32,26 @@ def on_state(
 
     async def run(ctx: TriggerContext) -> None:
         was, rose = False, asyncio.Event()
+        fault: Exception | None = None
 
         def look(_: object) -> None:
-            nonlocal was
-            holds = bool(guard(ctx.state))
+            nonlocal was, fault
+            try:
+                holds = bool(guard(ctx.state))
+            except Exception as error:  # noqa: BLE001 - the one boundary: raised where it is told
+                fault, holds, was = error, True, False
             if holds and not was:
                 rose.set()
             was = holds
 
-        loop = asyncio.get_running_loop()
-        watch = ctx.state.when(
-            lambda _: True, lambda change: loop.call_soon_threadsafe(look, change)
-        )
+        watch = ctx.state.when(lambda _: True, look)  # in the write itself: no moment is missed
         look(None)
         try:
             while True:
                 await rose.wait()
                 rose.clear()
+                if fault is not None:
+                    raise fault
                 await act(then, ctx)
         finally:
             watch.cancel()
