@@ -59,6 +59,13 @@ wires: $(DEV) tests/wires/node_modules  ## the wires of the providers, against a
 postgres: $(DEV)  ## the stores in Postgres, which a wheel brings along
 	$(BIN)/python -m pytest -m postgres tests/stores $(ARGS)
 
+.PHONY: durable soak
+durable: $(DEV)  ## programs that are killed and go on, and the durable engine
+	$(BIN)/python -m pytest -m durable tests/durable tests/engines $(ARGS)
+
+soak: $(DEV)  ## the same, killed a hundred times
+	SIDETASK_KILLS=100 $(BIN)/python -m pytest -s -m durable tests/durable $(ARGS)
+
 # Without npm, or when it fails, the tests say that they are skipped and why.
 tests/wires/node_modules: tests/wires/package-lock.json
 	-@cd tests/wires && npm ci --ignore-scripts --silent && touch node_modules

@@ -1,0 +1,108 @@
+"""A program is killed at any moment, again and again, and its successor goes on."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sidetask.core.messages import NotificationMessage
+from sidetask.stores.opening import open_store
+from sidetask.tasks.stored import RESULTS, TASKS
+from tests.durable.program import STEPS, TASK_COUNT, C
+
+pytestmark = pytest.mark.durable
+
+KILLS = int(os.environ.get("SIDETASK_KILLS", "5"))
+"""How often a program is killed; `make soak` says 100."""
+
+
+async def life(url: str, log: Path, *, killed_after: float | None) -> bool:
+    """Run the program; True if it came to its end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.durable.program",
+        url,
+        str(log),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    try:
+        async with asyncio.timeout(60 if killed_after is None else killed_after):
+            said = await process.stdout.read()
+    except TimeoutError:
+        process.send_signal(signal.SIGKILL)
+        said = await process.stdout.read()
+    await process.wait()
+    return said == b"done\n"
+
+
+def read(log: Path) -> tuple[set[tuple[str, str]], Counter[str]]:
+    """The steps that finished, and how often was paid for each task."""
+    finished: set[tuple[str, str]] = set()
+    paid: Counter[str] = Counter()
+    for line in log.read_text().splitlines():
+        match line.split():
+            case ["finished", task_id, number]:
+                finished.add((task_id, number))
+            case ["began", task_id, number]:
+                assert (task_id, number) not in finished, "a finished step ran again"
+            case [_, task_id]:
+                paid[task_id] += 1
+            case _:
+                raise AssertionError(line)
+    assert set(paid.values()) <= {1}, "what must not run twice ran twice"
+    return finished, paid
+
+
+async def check(url: str, log: Path) -> Counter[str]:
+    """All promises, after the program has come to its end. Returns how the tasks ended."""
+    store = open_store(url)
+    rows = [row.value for row in await store.find(TASKS, conversation_id=C, limit=1000)]
+    assert sorted(row.call_ids[0] for row in rows) == sorted(
+        [f"call-{number}" for number in range(TASK_COUNT)]
+    )
+    assert [row.id for row in rows if row.status not in ("succeeded", "failed")] == []
+    assert list(await store.find(RESULTS, conversation_id=C, open=True)) == []
+    told = [
+        item
+        for message in await store.history(C)
+        if isinstance(message, NotificationMessage)
+        for item in message.items
+    ]
+    assert sorted(item.task_id for item in told) == sorted(row.id for row in rows), "each once"
+    await store.close()
+    finished, paid = read(log)
+    by_id = {row.id: row for row in rows}
+    for item in told:
+        row = by_id[item.task_id]
+        assert item.status == row.status
+        if row.name == "work":
+            assert row.status == "succeeded"
+            assert {(row.id, str(number)) for number in range(STEPS)} <= finished
+        elif row.status == "failed":
+            assert "outcome is unknown" in item.content
+        else:
+            assert paid[row.id] == 1
+    return Counter(row.status for row in rows)
+
+
+async def test_every_task_ends_once_however_often_the_program_is_killed(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    dice = random.Random(os.environ.get("SIDETASK_DICE", "1"))
+    kills = rounds = 0
+    while kills < KILLS:
+        rounds += 1
+        url, log = new_url(), tmp_path / f"{rounds}.log"
+        while kills < KILLS and not await life(url, log, killed_after=dice.uniform(0, 0.15)):
+            kills += 1
+        assert await life(url, log, killed_after=None)
+        print(f"round {rounds}, {kills} kills: {await check(url, log)}")
