@@ -305,6 +305,40 @@ async def test_tasks_alive_and_their_waits_and_durations_are_measured() -> None:
     assert (count, total) == (1, pytest.approx(7, abs=0.01))
 
 
+async def test_many_conversations_at_once_are_kept_apart() -> None:
+    @tool(detach_after=1)
+    async def dig(site: str) -> str:
+        """Dig."""
+        await asyncio.sleep(0.5 + int(site) % 3)
+        with trace.tracer.start_as_current_span(f"mine {site}"):
+            return site
+
+    trace = Trace()
+    async with running_runtime(tracing=trace.tracing) as runtime:
+
+        async def talk(number: int) -> None:
+            model = ScriptedModel(call("dig", site=str(number)), "So.", "Done.")
+            agent = Agent(model, tools=[dig], name=f"a{number}")
+            with trace.tracer.start_as_current_span(f"request {number}"):
+                async with runtime.open(agent) as chat:
+                    await chat.ask("Dig.")
+                    await chat.wait_for_idle()
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(12):
+                group.create_task(talk(number))
+    tree = trace.tree()
+    for number in range(12):
+        line = f"mine {number} < execute_tool dig < invoke_agent a{number} < request {number}"
+        assert line in tree
+        turns = trace.all(f"invoke_agent a{number}")
+        assert len(turns) == (1 if number % 3 == 0 else 2)
+        assert [trace.links(turn) for turn in turns[1:]] == [["cause: execute_tool dig"]] * (
+            len(turns) - 1
+        )
+    trace.check()
+
+
 async def test_ended_tasks_are_remembered_for_links_up_to_a_bound() -> None:
     trace = Trace()
     observer = trace.tracing.observer()

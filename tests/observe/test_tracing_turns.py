@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from opentelemetry import trace as otel
 from opentelemetry.trace import SpanKind, StatusCode
+from pydantic_ai.models.instrumented import InstrumentationSettings, InstrumentedModel
+from pydantic_ai.models.test import TestModel
 
 from sidetask import Agent, Runtime
 from sidetask.core.errors import (
@@ -15,6 +17,7 @@ from sidetask.core.errors import (
 )
 from sidetask.core.usage import Usage
 from sidetask.models.base import Finished
+from sidetask.models.pydantic_ai import PydanticAIModel
 from sidetask.runtime.invocation import EmitRequest
 from sidetask.runtime.triggers import every
 from sidetask.testing import ScriptedModel, VirtualClock, call, cut, reply, running_runtime, stall
@@ -240,3 +243,21 @@ async def test_turns_and_tokens_are_counted() -> None:
     assert all(
         "gen_ai.conversation.id" not in point for row in metrics.values() for point, _ in row
     )
+
+
+async def test_what_a_provider_s_library_traces_is_inside_the_model_call() -> None:
+    trace = Trace()
+    theirs = InstrumentedModel(
+        TestModel(custom_output_text="Hello."),
+        InstrumentationSettings(tracer_provider=trace.provider),
+    )
+    async with running_runtime(tracing=trace.tracing) as runtime:
+        chat = await runtime.open(Agent(PydanticAIModel(theirs, name="test:test")))
+        assert str(await chat.ask("Hi.")) == "Hello."
+        await chat.shutdown()
+    assert trace.tree() == [
+        "invoke_agent agent",
+        "chat test < invoke_agent agent",
+        "chat test < chat test < invoke_agent agent",
+    ]
+    trace.check()

@@ -5,9 +5,13 @@ import sys
 import textwrap
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from sidetask import Runtime
 from sidetask.core.errors import ConfigurationError
+from sidetask.observe.tracing import Tracing
+from tests.runtime.harness import talking
 
 
 def printed(code: str) -> list[str]:
@@ -70,6 +74,17 @@ def test_without_opentelemetry_the_error_says_what_to_install() -> None:
             print(error)
     """)
     assert told == "tracing needs an extra: pip install 'sidetask[otel]'"
+
+
+async def test_metrics_need_no_spans() -> None:
+    reader = InMemoryMetricReader()
+    tracing = Tracing(meter_provider=MeterProvider([reader], shutdown_on_exit=False))
+    async with talking("Hello.", runtime={"tracing": tracing}) as talk:
+        await talk.chat.ask("Hi.")
+    data = reader.get_metrics_data()
+    assert data is not None
+    [scope] = data.resource_metrics[0].scope_metrics
+    assert "sidetask.run.duration" in [metric.name for metric in scope.metrics]
 
 
 def test_what_is_no_tracing_is_refused() -> None:
