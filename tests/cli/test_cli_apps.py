@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sidetask.cli.apps import find_agent, is_driven, load_agent
+from sidetask.cli.apps import find_agent, find_server, is_driven, load_agent
 from sidetask.core.errors import ConfigurationError, SidetaskError, UnknownModelError
+from sidetask.interop.mcp.server import Endpoint, Process
 from sidetask.models.human import HumanModel
 from sidetask.models.scripted import ScriptedModel
 
@@ -76,3 +77,24 @@ def test_a_model_that_nobody_knows_is_refused_before_anything_runs(apps: Path) -
         find_agent(None, "nope", apps)
     with pytest.raises(SidetaskError, match="no-such-model"):
         find_agent("app_model:agent", None, apps)
+
+
+def test_a_server_is_a_command_as_in_a_shell_or_an_address() -> None:
+    started = find_server("KEY='a b' npx -y @scope/files@2 '/my files'")
+    assert (started.name, started.options) == ("files", {"prefix": True})
+    assert isinstance(started.at, Process)
+    assert started.at.args == ("-y", "@scope/files@2", "/my files")
+    assert started.at.env == {"KEY": "a b"}
+    assert isinstance(find_server("https://docs.example.com/mcp").at, Endpoint)
+
+
+@pytest.mark.parametrize("wanted", ["", "KEY=1", "npx 'open", "https://"])
+def test_what_is_no_server_is_refused(wanted: str) -> None:
+    with pytest.raises(ConfigurationError):
+        find_server(wanted)
+
+
+def test_servers_are_added_to_the_toolbox_and_to_an_app(apps: Path) -> None:
+    for app in (None, "app_good:helper"):
+        agent = find_agent(app, "you", apps, mcp=["npx a", "npx b"])
+        assert [each.name for each in agent.sources] == ["a", "b"]

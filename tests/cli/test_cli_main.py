@@ -13,6 +13,7 @@ import pytest
 from sidetask.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
+WORKSHOP = Path(__file__).parents[1] / "interop" / "mcp" / "workshop.py"
 SIDETASK = (sys.executable, "-c", "from sidetask.cli.main import main; main()")
 
 
@@ -50,6 +51,7 @@ def test_one_shot_prints_events_as_json(folder: Path, capsys: Capture) -> None:
         (["run", "-m", "nope", "> hi"], "sidetask: no model 'nope'"),
         (["run", "--app", "nope:agent", "> hi"], "sidetask: no module 'nope'"),
         (["run", "--cwd", "nowhere", "> hi"], "sidetask: --cwd nowhere: No such file"),
+        (["run", "--mcp", "/nowhere/at/all", "> hi"], "sidetask: the server 'all': there is no"),
         (["run"], "requires an argument"),
         (["run", "--nope", "> hi"], "--nope"),
         (["caht"], 'Did you mean "chat"?'),
@@ -62,6 +64,17 @@ def test_what_cannot_be_is_told_and_ends_with_2(
     told = capsys.readouterr()
     assert why in told.err
     assert told.out == ""
+
+
+@pytest.mark.slow
+def test_the_tools_of_a_server_are_there_and_nothing_of_it_is_printed(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = f"{sys.executable} {WORKSHOP}"
+    assert ran("run", "--mcp", server, "workshop_add a=1 b=2; workshop_complain") == 0
+    told = capfd.readouterr()
+    assert "3" in told.out
+    assert "something is not right" not in told.out + told.err
 
 
 def test_a_refused_line_ends_with_1_in_the_directory_that_was_asked_for(

@@ -3,8 +3,11 @@
 import asyncio
 import importlib
 import os
+import re
+import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +16,7 @@ from types import ModuleType
 from sidetask.agents.agent import AgentConfig
 from sidetask.cli.toolbox import toolbox
 from sidetask.core.errors import ConfigurationError, SidetaskError
+from sidetask.interop.mcp import McpServer
 from sidetask.models.base import Model
 from sidetask.models.human import HumanModel
 from sidetask.runtime.agent import Agent
@@ -25,12 +29,44 @@ INSTRUCTIONS = (
 )
 
 
-def find_agent(app: str | None, model: str | None, root: Path) -> AgentConfig:
-    """The agent of a chat, with its model opened.
+_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.S)
+
+
+def find_agent(
+    app: str | None, model: str | None, root: Path, *, mcp: Sequence[str] | None = None
+) -> AgentConfig:
+    """The agent of a chat, with its model opened; `mcp`: the servers that it gets besides.
 
     Raises:
         SidetaskError: There is no such app or model, or it cannot be used. Says why.
     """
+    servers = [find_server(each) for each in mcp or ()]
+    return _find_agent(app, model, root).with_tools(*servers)
+
+
+def find_server(wanted: str) -> McpServer:
+    """The server that `--mcp` names: an address, or a command as in a shell. Its tools have its
+    name before theirs: the toolbox has a `read_file` too.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if wanted.startswith(("http://", "https://")):
+        return McpServer.http(wanted, prefix=True)
+    try:
+        words = shlex.split(wanted)
+    except ValueError as error:
+        raise ConfigurationError(f"--mcp {wanted!r}: {error}") from None
+    env: dict[str, str] = {}
+    while words and _SETTING.fullmatch(words[0]):
+        name, _, value = words.pop(0).partition("=")
+        env[name] = value
+    if not words:
+        raise ConfigurationError("--mcp takes a command or an address: 'npx -y @scope/server'")
+    return McpServer.stdio(words[0], words[1:], env=env, prefix=True)
+
+
+def _find_agent(app: str | None, model: str | None, root: Path) -> AgentConfig:
     if app is None:
         return Agent(find_model(model), instructions=INSTRUCTIONS, tools=toolbox(root))
     agent = load_agent(app, root)

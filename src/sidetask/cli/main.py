@@ -57,6 +57,15 @@ Trace = Annotated[
         help="At the end, draw each turn and task as a lane along the time.",
     ),
 ]
+Servers = Annotated[
+    list[str] | None,
+    Parameter(
+        "--mcp",
+        negative="",
+        help="Add the tools of an MCP server: a command, as in a shell (`KEY=value npx -y"
+        " @scope/server`), or the address of one that runs. Can be given again.",
+    ),
+]
 Directory = Annotated[
     Path | None, Parameter(["--cwd", "-C"], help="Work in this directory, as if started there.")
 ]
@@ -70,10 +79,11 @@ app = App(
 
 
 @app.command
-def chat(
+def chat(  # noqa: PLR0913 - the options of a command
     *,
     model: ModelName = None,
     app: AppName = None,
+    mcp: Servers = None,
     yes: Yes = False,
     json: AsJson = False,
     trace: Trace = False,
@@ -92,7 +102,7 @@ def chat(
     is denied, unless --yes is given.
     """
     if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _without_terminal(None, model, app, cwd, yes=yes, as_json=json, trace=trace)
+        return _without_terminal(None, model, app, cwd, mcp=mcp, yes=yes, as_json=json, trace=trace)
 
     from sidetask.cli import apps  # noqa: PLC0415
     from sidetask.cli.chat import hold  # noqa: PLC0415
@@ -105,7 +115,7 @@ def chat(
 
         greet(root, choice.why)
         why = None  # it has been told
-    agent = apps.find_agent(app, choice.name if choice else model, root)
+    agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp)
     return asyncio.run(hold(agent, root, approve=yes, why=why, trace=trace))
 
 
@@ -116,6 +126,7 @@ def run(  # noqa: PLR0913 - the options of a command
     *,
     model: ModelName = None,
     app: AppName = None,
+    mcp: Servers = None,
     yes: Yes = False,
     json: AsJson = False,
     trace: Trace = False,
@@ -136,7 +147,7 @@ def run(  # noqa: PLR0913 - the options of a command
     if not text.strip():
         raise SidetaskError("the message is empty: say something")
     return _without_terminal(
-        text, model, app, cwd, yes=yes, as_json=json, trace=trace, timeout=timeout
+        text, model, app, cwd, mcp=mcp, yes=yes, as_json=json, trace=trace, timeout=timeout
     )
 
 
@@ -293,6 +304,7 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
     app: str | None,
     cwd: Path | None,
     *,
+    mcp: list[str] | None,
     yes: bool,
     as_json: bool,
     trace: bool,
@@ -302,7 +314,7 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
 
     root = _enter(cwd)
     choice = apps.choose_model(app, model)
-    agent = apps.find_agent(app, choice.name if choice else model, root)
+    agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp)
     if choice is not None and not apps.is_driven(agent):
         print(choice.why, file=sys.stderr)
     if choice is not None and choice.is_last_resort and text is None:
