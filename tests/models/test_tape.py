@@ -254,12 +254,14 @@ async def test_secrets_in_settings_are_not_recorded_and_do_not_matter(path: Path
         "api_key": "s3cret",
         "extra_headers": {"Authorization": "Bearer s3cret", "X-Api-Key": "s3cret", "X-Team": "a"},
         "max_tokens": 5,
+        "servers": [{"url": "https://a", "auth_token": "s3cret"}],
     }
     await heard(RecordingModel(ScriptedModel("Hello."), path), asked("Hi.", settings=secrets))
     assert "s3cret" not in path.read_text()
     assert read_tape(path)[0].request.settings == {
         "extra_headers": {"X-Team": "a"},
         "max_tokens": 5,
+        "servers": [{"url": "https://a"}],
     }
     assert await heard(TapeModel(path), asked("Hi.", settings={**secrets, "api_key": "other"}))
 

@@ -121,11 +121,15 @@ def plain_chunk(chunk: Chunk) -> dict[str, Json]:
 
 def without_secrets(settings: JsonObject) -> dict[str, Json]:
     """Settings as they are recorded."""
-    return {
-        key: without_secrets(value) if isinstance(value, Mapping) else value
-        for key, value in settings.items()
-        if not _is_secret(key)
-    }
+    return {key: _public(value) for key, value in settings.items() if not _is_secret(key)}
+
+
+def _public(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, list | tuple):
+        return [_public(each) for each in value]
+    return value
 
 
 def request_digest(

@@ -209,6 +209,8 @@ class _Recorded:
         self._size = 0
         self._end: form.End = "left"
         self._error: dict[str, Json] | None = None
+        if tape.error is not None:
+            return
         try:
             self._call, lines = tape.begin_call(request)
         except (CodecError, TypeError, ValueError) as error:  # no tape could hold it
@@ -250,6 +252,8 @@ class _Recorded:
             self._tape.give_up(error)
 
     def _put(self, **written: Json) -> None:
+        if not self._call:
+            return
         after = round(self._now() - self._began, 6)
         text = form.line(call=self._call, after=after, **written)
         self._lines.append(text)
@@ -259,8 +263,7 @@ class _Recorded:
 
     def _flush(self) -> None:
         lines, self._lines, self._size = self._lines, [], 0
-        if self._call:
-            self._tape.append(lines)
+        self._tape.append(lines)
 
 
 def _append(path: Path, text: str) -> None:
