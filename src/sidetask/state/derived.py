@@ -53,9 +53,6 @@ class Derivations:
         self._order: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._by_name)
-
     def declare(self, key: str, depends_on: Iterable[str], fn: Callable[..., object]) -> Derivation:
         """Add a declaration, or replace the one of this key.
 

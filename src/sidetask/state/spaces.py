@@ -85,10 +85,8 @@ class SharedSpaces:
         self.app = Board(self.lock)
         self._users: dict[str, Board] = {}
 
-    def of_user(self, user: str | None) -> Board:
-        """The space of a user; without one, a space of nobody else."""
-        if user is None:
-            return Board(self.lock)
+    def of_user(self, user: str) -> Board:
+        """The space of a user."""
         with self.lock:
             return self._users.setdefault(user, Board(self.lock))
 
@@ -114,8 +112,8 @@ class Hub:
         self.report: Report = reporter(on_error)
         self.now: Callable[[], float] = now
         self._app = spaces.app
-        self._user = spaces.of_user(user)
-        self._derivations = Derivations()
+        self._own_user = None if user is None else spaces.of_user(user)
+        self._derivations: Derivations | None = None
         self._followed: set[str] | None = None
         self._of_turn: dict[str, None] = {}
         self._listening: dict[tuple[str, Listener], None] = {}
@@ -147,6 +145,14 @@ class Hub:
         noted, self._of_turn = self._of_turn, {}
         return [key for key in noted if key in self.entries]
 
+    @property
+    def _user(self) -> Board:
+        """The space of its user; without one, a space of nobody else, made when first used."""
+        if self._own_user is None:
+            with self.lock:  # a tool's thread may look at the same time
+                self._own_user = self._own_user or Board(self.lock)
+        return self._own_user
+
     def _space(self, key: str) -> Board:
         if key.startswith("app:"):
             return self._app
@@ -170,13 +176,13 @@ class Hub:
                 versions[key] = space.put(key, value, origin, at, fired)
                 if key.startswith("turn:"):
                     self._of_turn[key] = None
-            if self._derivations:
+            if self._derivations is not None:
                 self._refresh({key: origin for key, _, origin in writes}, at, fired)
         return versions
 
     def _refresh(self, written: Mapping[str, Origin], at: float, fired: Fired) -> None:
         """Compute what depends on the keys, in whose writers' names."""
-        affected = self._derivations.affected(written)
+        affected = self.affected(written)
         if affected:
             origin = list(written.values())[-1]
             for derivation in affected:
@@ -195,6 +201,8 @@ class Hub:
         check_key(key.removeprefix(DERIVED))
         fired: Fired = []
         with self.lock:
+            if self._derivations is None:
+                self._derivations = Derivations()
             derivation = self._derivations.declare(key, depends_on, fn)
             for each in derivation.depends_on:
                 if self._space(each) is not self.own:
@@ -221,10 +229,10 @@ class Hub:
         fire(fired)
 
     def derivation(self, key: str) -> Derivation | None:
-        return self._derivations.of(key)
+        return None if self._derivations is None else self._derivations.of(key)
 
     def affected(self, keys: Iterable[str]) -> list[Derivation]:
-        return self._derivations.affected(keys) if self._derivations else []
+        return [] if self._derivations is None else self._derivations.affected(keys)
 
     # -- telling -------------------------------------------------------------------------------
 

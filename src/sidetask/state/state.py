@@ -28,6 +28,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _HOST = Origin()
+_SIGNED = (_HOST.source, _HOST.resolver, _HOST)
 
 
 class StateView:
@@ -42,7 +43,7 @@ class StateView:
         self._entries = keys.entries
         self._origin = origin
         self._check = check
-        self._signed = (origin.source, origin.resolver, origin)
+        self._signed = _SIGNED if origin is _HOST else (origin.source, origin.resolver, origin)
 
     # -- reading -------------------------------------------------------------------------------
 

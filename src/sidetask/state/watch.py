@@ -261,17 +261,21 @@ def _no_coroutine(result: object) -> None:
 
 def reporter(hook: Report | None) -> Report:
     """Tells the log of what failed, and the host's hook if there is one."""
+    if hook is None:
+        return _report
 
     def report(what: str, error: Exception) -> None:
-        _log.error("%s failed: %r", what, error, exc_info=error)
-        if hook is None:
-            return
+        _report(what, error)
         try:
             hook(what, error)
         except Exception:  # noqa: BLE001 - the one boundary: a hook of the host's
             _log.exception("the on_error hook failed")
 
     return report
+
+
+def _report(what: str, error: Exception) -> None:
+    _log.error("%s failed: %r", what, error, exc_info=error)
 
 
 # -- predicates ----------------------------------------------------------------------------
