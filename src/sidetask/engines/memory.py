@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import TypeVar
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
@@ -33,8 +34,11 @@ class MemoryEngine(Engine):
         job = self._job(spec)
         self._jobs[spec.id] = job
         # The name is the job's id: it shows in asyncio's own debug output.
-        job.task = asyncio.get_running_loop().create_task(self._body(spec, job), name=spec.id)
-        job.task.add_done_callback(self._done)
+        context = copy_context()  # one for both: each would make a copy of its own
+        job.task = asyncio.get_running_loop().create_task(
+            self._body(spec, job), name=spec.id, context=context
+        )
+        job.task.add_done_callback(self._done, context=context)
         return spec.id
 
     def _job(self, spec: JobSpec) -> "MemoryJob":

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,9 +22,12 @@ def spawn(
 ) -> asyncio.Task[T]:
     """Start work that its caller owns: keep the task, and cancel or await it. `done` is called
     when it has ended, even before its first step."""
-    task = asyncio.get_running_loop().create_task(work, name=name)
+    context = copy_context()  # one for both: each would make a copy of its own
+    task = asyncio.get_running_loop().create_task(work, name=name, context=context)
     _owned.add(task)
-    task.add_done_callback(_owned.discard if done is None else partial(_over, done))
+    task.add_done_callback(
+        _owned.discard if done is None else partial(_over, done), context=context
+    )
     return task
 
 
