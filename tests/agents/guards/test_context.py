@@ -78,7 +78,7 @@ async def test_every_message_is_covered_by_one_summary_or_seen_as_it_is(
         for _, messages in spy.given:
             assert_valid(messages)
         assert_valid(context.messages)
-    assert context.indices == sorted(set(context.indices))
+    assert context.indices == tuple(sorted(set(context.indices)))
     befores = [before for before, _ in spy.given]
     assert (
         befores == [[], *[[said(f"summary {n}")] for n in range(1, len(befores))]][: len(befores)]
@@ -160,7 +160,7 @@ def test_a_conversation_that_is_taken_up_again_goes_on_behind_its_summary() -> N
     context.resume(said("summary"), 2)
     context.append(replied("w"))
     assert context.messages == [said("summary"), said("z"), replied("w")]
-    assert (len(history), context.place_of(2), context.indices) == (4, 1, [2])
+    assert (len(history), context.place_of(2), context.indices) == (4, 1, (2,))
     context.replace(3, [said("")])
     assert (context.covered, context.messages) == (4, [said("")])
 
@@ -174,7 +174,7 @@ async def test_a_conversation_that_was_cleared_begins_anew() -> None:
         context.append(replied("y"))
     await room.make(_never)
     context.clear()
-    assert (context.messages, context.tokens(), context.indices) == ([], 0, [])
+    assert (context.messages, context.tokens(), context.indices) == ([], 0, ())
     room.begin_turn(0)
     last = said("z" * 8_000)
     context.append(last)
@@ -196,7 +196,7 @@ def test_a_head_that_no_model_could_be_given_changes_nothing(head: list[Message]
     context = Context(history)
     with pytest.raises(InvalidInputError):
         context.replace(2, head)
-    assert (context.messages, context.covered, context.indices) == (history, 0, [])
+    assert (context.messages, context.covered, context.indices) == (history, 0, ())
 
 
 def test_what_the_provider_told_is_worth_more_than_the_estimate() -> None:

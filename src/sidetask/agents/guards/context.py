@@ -46,7 +46,7 @@ class Context:
         """How many messages of the history the head stands for."""
         self.head = 0
         """How many messages the head has."""
-        self.indices: list[int] = []
+        self.indices: tuple[int, ...] = ()
         """What `covered` was after each compaction."""
         self._tokens = 0
         self._counted = 0
@@ -94,14 +94,14 @@ class Context:
         """The conversation begins anew."""
         self._history.clear()
         self.messages = self._history
-        self.indices.clear()
+        self.indices = ()
         self.covered = self.head = self._tokens = self._counted = 0
 
     def resume(self, summary: Message, covered: int) -> None:
         """Go on where the last compaction left it: `summary` stands for so many messages."""
         self.messages = [summary, *self._history[covered:]]
         self.covered, self.head = covered, 1
-        self.indices.append(covered)
+        self.indices += (covered,)
         self._tokens = self._counted = 0
 
     def replace(self, cut: int, head: Sequence[Message]) -> None:
@@ -120,7 +120,7 @@ class Context:
         self.covered += cut - self.head
         self.head = len(head)
         self.messages = [*head, *self.messages[cut:]]
-        self.indices.append(self.covered)
+        self.indices += (self.covered,)
         # What the provider told of the whole was so much more, or less, than our estimate.
         self._tokens = before * (whole - gone + come) // whole
         self._counted = len(self.messages)
@@ -133,11 +133,10 @@ class TurnStarts:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._places: list[int] = []  # few, and each conversation has them: a deque is 0.6 KiB
+        self._places: tuple[int, ...] = ()  # few, and each conversation has them
 
     def begin(self, index: int) -> None:
-        self._places.append(index)
-        del self._places[: -self._keep]
+        self._places = (*self._places, index)[-self._keep :]
 
     @property
     def first(self) -> int:
