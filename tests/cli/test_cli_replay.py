@@ -108,6 +108,33 @@ async def test_a_reply_that_never_comes_is_given_up(tmp_path: Path, capsys: Capt
     assert "not done within 300 s" in capsys.readouterr().out
 
 
+APP = '''
+"""An app of a stranger, whose model is scripted."""
+
+from sidetask import Agent
+from sidetask.testing import ScriptedModel
+
+agent = Agent(ScriptedModel("Hello."))
+'''
+
+
+def test_what_is_said_in_a_command_goes_on_a_tape(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recorded_app.py").write_text(APP, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "Hi.", "--app", "recorded_app:agent", "--record", "a.tape"])
+    assert ended.value.code == 0
+    assert "Hello." in capsys.readouterr().out
+    [recorded] = read_tape(tmp_path / "a.tape")
+    assert recorded.request.messages == (user_message("Hi."),)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "Hi.", "-m", "you", "--record", "b.tape"])
+    assert ended.value.code == 2
+    assert "there is no model to record" in capsys.readouterr().err
+
+
 def refused(capsys: Capture, *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main(["replay", *arguments])

@@ -33,15 +33,30 @@ _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.S)
 
 
 def find_agent(
-    app: str | None, model: str | None, root: Path, *, mcp: Sequence[str] | None = None
+    app: str | None,
+    model: str | None,
+    root: Path,
+    *,
+    mcp: Sequence[str] | None = None,
+    record: Path | None = None,
 ) -> AgentConfig:
-    """The agent of a chat, with its model opened; `mcp`: the servers that it gets besides.
+    """The agent of a chat, with its model opened; `mcp`: the servers that it gets besides,
+    `record`: the tape that its model is recorded on.
 
     Raises:
         SidetaskError: There is no such app or model, or it cannot be used. Says why.
     """
     servers = [find_server(each) for each in mcp or ()]
-    return _find_agent(app, model, root).with_tools(*servers)
+    agent = _find_agent(app, model, root).with_tools(*servers)
+    return agent if record is None else _recorded(agent, record)
+
+
+def _recorded(agent: AgentConfig, tape: Path) -> AgentConfig:
+    if isinstance(agent.model, str) or is_driven(agent):
+        raise ConfigurationError("you drive, so there is no model to record: name one with -m")
+    from sidetask.models.tape import RecordingModel  # noqa: PLC0415 - for those who record
+
+    return replace(agent, model=RecordingModel(agent.model, tape))
 
 
 def find_server(wanted: str) -> McpServer:

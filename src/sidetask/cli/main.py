@@ -66,6 +66,12 @@ Servers = Annotated[
         " @scope/server`), or the address of one that runs. Can be given again.",
     ),
 ]
+Record = Annotated[
+    Path | None,
+    Parameter(
+        help="Write what the model is asked and replies to this tape; `sidetask replay` reads it."
+    ),
+]
 Directory = Annotated[
     Path | None, Parameter(["--cwd", "-C"], help="Work in this directory, as if started there.")
 ]
@@ -87,6 +93,7 @@ def chat(  # noqa: PLR0913 - the options of a command
     yes: Yes = False,
     json: AsJson = False,
     trace: Trace = False,
+    record: Record = None,
     cwd: Directory = None,
 ) -> int:
     """Chat with an agent.
@@ -102,7 +109,17 @@ def chat(  # noqa: PLR0913 - the options of a command
     is denied, unless --yes is given.
     """
     if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _without_terminal(None, model, app, cwd, mcp=mcp, yes=yes, as_json=json, trace=trace)
+        return _without_terminal(
+            None,
+            model,
+            app,
+            cwd,
+            mcp=mcp,
+            yes=yes,
+            as_json=json,
+            trace=trace,
+            record=record,
+        )
 
     from sidetask.cli import apps  # noqa: PLC0415
     from sidetask.cli.chat import hold  # noqa: PLC0415
@@ -115,7 +132,7 @@ def chat(  # noqa: PLR0913 - the options of a command
 
         greet(root, choice.why)
         why = None  # it has been told
-    agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp)
+    agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp, record=record)
     return asyncio.run(hold(agent, root, approve=yes, why=why, trace=trace))
 
 
@@ -133,6 +150,7 @@ def run(  # noqa: PLR0913 - the options of a command
     timeout: Annotated[
         float | None, Parameter(["--timeout", "-t"], help="Seconds that all of it may take.")
     ] = None,
+    record: Record = None,
     cwd: Directory = None,
 ) -> int:
     """Say one thing and print the answer, when all is done: late results too.
@@ -147,7 +165,16 @@ def run(  # noqa: PLR0913 - the options of a command
     if not text.strip():
         raise SidetaskError("the message is empty: say something")
     return _without_terminal(
-        text, model, app, cwd, mcp=mcp, yes=yes, as_json=json, trace=trace, timeout=timeout
+        text,
+        model,
+        app,
+        cwd,
+        mcp=mcp,
+        yes=yes,
+        as_json=json,
+        trace=trace,
+        record=record,
+        timeout=timeout,
     )
 
 
@@ -308,13 +335,14 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
     yes: bool,
     as_json: bool,
     trace: bool,
+    record: Path | None,
     timeout: float | None = None,
 ) -> int:
     from sidetask.cli import apps, lines  # noqa: PLC0415
 
     root = _enter(cwd)
     choice = apps.choose_model(app, model)
-    agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp)
+    agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp, record=record)
     if choice is not None and not apps.is_driven(agent):
         print(choice.why, file=sys.stderr)
     if choice is not None and choice.is_last_resort and text is None:
