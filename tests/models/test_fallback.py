@@ -151,15 +151,25 @@ def test_a_chain_of_nobody_is_refused() -> None:
 class Gates:
     """Gates that a test opens and closes."""
 
-    def __init__(self, **closed: float) -> None:
-        self.closed = closed
+    def __init__(self) -> None:
+        self.closed: dict[str, float] = {}
+        self.answered: list[tuple[str, int]] = []
 
     def closed_for(self, key: str) -> float:
         return self.closed.get(key, 0.0)
 
-    def record_hit(self, key: str, retry_after: float | None = None) -> float:
+    def ticket(self) -> int:
+        return 5
+
+    def record_hit(
+        self, key: str, retry_after: float | None = None, *, ticket: int | None = None
+    ) -> float:
+        assert ticket == 5
         self.closed[key] = retry_after or 1.0
         return 0.0
+
+    def record_success(self, key: str, ticket: int) -> None:
+        self.answered.append((key, ticket))
 
 
 async def first_word(chain: FallbackModel, gates: Gates) -> str:
@@ -180,3 +190,21 @@ async def test_one_that_is_parked_is_passed_over_and_asked_when_its_gate_opens()
     assert one.calls == 1
     gates.closed.clear()
     assert await first_word(chain, gates) == "one"
+    assert gates.answered == [("two", 5), ("two", 5), ("one", 5)]
+
+
+async def test_nothing_is_sent_when_all_are_parked_and_the_error_says_until_when() -> None:
+    one, two = ScriptedModel("one", name="one"), ScriptedModel("two", name="two")
+    gates = Gates()
+    gates.closed = {"one": 9.0, "two": 4.0}
+    with pytest.raises(RateLimitedError) as refused:
+        await first_word(FallbackModel(one, two), gates)
+    assert refused.value.retry_after == 4.0
+    assert one.calls == two.calls == 0
+
+
+async def test_the_last_of_the_chain_is_parked_like_any_other() -> None:
+    gates = Gates()
+    with pytest.raises(RateLimitedError):
+        await first_word(FallbackModel(ScriptedModel(LIMITED, name="one")), gates)
+    assert gates.closed == {"one": 7.0}

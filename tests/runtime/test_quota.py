@@ -8,6 +8,7 @@ import pytest
 from sidetask import Agent, background, tool
 from sidetask.agents.quota import Quota
 from sidetask.core.errors import QuotaExceededError, RateLimitedError, TurnCancelledError
+from sidetask.models.fallback import FallbackModel
 from sidetask.models.scripted import Script, call, reply
 from sidetask.tasks.parts.permits import Limits
 from sidetask.testing import ScriptedModel, running_runtime
@@ -166,3 +167,63 @@ async def test_waiting_does_not_count_as_a_stalled_model() -> None:
     async with talking("fine", model_timeout=5.0) as talk:
         talk.runtime.quota.record_hit("scripted", 30)
         assert (await talk.chat.ask("hi")).text == "fine"
+
+
+# -- a chain of models ------------------------------------------------------------------------
+
+
+async def test_calls_of_a_chain_that_are_refused_together_count_once_for_its_member() -> None:
+    all_sent = asyncio.Event()
+
+    async def refused(_: object) -> Any:
+        await all_sent.wait()
+        return LIMITED
+
+    first = ScriptedModel(*[refused] * 10, "first", name="first")
+    chain = FallbackModel(first, ScriptedModel("second", name="second", loop=True))
+    quota = Quota(jitter=lambda: 1.0)
+    async with running_runtime(quota=quota) as runtime:
+        chats = [await runtime.open(Agent(chain)) for _ in range(10)]
+        replies = [await beside(chat.ask("hi")) for chat in chats]
+        all_sent.set()
+        for each in replies:
+            assert (await each).text == "second"
+        [parked] = [each for each in quota.status() if each.key == "first"]
+        assert (parked.hits, parked.opens_in) == pytest.approx((1, 30))
+        await asyncio.sleep(31)
+        assert (await chats[0].ask("again")).text == "first"
+        assert quota.status() == []
+        for chat in chats:
+            await chat.shutdown()
+
+
+# -- what comes while a call waits ---------------------------------------------------------------
+
+
+async def test_what_is_said_while_a_call_is_parked_is_heard_by_it() -> None:
+    async with talking("fine") as talk:
+        talk.runtime.quota.record_hit("scripted", 30)
+        asked = await beside(talk.chat.ask("hi"))
+        await talk.chat.send("in German, please")
+        assert (await asked).text == "fine"
+        assert talk.said() == ["hi", "in German, please", "fine"]
+        assert [getattr(each, "text", "") for each in talk.seen(0)][:2] == [
+            "hi",
+            "in German, please",
+        ]
+
+
+async def test_a_result_that_comes_while_a_call_is_parked_is_heard_by_it() -> None:
+    async def later() -> str:
+        await asyncio.sleep(5)
+        return "the result"
+
+    def parked(_: object) -> Any:
+        return RateLimitedError("slow down", 30.0)
+
+    script = [call("later"), parked, "heard"]
+    tools = [tool(route=background(), on_complete="interrupt")(later)]
+    async with talking(*script, tools=tools) as talk:
+        assert (await talk.chat.ask("go")).text == "heard"
+        assert talk.model.calls == 3
+        assert talk.told() == ["task-1 succeeded"]

@@ -116,7 +116,7 @@ class Compacting:
         )
         draft = Draft(set())
         try:
-            await self._reader.aside(model).read(draft, request)
+            await self._reader.aside(model).read(draft, lambda: request)
         finally:
             if draft.finished is not None:
                 self._used = (self._used or Usage()) + self._record(draft, model)

@@ -5,6 +5,8 @@ not told twice. A refusal in the middle of a reply parks the key like any other,
 turn with what has come.
 """
 
+from collections.abc import Awaitable, Callable
+
 from sidetask.agents.quota import Quota
 from sidetask.agents.quota.gate import now
 from sidetask.agents.reply import Draft, ReplyReader
@@ -44,8 +46,15 @@ class GatedReader:
         reader.background = self.background
         return reader
 
-    async def read(self, draft: Draft, request: ModelRequest) -> None:
-        """Fill `draft` from a streamed model call.
+    async def read(
+        self,
+        draft: Draft,
+        request: Callable[[], ModelRequest],
+        *,
+        waited: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Fill `draft` from a streamed model call. It is made when the gate lets it pass; before
+        that, `waited` is awaited if the gate was closed.
 
         Raises:
             QuotaExceededError: The gate stays closed for longer than a call may wait.
@@ -53,9 +62,12 @@ class GatedReader:
         """
         refusals = 0
         while True:
+            was_closed = self.quota.closed_for(self._key) > 0
             ticket = await self._pass()
+            if was_closed and waited is not None:
+                await waited()
             try:
-                await self._reader.read(draft, request)
+                await self._reader.read(draft, request())
             except RateLimitedError as error:
                 self._refused(error, ticket)
                 refusals += 1

@@ -8,8 +8,9 @@ terminal event and a history in which every call has its answer.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import field
+from functools import partial
 from typing import Literal, assert_never
 
 from sidetask.agents.calls import StepCalls
@@ -38,7 +39,6 @@ from sidetask.core.events import (
     UsageRecorded,
 )
 from sidetask.core.ids import RunId, TaskId, TurnId, value
-from sidetask.core.jsons import Json
 from sidetask.core.messages import (
     Notification,
     NotificationMessage,
@@ -277,25 +277,25 @@ class TurnRun:
         conversation = self._conversation
         if self._spending is not None:
             self._spending.begin_step()
-        request = ModelRequest(
+        self._log.fact(ContextBuilt, step=step, messages=len(conversation.context.messages))
+        self._log.fact(ModelStarted, step=step, model=conversation.model.name)
+        self._draft = draft = Draft(conversation.call_ids)
+        # What comes while the key is parked is heard, however long that takes.
+        await self._reader.read(draft, partial(self._request, step), waited=self._safe_point)
+        return draft
+
+    def _request(self, step: int) -> ModelRequest:
+        conversation, settings = self._conversation, self._conversation.config.settings
+        if self._order is not None and self._order.settings is not None and step == 1:
+            settings = {**settings, **self._order.settings}
+        return ModelRequest(
             instructions=conversation.config.instructions,
             messages=conversation.context.messages,
             tools=conversation.toolset.schemas,
-            settings=self._settings(step),
+            settings=settings,
             tail="" if conversation.governor is None else conversation.governor.tail(),
             gates=self._reader.quota,
         )
-        self._log.fact(ContextBuilt, step=step, messages=len(request.messages))
-        self._log.fact(ModelStarted, step=step, model=conversation.model.name)
-        self._draft = draft = Draft(conversation.call_ids)
-        await self._reader.read(draft, request)
-        return draft
-
-    def _settings(self, step: int) -> Mapping[str, Json]:
-        settings = self._conversation.config.settings
-        if self._order is None or self._order.settings is None or step > 1:
-            return settings
-        return {**settings, **self._order.settings}
 
     async def _take(self, draft: Draft) -> None:
         """The reply, whole or partial, becomes part of the history."""

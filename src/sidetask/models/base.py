@@ -39,8 +39,19 @@ class RateGates(Protocol):
         """Seconds until calls with this `quota_key` may be sent again; 0: now."""
         ...
 
-    def record_hit(self, key: str, retry_after: float | None = None) -> float:
+    def ticket(self) -> int:
+        """Of a call that is sent now: those that were under way together are refused together,
+        and count once."""
+        ...
+
+    def record_hit(
+        self, key: str, retry_after: float | None = None, *, ticket: int | None = None
+    ) -> float:
         """The provider refused a call with this key. Returns for how many seconds it is parked."""
+        ...
+
+    def record_success(self, key: str, ticket: int) -> None:
+        """The provider answered: the next refusal begins with a short backoff again."""
         ...
 
 

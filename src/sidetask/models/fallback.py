@@ -2,7 +2,8 @@
 
 A model is given up only while nothing of its reply was handed on: what the user has seen is
 not taken back. And only for an error that another model, or another key, may not have.
-A model whose key is parked at its gate is passed over until the gate is open again.
+A model whose key is parked at its gate is passed over until the gate is open again; when all
+are, nothing is sent, and the error says when the first will be.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ class FallbackModel:
     """Asks its models one after another until one answers.
 
     `patience` is how many seconds a model has until its first piece comes; None: as long as the
-    agent waits. What the last model raises is raised.
+    agent waits. What the last one that was asked raises is raised.
 
     Raises:
         ConfigurationError: There is no model in the chain.
@@ -68,19 +69,38 @@ class FallbackModel:
     async def _first_that_answers(
         self, request: ModelRequest, stack: AsyncExitStack
     ) -> AsyncIterator[Chunk]:
-        gates = request.gates
-        for model in self.models[:-1]:
+        gates, failed = request.gates, None
+        for model in self.models:
             if gates is not None and gates.closed_for(model.quota_key):
                 continue  # its key is parked; the next one's may not be
             try:
-                return await self._asked(model, request, stack)
+                return await self._sent(model, request, stack)
             except ModelError as error:
-                if isinstance(error, RateLimitedError) and gates is not None:
-                    gates.record_hit(model.quota_key, error.retry_after)
+                failed = error
                 if not error.retryable:
                     raise
                 await stack.aclose()
-        return await self._asked(self.models[-1], request, stack)
+        if failed is None and gates is not None:
+            opens_in = min([gates.closed_for(model.quota_key) for model in self.models])
+            failed = RateLimitedError("the keys of all models of the chain are parked", opens_in)
+        assert failed is not None  # a chain has a model
+        raise failed
+
+    async def _sent(
+        self, model: Model, request: ModelRequest, stack: AsyncExitStack
+    ) -> AsyncIterator[Chunk]:
+        """Ask a model, and tell the gate of its key what came of it."""
+        gates = request.gates
+        if gates is None:
+            return await self._asked(model, request, stack)
+        ticket = gates.ticket()
+        try:
+            reply = await self._asked(model, request, stack)
+        except RateLimitedError as error:
+            gates.record_hit(model.quota_key, error.retry_after, ticket=ticket)
+            raise
+        gates.record_success(model.quota_key, ticket)
+        return reply
 
     async def _asked(
         self, model: Model, request: ModelRequest, stack: AsyncExitStack

@@ -223,6 +223,23 @@ async def test_a_pace_of_tokens_is_charged_when_a_call_has_ended(
     assert clock.time() == pytest.approx(30.1, abs=0.01)
 
 
+async def test_who_is_not_first_in_line_waits_no_longer_than_the_longest_wait_either() -> None:
+    quota = Quota(jitter=lambda: 1.0, max_wait=25)
+    quota.pace(rpm=6)
+    for _ in range(6):
+        await quota.wait("k")
+    waits = [asyncio.ensure_future(quota.wait("k")) for _ in range(2)]
+    starved = asyncio.ensure_future(quota.wait("k", background=True))
+    await asyncio.sleep(12)  # the first has passed, and another one comes
+    waits += [asyncio.ensure_future(quota.wait("k"))]
+    done, _ = await asyncio.wait([starved], timeout=13.5)
+    assert done
+    error = starved.exception()
+    assert isinstance(error, QuotaExceededError)
+    assert error.retry_after > 0
+    await asyncio.wait(waits)
+
+
 def test_numbers_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigurationError):
         Quota(max_wait=-1)
@@ -249,3 +266,19 @@ def test_a_gate_is_shared_by_the_loops_of_two_threads() -> None:
         thread.join()
     assert passed == [1] * 6
     assert quota.status()[0].waiting == 0
+
+
+def test_a_loop_that_was_closed_with_calls_in_line_holds_up_nobody() -> None:
+    quota = Quota(jitter=lambda: 1.0)
+    quota.record_hit("k", 0.05)
+    dead = asyncio.new_event_loop()
+    left = dead.create_task(quota.wait("k"))
+    dead.run_until_complete(asyncio.sleep(0))
+    dead.close()
+
+    async def wait() -> int | None:
+        async with asyncio.timeout(2):
+            return await quota.wait("k")
+
+    assert asyncio.run(wait()) == 1
+    left._log_destroy_pending = False  # type: ignore[attr-defined] # it is this test's own doing

@@ -2,8 +2,8 @@
 
 It is open until a provider says *too many*. Then nobody passes before the window's end, which
 only ever moves later. Those who waited pass one by one, foreground before background, each in
-the order of coming. Only the first in line has a timer; whoever leaves the line, through the
-gate or by giving up, wakes the next first.
+the order of coming. The first in line sleeps until it is its turn, the others until they give
+up; whoever leaves the line, through the gate or by giving up, wakes the next first.
 
 Agents of several event loops (threads) share a gate: a lock guards it, no wait happens under
 it, and waking crosses loops the safe way.
@@ -11,6 +11,7 @@ it, and waking crosses loops the safe way.
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from threading import Lock
@@ -26,6 +27,8 @@ LONGEST_BACKOFF = 120.0
 """Seconds: a backoff doubles from the first to the longest."""
 _DOUBLINGS = 7
 """1 s doubled seven times is beyond the longest: further hits need no arithmetic."""
+_LONGEST_TIMER = 86_400.0
+"""Seconds; loops refuse timers of years, and of `max_wait=math.inf`."""
 _ALMOST = 1e-6
 """Seconds; a timer may fire a rounding error early."""
 
@@ -56,16 +59,15 @@ class Waiter:
         self._loop = asyncio.get_running_loop()
         self._sleep: asyncio.Future[None] | None = None
 
-    async def sleep(self, seconds: float | None) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Sleep until woken, or until `seconds` have passed."""
         self._sleep = sleep = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, self.wake)
+        timer = self._loop.call_later(min(seconds, _LONGEST_TIMER), self.wake)
         try:
             await sleep
         finally:
             self._sleep = None
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
     def wake(self) -> None:
         """Wake it; in its own loop's thread."""
@@ -73,9 +75,14 @@ class Waiter:
             self._sleep.set_result(None)
 
     def wake_soon(self) -> None:
-        """Wake it, from any thread. A loop that is closed has nobody to wake."""
-        if not self._loop.is_closed():
+        """Wake it, from any thread."""
+        with suppress(RuntimeError):  # its loop was closed: there is nobody to wake
             self._loop.call_soon_threadsafe(self.wake)
+
+    @property
+    def is_gone(self) -> bool:
+        """Its loop was closed under it: it will never wake, and never leave the line."""
+        return self._loop.is_closed()
 
 
 class Gate:
@@ -105,7 +112,7 @@ class Gate:
         """
         waiter = Waiter(background=background, deadline=now() + max_wait)
         with self._lock:
-            if not self._front and not self._back and self._try_pass(waiter, parked=False):
+            if self._first() is None and self._try_pass(waiter, parked=False):
                 return True
             (self._back if background else self._front)[waiter] = None
         if token is not None:
@@ -124,9 +131,10 @@ class Gate:
                 if first and self._try_pass(waiter, parked=True):
                     return True
                 wait = self._ready_at(parked=True) - now()
-            if now() + wait > waiter.deadline:
-                raise QuotaExceededError(self._key, wait)
-            await waiter.sleep(max(wait, _ALMOST) if first else None)
+            left = waiter.deadline - now()
+            if wait > left:
+                raise QuotaExceededError(self._key, max(wait, STAGGER))
+            await waiter.sleep(max(wait, _ALMOST) if first else left + _ALMOST)
         return False
 
     def _try_pass(self, waiter: Waiter, *, parked: bool) -> bool:
@@ -149,7 +157,11 @@ class Gate:
         return ready
 
     def _first(self) -> Waiter | None:
-        return next(chain(self._front, self._back), None)
+        first = next(chain(self._front, self._back), None)
+        while first is not None and first.is_gone:
+            (self._back if first.background else self._front).pop(first)
+            first = next(chain(self._front, self._back), None)
+        return first
 
     def _leave(self, waiter: Waiter) -> None:
         with self._lock:

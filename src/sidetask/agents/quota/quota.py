@@ -7,7 +7,7 @@ given its own. Keys are digests: a `Model` tells its `quota_key`, and no secret 
 import math
 import random
 from collections.abc import Callable
-from itertools import count
+from threading import Lock
 
 from sidetask.agents.quota.gate import Gate, GateStatus, now
 from sidetask.agents.quota.pace import Pace
@@ -42,7 +42,8 @@ class Quota:
         self.max_retries = max_retries
         self._jitter = jitter
         self._gates: dict[str, Gate] = {}
-        self._hits = count(1)
+        self._lock = Lock()
+        """Guards which gates there are, and the number of the last hit."""
         self._last = 0
         self._rpm: float | None = None
         self._tpm: float | None = None
@@ -76,26 +77,32 @@ class Quota:
             return None
         return self._last
 
+    def ticket(self) -> int:
+        """The ticket of a call that is sent now, by whoever has looked that the key is open."""
+        return self._last
+
     def record_hit(
         self, key: str, retry_after: float | None = None, *, ticket: int | None = None
     ) -> float:
         """The provider refused with a 429 or a quota error, and perhaps said for how many
         seconds. Returns in how many seconds the gate opens."""
         asked = retry_after if retry_after is not None and math.isfinite(retry_after) else 0.0
-        number = next(self._hits)
         jitter = 0.5 + self._jitter() / 2
-        opens_in = self._gate(key).hit(number, ticket, at_least=asked, jitter=jitter)
-        self._last = number
+        with self._lock:
+            number = self._last + 1
+            opens_in = self._gate(key).hit(number, ticket, at_least=asked, jitter=jitter)
+            self._last = number  # who passed before has an older ticket
         return opens_in
 
     def record_success(self, key: str, ticket: int, *, tokens: int = 0) -> None:
         """The provider answered: the next refusal begins with a short backoff again."""
-        gate = self._gates.get(key)
-        if gate is None:
+        if key not in self._gates:
             return
-        gate.succeeded(ticket, tokens)
-        if not gate.is_needed:
-            self._gates.pop(key, None)
+        with self._lock:
+            gate = self._gate(key)
+            gate.succeeded(ticket, tokens)
+            if not gate.is_needed:
+                del self._gates[key]
 
     def closed_for(self, key: str) -> float:
         """Seconds until the key's window ends; 0: it is open."""
