@@ -110,18 +110,13 @@ class Driver:
         if self.closed:
             raise AgentNotStartedError
 
-    @property
-    def _is_inside(self) -> bool:
-        """The code that asks is what the running turn waits for: a hook's."""
-        return self._task is not None and asyncio.current_task() is self._task
-
     def check_outside(self) -> None:
         """Refuse to wait for a turn in the code that the running one waits for: a hook's.
 
         Raises:
             InvalidInputError: It is that code which asks.
         """
-        if self._is_inside:
+        if _is_inside(self._task):
             raise InvalidInputError(
                 "a hook cannot wait for a turn of its own conversation, which waits for the hook:"
                 " use send()"
@@ -178,7 +173,7 @@ class Driver:
         current = self._current
         if current is not None:
             current.token.cancel(reason)
-            while self._current is current and not self._is_inside:
+            while self._current is current and not _is_inside(self._task):
                 await self.changed()
 
     async def close(self) -> None:
@@ -312,6 +307,11 @@ class Driver:
 
     def _wake(self) -> None:
         wake_all(self._sleepers)
+
+
+def _is_inside(task: asyncio.Task[None] | None) -> bool:
+    """The code that asks is what the running turn waits for: a hook's."""
+    return task is not None and asyncio.current_task() is task
 
 
 def _cancelled(reason: str) -> TurnEnd:
