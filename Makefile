@@ -59,6 +59,11 @@ wires: $(DEV) tests/wires/node_modules  ## the wires of the providers, against a
 postgres: $(DEV)  ## the stores in Postgres, which a wheel brings along
 	$(BIN)/python -m pytest -m postgres tests/stores $(ARGS)
 
+# Playwright's greenlets and pytest's own tracebacks, which parse the source, break Python 3.11.
+.PHONY: browser
+browser: $(DEV)  ## the page of the guide, in Chromium
+	$(BIN)/python -m pytest --tb=native -m browser tests/server $(ARGS)
+
 .PHONY: durable soak
 durable: $(DEV)  ## programs that are killed and go on, and the durable engine
 	$(BIN)/python -m pytest -m durable tests/durable tests/engines $(ARGS)

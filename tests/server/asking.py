@@ -1,11 +1,16 @@
-"""An ASGI app asked without a socket."""
+"""An ASGI app asked without a socket, and the app of the guide."""
 
+import importlib.util
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from sidetask import AgentHandle
 from sidetask.server.guard import App
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs_src" / "front_end" / "app.py"
 HERE = ("127.0.0.1", 50_000)
 
 
@@ -58,3 +63,18 @@ async def ask(
 
     await app(scope, receive, send)
     return answer
+
+
+def app_for(chat: AgentHandle, token: str | None = None) -> App:
+    """What the guide's `app.py` makes of a live agent."""
+    return _example().app_for(chat, token)
+
+
+@cache
+def _example() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_example_front_end", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
