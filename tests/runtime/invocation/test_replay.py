@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 from sidetask import Agent, tool
 from sidetask.core.events import ContextBuilt, Event, Lagged
@@ -90,6 +91,41 @@ async def test_what_live_events_lose_while_the_database_answers_is_replayed() ->
             await chat.ask("go")  # while the first question is open, and much more than is kept
             await chat.ask("go")
             assert await reading == list(range(1, 15))
+
+
+async def test_facts_that_a_slow_reader_lost_are_asked_page_by_page() -> None:
+    store = Database()
+    async with staged(store=store) as stage:
+        journal = cast(Any, stage.runtime)._outbox.journal("c")
+        tail = stage.runtime.events("c", after=0)
+        journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+        assert await facts_to(tail, 1) == [1]
+        for _ in range(2 * PAGE + 2 * BOUND):
+            journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+        lagged = await anext(tail)
+        assert isinstance(lagged, Lagged)
+        assert lagged.missed >= 2 * PAGE
+        asked = store.asked
+        assert await facts_to(tail, journal.seq) == list(range(2, journal.seq + 1))
+        assert store.asked - asked == 1 + lagged.missed // PAGE
+
+
+async def test_a_tail_that_is_closed_while_the_database_answers_tells_nothing_more() -> None:
+    async with staged(store=Database()) as stage:
+        journal = cast(Any, stage.runtime)._outbox.journal("c")
+        journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+        tail = stage.runtime.events("c", after=0)
+        replaying = await beside(facts_to(tail, 1))
+        tail.close()
+        assert await replaying == []
+        tail = stage.runtime.events("c", after=0)
+        assert await facts_to(tail, 1) == [1]
+        for _ in range(3 * BOUND):
+            journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+        assert isinstance(await anext(tail), Lagged)
+        filling = await beside(facts_to(tail, 5))
+        tail.close()
+        assert await filling == []
 
 
 async def test_a_conversation_can_be_listened_to_before_it_is_open() -> None:
