@@ -165,13 +165,15 @@ async def test_after_the_shutdown_every_method_says_so(name: str) -> None:
         await talk.chat.shutdown()
 
 
-async def test_two_shutdowns_at_once_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_ends_at_once_are_one() -> None:
     store = Counting()
-    async with running_runtime() as runtime:
+    async with running_runtime(store=store) as runtime:
         chat = await runtime.open(Agent(ScriptedModel()))
-        inside: Any = runtime
-        inside._store, inside._owns_store = store, True
-        await asyncio.wait([await beside(chat.shutdown()) for _ in range(3)])
+        deleting = await beside(chat.delete())
+        with pytest.raises(AgentNotStartedError):
+            await chat.disconnect()
+        await asyncio.wait([deleting, *[await beside(chat.shutdown()) for _ in range(3)]])
+        deleting.result()
         assert store.deleted == 1
 
 
@@ -189,15 +191,14 @@ class Counting(MemoryStore):
 async def test_a_shutdown_that_failed_can_be_tried_again() -> None:
     store = Counting()
     store.fails = 1
-    async with running_runtime() as runtime:
+    async with running_runtime(store=store) as runtime:
         chat = await runtime.open(Agent(ScriptedModel()))
-        inside: Any = runtime
-        inside._store, inside._owns_store = store, True
         with pytest.raises(OSError, match="not now"):
-            await chat.shutdown()
+            await chat.delete()
         assert runtime.live_agents == (chat,)
         await chat.shutdown()
         assert runtime.live_agents == ()
+        assert store.deleted == 2
 
 
 async def test_a_shutdown_goes_on_when_who_asked_for_it_is_cancelled() -> None:

@@ -86,9 +86,7 @@ class StepCalls:
 
     def _warn(self, loops: Mapping[CallId, Loop]) -> None:
         first = next(iter(loops.values()))
-        self._log.fact(
-            DoomLoopDetected, call_id=first.call_id, names=first.names, repeats=REPEATS
-        )
+        self._log.fact(DoomLoopDetected, call_id=first.call_id, names=first.names, repeats=REPEATS)
         for call in self._calls:
             loop = loops.get(call.id)
             if loop is not None:

@@ -88,7 +88,7 @@ class Compacting:
                 Record(
                     kind=COMPACTIONS,
                     conversation_id=conversation.id,
-                    id=str(len(conversation.context.indices)),
+                    id=f"fact-{self._around.outbox.journal(conversation.id).seq + 1}",
                     status="made",
                     at=self._around.outbox.now(),
                     value=summary,

@@ -38,6 +38,7 @@ class Conversation:
         "meter",
         "model",
         "on_compaction",
+        "parent_conversation_id",
         "parent_id",
         "room",
         "state",
@@ -66,6 +67,8 @@ class Conversation:
         """What its tools share."""
         self.parent_id: TaskId | None = None
         """The task that waits for all of it, and on whose permits its calls run."""
+        self.parent_conversation_id: ConversationId | None = None
+        """Of the agent whose sub-agent this is."""
         self.meter = metered(config.budget, ambient_meter.get())
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
@@ -100,6 +103,13 @@ class Conversation:
         self.last_usage = NO_USAGE
         self.last_output: object = None
         self.turns = 0
+
+    def clear(self) -> None:
+        """Begin anew: no message was ever said."""
+        self.context.clear()
+        self.call_ids.clear()
+        if self.room is not None:
+            self.room.begin_anew()
 
     def govern(self, governor: Governor) -> None:
         """From now on this one governs it."""

@@ -141,7 +141,8 @@ class TurnRun:
             asyncio.CancelledError: The asyncio task was cancelled. The turn is closed first, and
                 `end` is set.
         """
-        self._reader.background = cause != "user"
+        is_sub_agent = self._conversation.parent_conversation_id is not None
+        self._reader.background = is_sub_agent or cause != "user"
         self._tell_start(cause, task_ids)
         if self._spending is not None:
             self._spending.start()
@@ -207,9 +208,11 @@ class TurnRun:
         return reason
 
     def _tell_start(self, cause: str, task_ids: tuple[TaskId, ...]) -> None:
-        order = self._order
+        order, parent = self._order, self._conversation.parent_conversation_id
         if order is None:
-            self._log.fact(RunStarted, cause=cause, task_ids=task_ids)
+            self._log.fact(
+                RunStarted, cause=cause, task_ids=task_ids, parent_conversation_id=parent
+            )
             return
         self._log.fact(
             RunStarted,
@@ -217,6 +220,7 @@ class TurnRun:
             task_ids=task_ids,
             client_request_id=order.client_request_id,
             metadata=order.metadata,
+            parent_conversation_id=parent,
         )
 
     # -- a step ------------------------------------------------------------------------------

@@ -74,11 +74,15 @@ class TurnLog:
     def fact(self, event: type[Event], **fields: object) -> None:
         fields["turn_id"] = self.turn_id
         fields["run_id"] = self.run_id
+        if self.conversation.parent_id is not None:
+            fields["parent_id"] = self.conversation.parent_id
         self._journal.fact(event, fields)
 
     def live(self, event: type[LiveEvent], **fields: object) -> None:
         fields["turn_id"] = self.turn_id
         fields["run_id"] = self.run_id
+        if self.conversation.parent_id is not None:
+            fields["parent_id"] = self.conversation.parent_id
         self._journal.live(event, fields)
 
 

@@ -14,7 +14,8 @@ from sidetask.core.messages import Content, Message
 from sidetask.core.usage import Usage
 from sidetask.orchestration.invoker import Invoker, inside
 from sidetask.runtime.handle import AgentHandle
-from sidetask.runtime.runtime import Runtime, Within
+from sidetask.runtime.live.base import Within
+from sidetask.runtime.runtime import Runtime
 from sidetask.runtime.runtime import open as open_agent
 from sidetask.runtime.sync import LoopThread
 from sidetask.state.provenance import Origin

@@ -10,13 +10,18 @@ A user's Stop parks the turns that nobody asked for until the user speaks again.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd, TurnRun
 from sidetask.agents.turn_log import Surroundings
-from sidetask.core.errors import AgentNotStartedError, InvalidInputError, TurnCancelledError
+from sidetask.core.errors import (
+    AgentNotStartedError,
+    ConversationBusyError,
+    InvalidInputError,
+    TurnCancelledError,
+)
 from sidetask.core.events import ContinueRequested, Event, TaskEvent
 from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
@@ -81,11 +86,18 @@ class Driver:
         self._auto_turns = 0
         self._sleepers: Sleepers = []
         self._latest_run = RunId("")
+        self._is_held = False
         self.closed = False
         self.turns: list[ChatResponse] = []
         """The last turns that were admitted."""
         self.admitted = 0
         """How many turns were admitted."""
+        self.woken = 0
+        """How many of them nobody had asked for."""
+        self.unsaid: list[UserMessage] = []
+        """What came too late for the last turn, when it was closed."""
+        self.signals = 0
+        """How often whoever waits for it to be idle was released."""
         stream = around.outbox.journal(conversation.id).listen()
         self._untap: Callable[[], None] | None = stream.tap(self._hear)
 
@@ -94,7 +106,12 @@ class Driver:
     @property
     def busy(self) -> bool:
         """A turn runs, or is about to."""
-        return self._task is not None
+        return self._task is not None or self._is_held
+
+    @property
+    def has_reason(self) -> bool:
+        """Results ask for a turn of their own."""
+        return bool(self._manager.wants_turn(self._conversation.id))
 
     @property
     def is_idle(self) -> bool:
@@ -130,7 +147,7 @@ class Driver:
         if response.cause == "user":
             self._user_spoke()
         else:
-            self._kick()
+            self.kick()
         return response
 
     def send(self, message: UserMessage) -> None:
@@ -149,7 +166,7 @@ class Driver:
         if len(waiting) < len(self._inbox):
             self._inbox = waiting
             response.finish(_cancelled(reason))
-            self._wake()
+            self.wake()
 
     @property
     def conversation(self) -> Conversation:
@@ -179,16 +196,34 @@ class Driver:
     async def close(self) -> None:
         """End the running turn, refuse those that wait, and stop."""
         self.closed = True
-        self._refuse_waiting("shut down")
-        self._conversation.steering.clear()
+        _refuse(self._inbox, "shut down")
         if self._current is not None:
             self._current.token.cancel("shut down")
         if self._task is not None and not await wait_done(self._task, within=PATIENCE):
             await stop([self._task], within=PATIENCE)  # a hook of the host's hangs
+        steering = self._conversation.steering
+        self.unsaid += steering
+        steering.clear()
         if self._untap is not None:
             self._untap()
             self._untap = None  # it holds this driver
-        self._wake()
+        self.wake()
+
+    async def alone(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something beside which no turn may run. Those that are asked for meanwhile wait.
+
+        Raises:
+            ConversationBusyError: A turn runs, or is about to; nothing was done.
+        """
+        if self.busy:
+            raise ConversationBusyError(self._conversation.id)
+        self._is_held = True
+        try:
+            await work()
+        finally:
+            self._is_held = False
+            self.kick()
+            self.wake()
 
     async def changed(self) -> None:
         """Wait until a turn was admitted or has ended, or a task may have."""
@@ -199,13 +234,15 @@ class Driver:
     def _user_spoke(self) -> None:
         self._parked = False
         self._auto_turns = 0
-        self._kick()
+        self.kick()
 
-    def _kick(self) -> None:
-        if self._task is None and not self.closed and self._has_work():
+    def kick(self) -> None:
+        """Begin a turn if there is a reason to, and none runs."""
+        if not self.busy and not self.closed and self._has_work:
             name = f"turns of {self._conversation.id}"
             self._task = spawn(self._drive(), name=name, done=self._driven)
 
+    @property
     def _has_work(self) -> bool:
         return bool(self._inbox or self._conversation.steering) or self._wakes()
 
@@ -226,20 +263,20 @@ class Driver:
     async def _drive(self) -> None:
         current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
-            while not self.closed and self._has_work():
+            while not self.closed and self._has_work:
                 await self._run_next()
-                if self._has_work():
+                if self._has_work:
                     await asyncio.sleep(0)  # who waited for this turn hears of its end first
         finally:  # in the same tick as the last look, so that nothing falls in between
             self._task = None
-            self._wake()
+            self.wake()
 
     def _driven(self, task: asyncio.Task[None]) -> None:
         if self._task is task:  # cancelled before its first step: it ran none of its code
             self._task = None
         if task.cancelled():  # from outside: the program is ending, and nobody would begin them
-            self._refuse_waiting("cancelled from outside")
-            self._wake()
+            _refuse(self._inbox, "cancelled from outside")
+            self.wake()
 
     async def _run_next(self) -> None:
         conversation = self._conversation
@@ -274,22 +311,19 @@ class Driver:
             self._current = None
             running = self._manager.handle().list_running(conversation.id)
             response.finish(run.end or end, tuple(running))
-            self._wake()
+            self.wake()
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
         """The turn begins; False if nobody waits for that."""
         heard = response.admit(turn_id) or bool(self._sleepers)
         self.turns.append(response)
         self.admitted += 1
+        if response.cause != "user":
+            self.woken += 1
         if len(self.turns) > KEPT:
             del self.turns[0]
-        self._wake()
+        self.wake()
         return heard
-
-    def _refuse_waiting(self, reason: str) -> None:
-        waiting, self._inbox = self._inbox, []
-        for each in waiting:
-            each.response.finish(_cancelled(reason))
 
     # -- hearing -------------------------------------------------------------------------
 
@@ -301,17 +335,26 @@ class Driver:
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
                 current.run.cut_reply()
-            self._kick()
+            self.kick()
         if self._sleepers and isinstance(event, TaskEvent) and not event.live:
             wake_all(self._sleepers)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let those who wait for a change look again."""
         wake_all(self._sleepers)
 
 
 def _is_inside(task: asyncio.Task[None] | None) -> bool:
     """The code that asks is what the running turn waits for: a hook's."""
     return task is not None and asyncio.current_task() is task
+
+
+def _refuse(inbox: list[Waiting], reason: str) -> None:
+    """None of these gets a turn."""
+    refused = inbox[:]
+    inbox.clear()
+    for each in refused:
+        each.response.finish(_cancelled(reason))
 
 
 def _cancelled(reason: str) -> TurnEnd:

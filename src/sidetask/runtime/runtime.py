@@ -1,67 +1,54 @@
 """The one place that wires models, tools, tasks, state and store together."""
 
-import asyncio
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import count
-from os import urandom
-from typing import Any, Self, TypedDict, Unpack, cast
-from weakref import WeakValueDictionary
+from typing import Any, Self, Unpack
 
 from sidetask.agents.agent import AgentConfig, ToolLike
-from sidetask.agents.conversation import Conversation
-from sidetask.agents.governor import Seat
-from sidetask.agents.policies.hooks import HookContext, Hooks
+from sidetask.agents.policies.hooks import Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.task_tools import task_tools
-from sidetask.agents.tools.tool import AnyTool
-from sidetask.agents.tools.toolset import Toolset
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
-    AgentNotStartedError,
     ConfigurationError,
-    InvalidInputError,
+    ConversationNotFoundError,
     UnknownAgentError,
 )
-from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.ids import ConversationId
 from sidetask.core.routing import OnDuplicateLike
 from sidetask.models.base import Model
 from sidetask.observe.base import Observing
 from sidetask.observe.opening import open_observer
 from sidetask.orchestration.dispatcher import MAX_QUEUE, BackgroundAgentDispatcher, OnFull
 from sidetask.orchestration.invoker import Invoker
-from sidetask.runtime.driver import Driver
 from sidetask.runtime.foreign import ForeignAgent, start_foreign
-from sidetask.runtime.handle import AgentHandle, Wiring
+from sidetask.runtime.handle import AgentHandle
 from sidetask.runtime.house.approving import OnApproval
-from sidetask.runtime.house.rules import Closing, House
+from sidetask.runtime.house.rules import House
 from sidetask.runtime.house.sources import Sources
 from sidetask.runtime.invocation.emitting import Host
 from sidetask.runtime.invocation.face import Invoking
 from sidetask.runtime.invocation.states import StateTeller
+from sidetask.runtime.live.family import MAX_DEPTH, Families
 from sidetask.runtime.models import Models
 from sidetask.runtime.opening import Opening
-from sidetask.runtime.triggers.base import Trigger, TriggerContext, TriggerLike, as_trigger
-from sidetask.runtime.triggers.running import Triggers
-from sidetask.runtime.views import ConversationApprovals
+from sidetask.runtime.residents.asking import Asked
+from sidetask.runtime.residents.grounds import Grounds
+from sidetask.runtime.residents.residents import Residents, made
+from sidetask.runtime.triggers.base import TriggerLike, as_trigger
 from sidetask.state.spaces import SharedSpaces
-from sidetask.state.state import BorrowedState, State, StateView
+from sidetask.state.state import State
 from sidetask.stores.base import Store
 from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
-from sidetask.tasks.aio.spawn import run_to_end, wait_done
+from sidetask.tasks.aio.spawn import wait_done
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
 from sidetask.tasks.parts.permits import Limits
-from sidetask.tasks.parts.runner import Scope
 
-CLEANUP = 5.0
-"""Seconds that letting go of an agent may take whose opening was cancelled."""
 MAX_AUTO_TURNS = 8
 """Turns in a row that nobody asked for."""
 
@@ -94,6 +81,7 @@ class Runtime(Invoking):
         hooks: Sequence[Hooks] = (),
         on_approval: OnApproval | None = None,
         max_auto_turns: int = MAX_AUTO_TURNS,
+        max_depth: int = MAX_DEPTH,
         tracing: bool | Observing = False,
     ) -> None:
         self._agents = _by_name(agents)
@@ -107,37 +95,32 @@ class Runtime(Invoking):
         self._observer = open_observer(tracing, self._outbox.everything)
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
-        self._manager = AsyncTaskManager(limits=limits, routing=routing, outbox=self._outbox)
+        self._manager = AsyncTaskManager(
+            limits=limits, routing=routing, outbox=self._outbox, store=self._store
+        )
         self._around = Surroundings(self._manager, self._store, self._outbox, self.quota)
         self._task_tools = task_tools(self._manager)
         self._outputs = KeptOutputs(self._store, self._outbox.now)
         self._sources = Sources(self._tools, built_in=(*self._task_tools, self._outputs.tool))
-        self._spaces = SharedSpaces()
-        self._routed = routing is not None
-        self._max_auto_turns = max_auto_turns
-        self._house = House(() if policy is None else (policy,), tuple(hooks), on_approval)
-        # A handle that its owner drops shall be dropped: its conversation ends then, too.
-        self._live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
-        self._open: dict[ConversationId, Driver] = {}
-        self._ids = count(1)
-        self._closed = False
-        host = Host(
-            outbox=self._outbox,
-            find_driver=self._find_driver,
-            new_id=partial(self._new_id, None),
-            start=self._start_for,
-            forget=self._forget,
-        )
-        super().__init__(host, self._store)
-        self._states = StateTeller(self._outbox)
+        spaces = SharedSpaces()
         self.invoker = Invoker(
             self._manager,
             agents=self._agents,
             house=self,
-            make_state=partial(State, self._spaces, now=self._outbox.now),
+            make_state=partial(State, spaces, now=self._outbox.now),
             forget=self._forget,
         )
         """How agents are invoked with this runtime's tasks: `call(..., tasks=runtime)`."""
+        self._residents = Residents(
+            self._grounds(
+                House(() if policy is None else (policy,), tuple(hooks), on_approval),
+                spaces,
+                max_auto_turns=max_auto_turns,
+                max_depth=max_depth,
+                routed=routing is not None,
+            )
+        )
+        super().__init__(self._host(), self._store)
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -169,6 +152,49 @@ class Runtime(Invoking):
         )
         return Opening(start)
 
+    def resume(
+        self,
+        conversation_id: str,
+        *,
+        agent: AgentConfig | ForeignAgent | str | None = None,
+        deps: object = None,
+        triggers: Sequence[TriggerLike] = (),
+    ) -> Opening:
+        """Take a conversation up again where it was let go of, or where its process was killed:
+        `chat = await runtime.resume(id)`, or `async with`, or `with`.
+
+        History, usage, state and results that nobody has taken are what they were; the model is
+        told of what was cut off. The agent is found by its name, among those of the runtime,
+        unless it is given.
+
+        Raises (when awaited or entered):
+            ConversationNotFoundError: The store has none with this id.
+            UnknownAgentError: Its agent is not registered here: give it.
+            InvalidInputError: It is open, or is a conversation with another agent.
+            StoreError: The store cannot be read.
+        """
+        asked = Asked(
+            conversation_id=conversation_id,
+            deps=deps,
+            triggers=[as_trigger(each) for each in triggers],
+            resumed=True,
+        )
+        return Opening(partial(self._resume, ConversationId(conversation_id), agent, asked))
+
+    async def _resume(
+        self,
+        key: ConversationId,
+        agent: AgentConfig | ForeignAgent | str | None,
+        asked: Asked,
+    ) -> AgentHandle:
+        await self._store.start()
+        if agent is None:
+            record = await self._store.conversation(key)
+            if record is None:
+                raise ConversationNotFoundError(key)
+            agent = record.agent
+        return await self.start_agent(agent, **asked)
+
     async def start_agent(
         self, agent: AgentConfig | ForeignAgent | str, **asked: "Unpack[Asked]"
     ) -> AgentHandle:
@@ -176,63 +202,13 @@ class Runtime(Invoking):
         config = self._find_agent(agent)
         if not isinstance(config, AgentConfig):
             own = asked.pop("deps", None)
-            deps = await _made(self._deps if own is None else own)
+            deps = await made(self._deps if own is None else own)
             return await start_foreign(config, deps, partial(self.start_agent, **asked))
         whole = config.with_tools(*self._tools)
-        start = partial(self._start, config, **asked)
+        start = partial(self._residents.start, config, **asked)
         if whole.sources:
             return await self._sources.start(whole, start)
         return await start(toolbox=whole.toolbox)
-
-    async def _start(  # noqa: PLR0913 - what was asked for, all of it
-        self,
-        config: AgentConfig,
-        *,
-        toolbox: Sequence[AnyTool],
-        user: str | None = None,
-        deps: object = None,
-        conversation_id: str | None = None,
-        triggers: Sequence[Trigger] = (),
-        within: "Within | None" = None,
-    ) -> AgentHandle:
-        """Open an agent whose tools are all there."""
-        model, writer = self._models.open_for(config)
-        toolset = Toolset(
-            toolbox,
-            output_type=config.output_type,
-            task_tools=self._task_tools,
-            routed=self._routed,
-            outputs=self._outputs,
-        )
-        if config.flow is not None:
-            config.flow.compile(toolset.tools)
-        house = self._house.of(config)
-        house.check(kept=self._store.durable)
-        own_deps = await _made(self._deps if deps is None else deps)
-        await self._store.start()
-        if self._closed:
-            raise AgentNotStartedError
-        key = self._new_id(conversation_id)
-        state = self._state_for(key, user, within)
-        ctx = HookContext(conversation_id=key, agent=config.name, user=user, state=state)
-        executors = house.gated(toolset.executors, ctx)
-        self._manager.open_conversation(key, Scope(executors, own_deps, state))
-        conversation = Conversation(key, config, model, toolset, state, summary_model=writer)
-        house.settle(conversation, ctx)
-        if config.flow is not None:
-            conversation.govern(config.flow.govern(self._seat(conversation)))
-        conversation.parent_id = None if within is None else within.parent_id
-        driver = self._drive(conversation)
-        wiring = Wiring(conversation, driver, self.tasks, self._around, state, user, self.invoker)
-        closings = [
-            house.desk(ConversationApprovals(self.tasks, key), self._outbox.journal(key).listen)
-        ]
-        release = partial(self._release, driver, conversation, closings)
-        self._live[key] = handle = AgentHandle(wiring, release)
-        await _welcome(handle, conversation)
-        if triggers:
-            closings.append(self._start_triggers(triggers, driver, conversation).close)
-        return handle
 
     # -- agents beside the conversation --------------------------------------------------------
 
@@ -271,11 +247,11 @@ class Runtime(Invoking):
     @property
     def live_agents(self) -> tuple[AgentHandle, ...]:
         """The agents that are open."""
-        return tuple(self._live.values())
+        return tuple(self._residents.live.values())
 
     async def close(self) -> None:
         """Shut every live agent down, and then the tasks. Twice is fine."""
-        self._closed = True
+        self._residents.close()
         closings = [handle.begin_shutdown() for handle in self.live_agents]
         for closing in closings:
             await wait_done(closing)
@@ -299,89 +275,43 @@ class Runtime(Invoking):
 
     # -- steps -------------------------------------------------------------------------------
 
-    def _drive(self, conversation: Conversation) -> Driver:
-        """From now on it is open."""
-        driver = Driver(
-            conversation,
-            self._manager,
-            self._around,
-            max_auto_turns=self._max_auto_turns,
-            observer=self._observer,
+    def _host(self) -> Host:
+        return Host(
+            outbox=self._outbox,
+            find_driver=self._residents.find_driver,
+            new_id=self._residents.new_id,
+            start=self._start_for,
+            forget=self._forget,
         )
-        if self._observer is not None:
-            parent_id, agent = conversation.parent_id, conversation.config.name
-            self._observer.opened(conversation.id, agent, parent_id)
-        self._open[conversation.id] = driver
-        self._states.open(conversation.id, conversation.state)
-        return driver
 
-    def _seat(self, conversation: Conversation) -> Seat:
-        return Seat(
-            conversation_id=conversation.id,
-            state=conversation.state,
-            is_guest=isinstance(conversation.state, BorrowedState),
-            tools=conversation.toolset.tools,
+    def _grounds(
+        self,
+        house: House,
+        spaces: SharedSpaces,
+        *,
+        max_auto_turns: int,
+        max_depth: int,
+        routed: bool,
+    ) -> Grounds:
+        return Grounds(
             manager=self._manager,
-            events=self._outbox.journal(conversation.id).listen(),
-            meter=conversation.meter,
+            around=self._around,
+            models=self._models,
+            house=house,
+            families=Families(self._manager.handle, max_depth=max_depth),
+            task_tools=self._task_tools,
+            outputs=self._outputs,
+            invoker=self.invoker,
+            states=StateTeller(self._outbox),
+            spaces=spaces,
+            observer=self._observer,
+            deps=self._deps,
+            routed=routed,
+            max_auto_turns=max_auto_turns,
+            forgets=self._forgets,
+            make_dispatcher=self._dispatcher_of,
+            start=self.start_agent,
         )
-
-    def _start_triggers(
-        self, triggers: Sequence[Trigger], driver: Driver, conversation: Conversation
-    ) -> Triggers:
-        key = conversation.id
-
-        def dispatcher() -> BackgroundAgentDispatcher:
-            return self.dispatcher(1, conversation=self._live[key])
-
-        def context(name: str) -> TriggerContext:
-            return TriggerContext(
-                name,
-                driver,
-                conversation.state,
-                conversation_id=key,
-                now=self._outbox.now,
-                dispatcher=dispatcher,
-            )
-
-        return Triggers(triggers, context, self._outbox.journal(key))
-
-    async def _release(
-        self, driver: Driver, conversation: Conversation, closings: Sequence[Closing]
-    ) -> None:
-        key = conversation.id
-        for close in reversed(closings):
-            await close()
-        await driver.close()
-        if conversation.governor is not None:
-            await conversation.governor.close()
-        tasks = [self.tasks.task(task.id) for task in self.tasks.list_running(key)]
-        for task in tasks:
-            task.cancel("the agent was shut down")
-        for task in tasks:
-            await task.wait()
-        if conversation.hooks is not None:
-            await conversation.hooks.ended()
-        if self._observer is not None:
-            self._observer.closed(key)
-        self._states.close(key)
-        conversation.state.close()
-        if self.invoker.homes.get(conversation.state.home) == key:
-            del self.invoker.homes[conversation.state.home]
-        self._manager.forget(key)
-        if self._forgets:
-            await self._store.delete(key)
-        self._open.pop(key, None)
-        self._live.pop(key, None)
-
-    def _state_for(
-        self, key: ConversationId, user: str | None, within: "Within | None"
-    ) -> State | BorrowedState:
-        if within is not None:
-            return BorrowedState(within.state)
-        state = State(self._spaces, user=user, now=self._outbox.now)
-        self.invoker.homes[state.home] = key
-        return state
 
     def _find_agent(self, agent: AgentConfig | ForeignAgent | str) -> AgentConfig | ForeignAgent:
         if not isinstance(agent, str):
@@ -391,50 +321,19 @@ class Runtime(Invoking):
             raise UnknownAgentError(agent, self._agents)
         return found
 
-    def _find_driver(self, conversation_id: ConversationId) -> Driver | None:
-        driver = self._open.get(conversation_id)
-        return None if driver is None or driver.closed else driver
-
     async def _start_for(
         self, agent: AgentConfig | ForeignAgent | str, user: str | None, key: ConversationId
     ) -> AgentHandle:
         return await self.start_agent(agent, user=user, conversation_id=key)
 
     async def _forget(self, key: ConversationId) -> None:
-        if key not in self._open and not self._outbox.is_heard(key):
+        if not self._residents.is_taken(key) and not self._outbox.is_heard(key):
             self._outbox.forget(key)
             if self._forgets:
                 await self._store.delete(key)
 
-    def _new_id(self, wanted: str | None) -> ConversationId:
-        if wanted is not None:
-            if not wanted or ConversationId(wanted) in self._open:
-                raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
-            return ConversationId(wanted)
-        if self._store.durable:  # others' conversations are in it too
-            return ConversationId(f"conversation-{urandom(16).hex()}")
-        while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._open:
-            continue
-        return made
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """What an agent is opened in that somebody else waits for."""
-
-    state: StateView
-    parent_id: TaskId | None
-    """The task that waits."""
-
-
-class Asked(TypedDict, total=False):
-    """How an agent is to be opened, besides what it is."""
-
-    user: str | None
-    deps: object
-    conversation_id: str | None
-    triggers: Sequence[Trigger]
-    within: Within | None
+    def _dispatcher_of(self, key: ConversationId) -> BackgroundAgentDispatcher:
+        return self.dispatcher(1, conversation=self._residents.live[key])
 
 
 def open(
@@ -471,21 +370,3 @@ def _paced(quota: Quota, limits: Limits | None) -> Quota:
     if limits is not None and (limits.rpm is not None or limits.tpm is not None):
         quota.pace(rpm=limits.rpm, tpm=limits.tpm)
     return quota
-
-
-async def _welcome(handle: AgentHandle, conversation: Conversation) -> None:
-    if conversation.hooks is None:
-        return
-    try:
-        await conversation.hooks.started()
-    except asyncio.CancelledError:  # noted, and nothing of the agent is left behind
-        await run_to_end(handle.shutdown(), within=CLEANUP)
-        raise
-
-
-async def _made(deps: object) -> object:
-    """The dependencies: as they are, or made by a function for this conversation."""
-    if not (inspect.isroutine(deps) or isinstance(deps, partial)):
-        return deps
-    made = cast("Callable[[], object]", deps)()
-    return await made if inspect.isawaitable(made) else made

@@ -1,6 +1,6 @@
 """The tasks and approvals of one conversation, as its owner sees them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sidetask.core.errors import ApprovalNotFoundError, TaskNotFoundError
 from sidetask.core.ids import ConversationId
@@ -65,17 +65,24 @@ class ConversationTasks:
 
 
 class ConversationApprovals:
-    """The approvals of one conversation: iterate it for the open ones."""
+    """The approvals of one conversation and of its sub-agents: iterate it for the open ones."""
 
-    def __init__(self, handle: ManagerHandle, conversation_id: ConversationId) -> None:
+    def __init__(
+        self,
+        handle: ManagerHandle,
+        conversation_id: ConversationId,
+        descendants: Callable[[], Iterable[ConversationId]] = tuple,
+    ) -> None:
         self._handle = handle
         self._conversation_id = conversation_id
+        self._descendants = descendants
 
     def __iter__(self) -> Iterator[Approval]:
-        return iter(self._handle.approvals(self._conversation_id))
+        for conversation_id in (self._conversation_id, *self._descendants()):
+            yield from self._handle.approvals(conversation_id)
 
     def __len__(self) -> int:
-        return len(self._handle.approvals(self._conversation_id))
+        return sum(1 for _ in self)
 
     def approve(
         self,

@@ -204,6 +204,10 @@ class Conversations(Protocol):
         """The messages from place `start` on; empty for an unknown conversation."""
         ...
 
+    async def clear(self, conversation_id: ConversationId) -> None:
+        """Forget the messages of a conversation, and the summaries of them; all else stays."""
+        ...
+
     async def delete(self, conversation_id: ConversationId) -> None:
         """Forget all of a conversation. Forgetting an unknown one is fine."""
         ...

@@ -13,6 +13,7 @@ from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
 from sidetask.stores.base import (
+    COMPACTIONS,
     DELIVERED,
     PAGE,
     RESULT,
@@ -76,8 +77,12 @@ class _Records:
         kinds = self._of.get(conversation_id, {}).values()
         return any(record.open for records in kinds for _, record in records.values())
 
-    def drop(self, conversation_id: ConversationId) -> None:
-        self._of.pop(conversation_id, None)
+    def drop(self, conversation_id: ConversationId, kind: str | None = None) -> None:
+        """Forget the records of a conversation, of one kind or all."""
+        if kind is None:
+            self._of.pop(conversation_id, None)
+        else:
+            self._of.get(conversation_id, {}).pop(kind, None)
 
     def drop_closed(self, older_than: float) -> None:
         for kinds in self._of.values():
@@ -260,6 +265,10 @@ class MemoryStore(_RecordStore, Store):
         self, conversation_id: ConversationId, *, start: int = 0
     ) -> Sequence[Message]:
         return tuple(islice(self._messages.get(conversation_id, ()), start, None))
+
+    async def clear(self, conversation_id: ConversationId) -> None:
+        self._messages.pop(conversation_id, None)
+        self._records.drop(conversation_id, COMPACTIONS.name)
 
     async def delete(self, conversation_id: ConversationId) -> None:
         self._facts.pop(conversation_id, None)

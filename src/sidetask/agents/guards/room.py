@@ -93,6 +93,10 @@ class Room:
         """A turn begins with this message of the history."""
         self._starts.begin(index)
 
+    def begin_anew(self) -> None:
+        """The conversation has no messages any more."""
+        self._starts = TurnStarts(self._config.keep_turns)
+
     def measured(self, usage: Usage) -> None:
         """A model call told how long the context is."""
         if self._limit is not None:

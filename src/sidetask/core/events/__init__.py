@@ -15,6 +15,7 @@ from sidetask.core.events.guards import (
 from sidetask.core.events.hosts import ListenerFailed, StateChanged, TriggerFailed
 from sidetask.core.events.messages import (
     AssistantMessageCommitted,
+    HistoryCleared,
     NotificationsCommitted,
     ToolMessageCommitted,
     UserMessageCommitted,
@@ -80,6 +81,7 @@ __all__ = [
     "DoomLoopDetected",
     "Event",
     "EventKind",
+    "HistoryCleared",
     "HistoryCompacted",
     "Lagged",
     "ListenerFailed",

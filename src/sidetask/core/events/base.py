@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     TOOL_MESSAGE_COMMITTED = "tool_message_committed"
     NOTIFICATIONS_COMMITTED = "notifications_committed"
     DOOM_LOOP_DETECTED = "doom_loop_detected"
+    HISTORY_CLEARED = "history_cleared"
     HISTORY_COMPACTED = "history_compacted"
     COMPACTION_CIRCUIT_OPENED = "compaction_circuit_opened"
     QUOTA_HIT = "quota_hit"

@@ -39,3 +39,12 @@ class NotificationsCommitted(Event):
 
     kind = EventKind.NOTIFICATIONS_COMMITTED
     message: NotificationMessage
+
+
+@fact
+class HistoryCleared(Event):
+    """All messages were forgotten: the conversation begins anew."""
+
+    kind = EventKind.HISTORY_CLEARED
+    messages: int
+    """How many there were."""

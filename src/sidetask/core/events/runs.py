@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sidetask.core.events.base import Event, EventKind, LiveEvent, fact
-from sidetask.core.ids import CallId, TaskId
+from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.jsons import Json
 from sidetask.core.usage import Usage
 
@@ -21,6 +21,8 @@ class RunStarted(Event):
     """As the request named it that asked for this run."""
     metadata: Mapping[str, Json] | None = None
     """Of that request."""
+    parent_conversation_id: ConversationId | None = None
+    """Of the agent whose sub-agent this is."""
 
 
 @fact

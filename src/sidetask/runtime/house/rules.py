@@ -4,7 +4,7 @@ Policies add up, and the strictest stands; hooks of the runtime come before thos
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from sidetask.agents.agent import AgentConfig
@@ -49,6 +49,11 @@ class House:
             on_approval or self.on_approval,
         )
 
+    def below(self, policies: tuple[Policy, ...]) -> "House":
+        """These rules for the sub-agents of an agent with these policies, which are the runtime's
+        and its own: none may do what it may not."""
+        return replace(self, policies=policies)
+
     def check(self, *, kept: bool) -> None:
         """See that whoever is asked can answer; `kept`: open questions survive in a store.
 
@@ -71,12 +76,11 @@ class House:
             conversation.hooks = TurnHooks(self.hooks, ctx)
             conversation.on_compaction = conversation.hooks.compacted
 
-    def desk(self, approvals: ConversationApprovals, events: Callable[[], Stream]) -> Closing:
-        """Let the handler answer from now on; await what is returned when that is over."""
+    def desk(
+        self, approvals: ConversationApprovals, events: Callable[[], Stream]
+    ) -> Closing | None:
+        """Let the handler answer from now on, if there is one; await what is returned when that
+        is over."""
         if self.on_approval is None or self.on_approval == "host":
-            return _nothing_to_close
+            return None
         return ApprovalDesk(self.on_approval, approvals, events()).close
-
-
-async def _nothing_to_close() -> None:
-    """There is no handler."""

@@ -21,7 +21,7 @@ from sidetask.runtime.handle import AgentHandle
 from sidetask.tasks.aio.branches import Branches
 from sidetask.tasks.aio.spawn import run_to_end
 
-CLEANUP = 15.0
+CLEANUP = 30.0
 """Seconds that closing a source may take: a server process is asked, terminated, and killed."""
 
 Start: TypeAlias = Callable[..., Coroutine[Any, Any, AgentHandle]]

@@ -6,6 +6,7 @@ from sidetask.core.codec import message_from_json, message_to_json
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
 from sidetask.stores.base import (
+    COMPACTIONS,
     DELIVERED,
     PAGE,
     RESULT,
@@ -40,6 +41,7 @@ _DELETE = (
     "DELETE FROM sidetask_counters WHERE conversation_id = ?",
     "DELETE FROM sidetask_state WHERE space = 'conversation' AND owner = ?",
 )
+_DROP = "DELETE FROM sidetask_records WHERE conversation_id = ? AND kind = ?"
 _OLD = """SELECT id FROM sidetask_conversations AS c WHERE updated_at < ? AND NOT EXISTS
     (SELECT 1 FROM sidetask_records AS r WHERE r.conversation_id = c.id AND r.open = 1)"""
 _TRIM = (
@@ -123,6 +125,13 @@ class SqlConversations:
             )
 
         return await self._line.read(history)
+
+    async def clear(self, conversation_id: ConversationId) -> None:
+        def clear(db: Connection) -> None:
+            db.run("DELETE FROM sidetask_messages WHERE conversation_id = ?", (conversation_id,))
+            db.run(_DROP, (conversation_id, COMPACTIONS.name))
+
+        await self._line.ask(conversation_id, clear)
 
     async def delete(self, conversation_id: ConversationId) -> None:
         await self._line.ask("", lambda db: _delete(db, [conversation_id]))

@@ -261,13 +261,6 @@ class Mailbox:
         pending = self._pending.get(conversation_id)
         return pending is not None and task_id in pending.results
 
-    def kept(self, conversation_id: ConversationId) -> list[tuple[Resolution, bool]]:
-        """The results that nobody has taken and acknowledged; each with whether the loop is to."""
-        pending = self._pending.get(conversation_id)
-        if pending is None:
-            return []
-        return [(item, item.task_id not in pending.for_host) for item in pending.results.values()]
-
     def undelivered(self, conversation_id: ConversationId | None) -> int:
         """How many results nobody has taken and acknowledged."""
         if conversation_id is None:

@@ -1,0 +1,1 @@
+"""What a live agent's handle is put together from."""

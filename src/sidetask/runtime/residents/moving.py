@@ -1,0 +1,282 @@
+"""Opening one live agent, and letting it go: the same steps, forwards and back.
+
+    name · data · hooks · driver and tasks · approvals · triggers · (sub-agents, as they come)
+
+Each step that opens something notes at once how it is closed, so a start that fails or is
+cancelled half-way closes what it had opened, and nothing else. What was kept of the conversation
+is put back before anything of it runs.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from sidetask.agents.conversation import Conversation
+from sidetask.agents.governor import Seat
+from sidetask.agents.guards.spending import metered
+from sidetask.agents.policies.hooks import HookContext
+from sidetask.agents.turn_log import TurnLog
+from sidetask.core.errors import StoreError
+from sidetask.core.ids import ConversationId, TurnId
+from sidetask.runtime.driver import Driver
+from sidetask.runtime.handle import AgentHandle, Wiring
+from sidetask.runtime.keeping.keeper import Keeper
+from sidetask.runtime.keeping.resuming import Kept, resume
+from sidetask.runtime.keeping.states import restore
+from sidetask.runtime.live.family import Kin
+from sidetask.runtime.live.residence import Residence
+from sidetask.runtime.residents.asking import Asked, Plan
+from sidetask.runtime.residents.grounds import Grounds
+from sidetask.runtime.triggers.base import Trigger, TriggerContext
+from sidetask.runtime.triggers.running import Triggers
+from sidetask.runtime.views import ConversationApprovals
+from sidetask.state.state import BorrowedState, State
+from sidetask.stores.base import ConversationRecord
+from sidetask.tasks.parts.runner import Scope
+
+_log = logging.getLogger(__name__)
+
+ENDED = "the agent was shut down"
+
+
+class Move:
+    """One live agent on its way in, and out again."""
+
+    __slots__ = (
+        "_conversation",
+        "_driver",
+        "_is_taken_up",
+        "_keeper",
+        "_kin",
+        "_on",
+        "_record",
+        "_vacate",
+        "_was_welcomed",
+        "key",
+        "residence",
+        "user",
+    )
+
+    def __init__(
+        self, grounds: Grounds, key: ConversationId, kin: Kin, vacate: Callable[[], None]
+    ) -> None:
+        self._on = grounds
+        self.key = key
+        self._kin = kin
+        self._vacate = vacate
+        self._record: ConversationRecord | None = None
+        self._keeper: Keeper | None = None
+        self._was_welcomed = False
+        self._is_taken_up = False
+        self.user: str | None = None
+        self.residence = Residence()
+        self.residence.opened(self._leave)
+
+    # -- in ------------------------------------------------------------------------------------
+
+    async def enter(self, plan: Plan, deps: object, asked: Asked, kept: Kept | None) -> Driver:
+        """Open the conversation, up to its driver."""
+        self.user = asked.get("user")
+        if kept is not None and kept.record is not None:
+            self._record, self.user = kept.record, kept.record.user
+        state = await self._state(asked, kept)
+        conversation = self._conversation = self._converse(plan, asked, state)
+        self.residence.opened(self._let_go)
+        on = self._on
+        ctx = HookContext(
+            conversation_id=self.key, agent=plan.config.name, user=self.user, state=state
+        )
+        executors = plan.house.gated(plan.toolset.executors, ctx)
+        on.manager.open_conversation(self.key, Scope(executors, deps, state))
+        plan.house.settle(conversation, ctx)
+        if not isinstance(state, BorrowedState):
+            on.invoker.homes[state.home] = self.key
+        if on.observer is not None:
+            on.observer.opened(self.key, plan.config.name, conversation.parent_id)
+        on.states.open(self.key, state)
+        if plan.config.flow is not None:
+            conversation.govern(plan.config.flow.govern(self._seat(conversation)))
+        if on.store.durable:
+            self._keeper = self._make_keeper()
+            self._keeper.write_through()
+        if kept is not None:
+            self._is_taken_up = True
+            if self._keeper is not None and kept.last_turn is not None:
+                self._keeper.go_on(kept.last_turn.value)
+            await resume(conversation, kept, on.manager, on.around)
+        if conversation.hooks is not None:
+            self.residence.opened(self._say_goodbye)
+        self._driver = Driver(
+            conversation,
+            on.manager,
+            on.around,
+            max_auto_turns=on.max_auto_turns,
+            observer=on.observer,
+        )
+        self.residence.opened(self._end_work)
+        return self._driver
+
+    def hand_out(self) -> AgentHandle:
+        """The handle. Whoever has it holds the live agent open."""
+        on, conversation = self._on, self._conversation
+        return AgentHandle(
+            Wiring(
+                conversation=conversation,
+                driver=self._driver,
+                manager=on.manager,
+                around=on.around,
+                state=conversation.state,
+                user=self.user,
+                invoker=on.invoker,
+                kin=self._kin,
+                start=on.start,
+            ),
+            self.residence,
+        )
+
+    async def welcome(self, plan: Plan, triggers: Sequence[Trigger]) -> None:
+        """Let the hooks know, and begin to answer, and to act by itself."""
+        self._was_welcomed = True
+        if self._conversation.hooks is not None:
+            await self._conversation.hooks.started()
+        journal = self._on.outbox.journal(self.key)
+        approvals = ConversationApprovals(self._on.manager.handle(), self.key)
+        close_desk = plan.house.desk(approvals, journal.listen)
+        if close_desk is not None:
+            self.residence.opened(close_desk)
+        if self._is_taken_up:
+            if self._on.manager.kept is not None:
+                await self._on.manager.kept.revive(self.key)
+            self._driver.kick()
+        if triggers:
+            self.residence.opened(self._start_triggers(triggers).close)
+
+    async def _state(self, asked: Asked, kept: Kept | None) -> State | BorrowedState:
+        within, on = asked.get("within"), self._on
+        if within is not None:
+            return BorrowedState(within.state)
+        state = State(on.spaces, user=self.user, now=on.outbox.now)
+        entries = () if kept is None else kept.state
+        if kept is None and not on.forgets:
+            entries = await on.store.load_state(self.key, user=self.user)
+        if entries:
+            restore(entries, state.own, on.spaces, self.user)
+        return state
+
+    def _converse(self, plan: Plan, asked: Asked, state: State) -> Conversation:
+        config = plan.config
+        conversation = Conversation(
+            self.key, config, plan.model, plan.toolset, state, summary_model=plan.writer
+        )
+        within = asked.get("within")
+        conversation.parent_id = None if within is None else within.parent_id
+        parent = self._kin.parent
+        if parent is not None:
+            conversation.parent_conversation_id = parent.id
+        spends = asked.get("meter")
+        if spends is not None:
+            conversation.meter = metered(config.budget, spends)
+        return conversation
+
+    def _seat(self, conversation: Conversation) -> Seat:
+        return Seat(
+            conversation_id=self.key,
+            state=conversation.state,
+            is_guest=isinstance(conversation.state, BorrowedState),
+            tools=conversation.toolset.tools,
+            manager=self._on.manager,
+            events=self._on.outbox.journal(self.key).listen(),
+            meter=conversation.meter,
+        )
+
+    def _make_keeper(self) -> Keeper:
+        on = self._on
+        return Keeper(
+            self._conversation,
+            on.manager,
+            on.outbox,
+            on.store,
+            user=self.user,
+            record=self._record,
+        )
+
+    def _start_triggers(self, triggers: Sequence[Trigger]) -> Triggers:
+        context = partial(_context, self._on, self._driver, self._conversation)
+        return Triggers(triggers, context, self._on.outbox.journal(self.key))
+
+    # -- out -----------------------------------------------------------------------------------
+
+    async def _end_work(self) -> None:
+        """End the turns, the flow, and all tasks."""
+        on = self._on
+        await self._driver.close()
+        while self._is_kept and self._driver.unsaid:
+            log = TurnLog(on.around, self._conversation, TurnId(f"turn-{self._conversation.turns}"))
+            await log.commit(self._driver.unsaid[0])
+            del self._driver.unsaid[0]
+        if self._conversation.governor is not None:
+            await self._conversation.governor.close()
+        tasks = on.manager.handle()
+        if self.residence.fate == "keep" and on.manager.kept is not None:
+            on.manager.kept.let_go(self.key)
+        found = tasks.list_running(self.key)
+        for task in found:  # their ends are news, and no reason to wake who takes it up again
+            tasks.set_on_complete(task.id, "notify")
+        running = [tasks.task(task.id) for task in found]
+        for task in running:
+            task.cancel("the agent was disconnected" if self.residence.fate == "keep" else ENDED)
+        for task in running:
+            await task.wait()
+
+    async def _say_goodbye(self) -> None:
+        if self._was_welcomed and self._conversation.hooks is not None:
+            await self._conversation.hooks.ended()
+
+    async def _let_go(self) -> None:
+        """Keep what is to be kept, and forget the rest."""
+        on, state = self._on, self._conversation.state
+        if self._is_kept:
+            await self._write_down()
+        if self._keeper is not None:
+            self._keeper.close()
+        if on.observer is not None:
+            on.observer.closed(self.key)
+        on.states.close(self.key)
+        state.close()
+        if on.invoker.homes.get(state.home) == self.key:
+            del on.invoker.homes[state.home]
+        on.manager.forget(self.key)
+
+    async def _write_down(self) -> None:
+        keeper = self._keeper or self._make_keeper()
+        try:
+            await keeper.keep()
+        except StoreError:
+            if self.residence.fate == "keep":
+                raise
+            _log.exception("%s was shut down, and not all of it was stored", self.key)
+
+    async def _leave(self) -> None:
+        if self._is_deleted:
+            await self._on.store.delete(self.key)
+        self._vacate()
+
+    @property
+    def _is_deleted(self) -> bool:
+        fate = self.residence.fate
+        return fate == "delete" or (fate == "end" and self._on.forgets)
+
+    @property
+    def _is_kept(self) -> bool:
+        return self.residence.fate != "drop" and not self._is_deleted
+
+
+def _context(on: Grounds, driver: Driver, conversation: Conversation, name: str) -> TriggerContext:
+    return TriggerContext(
+        name,
+        driver,
+        conversation.state,
+        conversation_id=conversation.id,
+        now=on.outbox.now,
+        dispatcher=partial(on.make_dispatcher, conversation.id),
+    )

@@ -1,0 +1,154 @@
+"""The live agents of a runtime: which there are, and whether one more can be opened."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from os import urandom
+from typing import Unpack, cast
+from weakref import WeakValueDictionary
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.agents.tools.tool import AnyTool
+from sidetask.agents.tools.toolset import Toolset
+from sidetask.core.errors import (
+    AgentNotStartedError,
+    ConversationNotFoundError,
+    InvalidInputError,
+)
+from sidetask.core.ids import ConversationId
+from sidetask.runtime.driver import Driver
+from sidetask.runtime.handle import AgentHandle
+from sidetask.runtime.keeping.resuming import Kept, find
+from sidetask.runtime.keeping.shared import SharedKeeper
+from sidetask.runtime.live.family import Kin
+from sidetask.runtime.residents.asking import Asked, Plan
+from sidetask.runtime.residents.grounds import Grounds
+from sidetask.runtime.residents.moving import Move
+from sidetask.tasks.aio.spawn import run_to_end
+
+CLEANUP = 5.0
+"""Seconds that letting go of an agent may take whose opening failed or was cancelled."""
+
+
+class Residents:
+    """All that are open."""
+
+    def __init__(self, grounds: Grounds) -> None:
+        self._on = grounds
+        # A handle that its owner drops shall be dropped: its conversation ends then, too.
+        self.live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
+        self._drivers: dict[ConversationId, Driver | None] = {}
+        self._shared = None if grounds.forgets else SharedKeeper(grounds.spaces, grounds.store)
+        self._ids = count(1)
+        self._closed = False
+
+    def close(self) -> None:
+        """Open nothing any more."""
+        self._closed = True
+
+    def find_driver(self, key: ConversationId) -> Driver | None:
+        """Who runs the turns of a conversation that is open."""
+        driver = self._drivers.get(key)
+        return None if driver is None or driver.closed else driver
+
+    def is_taken(self, key: ConversationId) -> bool:
+        """The conversation is open, or is being opened."""
+        return key in self._drivers
+
+    def new_id(self, wanted: str | None = None) -> ConversationId:
+        """A name for a conversation.
+
+        Raises:
+            InvalidInputError: The wanted one is taken.
+        """
+        if wanted is not None:
+            if not wanted or self.is_taken(ConversationId(wanted)):
+                raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
+            return ConversationId(wanted)
+        if self._on.store.durable:  # others' conversations are in it too
+            return ConversationId(f"conversation-{urandom(16).hex()}")
+        while self.is_taken(made := ConversationId(f"conversation-{next(self._ids)}")):
+            continue
+        return made
+
+    async def start(
+        self, config: AgentConfig, *, toolbox: Sequence[AnyTool], **asked: Unpack[Asked]
+    ) -> AgentHandle:
+        """Open an agent whose tools are all there. A start that fails leaves nothing behind."""
+        plan = self._plan(config, toolbox, asked)
+        given = asked.get("deps")
+        deps = await made(self._on.deps if given is None else given)
+        await self._on.store.start()
+        if self._closed:
+            raise AgentNotStartedError
+        wanted = asked.get("conversation_id")
+        key = self.new_id(wanted)
+        self._drivers[key] = None
+        kin = self._on.families.enter(key, plan.parent, plan.house.policies)
+        move = Move(self._on, key, kin, partial(self._leave, key))
+        kept: Kept | None = None
+        try:
+            if wanted is not None:
+                kept = await self._find(key, plan, asked)
+            if self._shared is not None:
+                self._shared.follow(asked.get("user"))
+            self._drivers[key] = await move.enter(plan, deps, asked, kept)
+            self.live[key] = handle = move.hand_out()
+            await move.welcome(plan, asked.get("triggers", ()))
+        except BaseException:  # the one boundary: whatever went wrong, nothing is left behind
+            if kept is not None or self._on.store.durable:
+                move.residence.fate = "drop"
+            await run_to_end(move.residence.close(), within=CLEANUP)
+            raise
+        return handle
+
+    def _plan(self, config: AgentConfig, toolbox: Sequence[AnyTool], asked: Asked) -> Plan:
+        """Look whether it can be opened at all."""
+        on = self._on
+        parent = self._parent(asked)
+        on.families.check(parent)
+        model, writer = on.models.open_for(config)
+        toolset = Toolset(
+            toolbox,
+            output_type=config.output_type,
+            task_tools=on.task_tools,
+            routed=on.routed,
+            outputs=on.outputs,
+        )
+        if config.flow is not None:
+            config.flow.compile(toolset.tools)
+        house = (on.house if parent is None else on.house.below(parent.policies)).of(config)
+        house.check(kept=on.store.durable)
+        return Plan(config, model, writer, toolset, house, parent)
+
+    def _parent(self, asked: Asked) -> Kin | None:
+        by, within = asked.get("parent"), asked.get("within")
+        if by is None:
+            return self._on.families.parent_of(None if within is None else within.parent_id)
+        parent = self._on.families.find(by)
+        if parent is None:
+            raise AgentNotStartedError
+        return parent
+
+    async def _find(self, key: ConversationId, plan: Plan, asked: Asked) -> Kept | None:
+        """What there is of a conversation that was named."""
+        kept = await find(self._on.store, key)
+        if kept is not None:
+            kept.check(plan.config.name, asked.get("user"))
+        elif asked.get("resumed"):
+            raise ConversationNotFoundError(key)
+        return kept
+
+    def _leave(self, key: ConversationId) -> None:
+        self._on.families.leave(key)
+        self._drivers.pop(key, None)
+        self.live.pop(key, None)
+
+
+async def made(deps: object) -> object:
+    """The dependencies: as they are, or made by a function for this conversation."""
+    if not (inspect.isroutine(deps) or isinstance(deps, partial)):
+        return deps
+    found = cast("Callable[[], object]", deps)()
+    return await found if inspect.isawaitable(found) else found
