@@ -182,7 +182,7 @@ async def test_a_server_over_http_dies_in_mid_call_and_comes_back(bench: Bench) 
         assert (first, walked) == ("2", "walked 2 steps")
         assert "the connection was lost in the middle of the call" in lost
         await talk.chat.ask("is it there?")
-        assert "the server 'remote'" in answers(talk)[-1]
+        assert answers(talk)[-1].endswith(": All connection attempts failed")
         async with bench.serving(port):
             await talk.chat.ask("and now?")
             assert answers(talk)[-1] == "4"

@@ -37,6 +37,7 @@ ENDING = 10.0
 """Seconds that winding up may take before it is cut: the library gives a process 2 s to leave
 when its input ends, and 2 s more when it is terminated."""
 MAX_PAGES = 50
+_LONGEST_REASON = 500
 _CUT = "SSE stream"  # how the library begins what it says of an answer that was cut off
 
 T = TypeVar("T")
@@ -158,7 +159,7 @@ class Line:
             self._reason = f"it did not start within {self._server.start_timeout:g} s"
         except Exception as error:  # noqa: BLE001 - the one boundary: whatever breaks a transport
             _log.debug("the server %s", self._server.name, exc_info=error)
-            self._reason = self._reason or _told(error, told.status)
+            self._reason = self._reason or _in_one_line(_told(error, told.status))
         if self._client is None:
             await self._add_last_words()
 
@@ -209,8 +210,8 @@ class Line:
         try:
             answer = await ask()
         except Exception as error:  # the one boundary: the library raises of many families
-            if told.forgotten:
-                self.hang_up("the server has started anew")
+            if told.unsent:
+                self.hang_up(told.unsent)
                 raise LostError(self.reason, unsent=True) from error
             if self.is_over or _is_cut(error):
                 reason = self.reason if self.is_over else str(error)
@@ -242,6 +243,10 @@ def _is_cut(error: Exception) -> bool:
         and error.code == CONNECTION_CLOSED
         and error.message.startswith(_CUT)
     )
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_REASON]
 
 
 def _told(error: Exception, status: int | None) -> str:

@@ -42,8 +42,8 @@ class Exchange:
 
     status: int | None = None
     """Of an answer that refused a request."""
-    forgotten: bool = False
-    """The server does not know our session: it has started anew, and has not looked at it."""
+    unsent: str = ""
+    """Why a request has certainly not been looked at; or nothing."""
 
 
 exchange: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
@@ -87,7 +87,7 @@ class Stderr:
     def _read(self, reading: int) -> None:
         with os.fdopen(reading, errors="replace") as lines:
             while line := lines.readline(_LONGEST_LINE):
-                if text := line.strip():
+                if text := "".join([each if each.isprintable() else " " for each in line]).strip():
                     self._lines.append(text)
                     _log.info("%s: %s", self._server, text)
 
@@ -114,7 +114,7 @@ async def over_pipes(
 @asynccontextmanager
 async def over_http(at: Endpoint) -> AsyncGenerator[Streams]:
     """Speak to the server at this address. Nothing is sent before the first request."""
-    client = httpx2.AsyncClient(
+    client = _Client(
         headers=dict(at.headers),
         timeout=httpx2.Timeout(_CONNECT, read=None),
         event_hooks={"response": [_note_refusal]},
@@ -161,6 +161,18 @@ class _Watched:
         await self.aclose()
 
 
+class _Client(httpx2.AsyncClient):
+    """Notes that a request did not get as far as the server."""
+
+    async def send(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
+        try:
+            return await super().send(request, **how)
+        except httpx2.ConnectError:
+            if (told := exchange.get()) is not None:
+                told.unsent = "nobody answers at its address"
+            raise
+
+
 async def _note_refusal(response: httpx2.Response) -> None:
     told, status = exchange.get(), response.status_code
     if told is None or status < 400:
@@ -170,4 +182,5 @@ async def _note_refusal(response: httpx2.Response) -> None:
         # The protocol wants a 404. Servers made after the TypeScript library's examples say 400,
         # and what they mean by it in a body that is no message of the protocol.
         said_so = status == 400 and b"session" in (await response.aread()).lower()
-        told.forgotten = status == 404 or said_so
+        if status == 404 or said_so:
+            told.unsent = "the server has started anew"
