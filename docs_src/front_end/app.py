@@ -12,13 +12,13 @@ from starlette.routing import Route
 import sidetask
 from sidetask import Agent, AgentHandle, RunContext, SidetaskError, tool
 from sidetask.core.errors import AgentNotStartedError
-from sidetask.server import Guard, sse
+from sidetask.server import Doorkeeper, sse
 
 PAGE = Path(__file__).with_name("page.html").read_text("utf-8")
 
 
 # region app
-def app_for(chat: AgentHandle, token: str | None = None) -> Guard:
+def app_for(chat: AgentHandle, token: str | None = None) -> Doorkeeper:
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE)
 
@@ -54,7 +54,7 @@ def app_for(chat: AgentHandle, token: str | None = None) -> Guard:
         Route("/events", events),
     ]
     refusals = {SidetaskError: refuse, UnicodeDecodeError: refuse}
-    return Guard(Starlette(routes=routes, exception_handlers=refusals), token=token)
+    return Doorkeeper(Starlette(routes=routes, exception_handlers=refusals), token=token)
 
 
 # endregion app

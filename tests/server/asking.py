@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sidetask import AgentHandle
-from sidetask.server.guard import App
+from sidetask.server.doorkeeper import App
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs_src" / "front_end" / "app.py"
 HERE = ("127.0.0.1", 50_000)

@@ -18,7 +18,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 import sidetask
 from sidetask import Agent, AgentHandle, RunContext, background, tool
-from sidetask.server.guard import App, Receive, Scope, Send
+from sidetask.server.doorkeeper import App, Receive, Scope, Send
 from sidetask.testing import ScriptedModel, call, reply
 from tests.server.asking import app_for
 

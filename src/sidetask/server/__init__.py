@@ -1,9 +1,9 @@
-"""A front end of one's own: a conversation as server-sent events, and a guard at the door.
+"""A front end of one's own: a conversation as server-sent events, and a doorkeeper.
 
 Nothing here knows a web framework: bytes to stream, and an ASGI app around an ASGI app.
 """
 
+from sidetask.server.doorkeeper import Doorkeeper
 from sidetask.server.frames import Frames, sse
-from sidetask.server.guard import Guard
 
-__all__ = ["Frames", "Guard", "sse"]
+__all__ = ["Doorkeeper", "Frames", "sse"]

@@ -37,6 +37,8 @@ CHUNK = 32 * 1024
 
 _ID = re.compile(r"(\d{1,18})(?:\.\d{1,18})?", re.ASCII)
 _PING = b": ping\n\n"
+# As ASCII: half a surrogate is no UTF-8. What the codec writes has no circles and no NaN.
+_write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 _log = logging.getLogger(__name__)
 
@@ -183,5 +185,4 @@ def _told(lagged: Lagged) -> str:
 
 
 def _frame(name: str, data: Mapping[str, Json]) -> str:
-    text = json.dumps(data, separators=(",", ":"))  # as ASCII: half a surrogate is no UTF-8
-    return f"event: {name}\ndata: {text}\n\n"
+    return f"event: {name}\ndata: {_write(data)}\n\n"

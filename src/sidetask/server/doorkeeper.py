@@ -1,4 +1,4 @@
-"""Who may come in: a guard around an ASGI app that speaks for an agent.
+"""Who may come in: a doorkeeper before an ASGI app that speaks for an agent.
 
 Whoever reaches the app can make the agent work, and say yes to its approvals. So there are two
 doors. On the *loopback* whoever really is on this machine is let in. Beyond it, and wherever a
@@ -40,7 +40,7 @@ NO_FRAMES: Headers = [
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s:@/\[\]]+))(?::\d+)?")
 
 
-class Guard:
+class Doorkeeper:
     """An ASGI app that hands on the requests of those who may, and answers the others itself.
 
     Without a `token` only this machine may, under a name of the loopback. With one everybody has
