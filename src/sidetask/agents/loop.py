@@ -61,7 +61,7 @@ from sidetask.core.usage import NO_USAGE, Usage
 from sidetask.models.base import Model, ModelRequest
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.aio.tokens import CancelToken
-from sidetask.tasks.values import Resolution, TurnUpdate
+from sidetask.tasks.values import LoopUpdates, Resolution, TurnUpdate
 
 CLEANUP = 5.0
 """Seconds that closing a turn may take which did not reach its end."""
@@ -146,7 +146,8 @@ class TurnRun:
         self._tell_start(cause, task_ids)
         if self._spending is not None:
             self._spending.start()
-        outer = ambient_meter.set(self._meter)  # what its tools open spends here too
+        meter = self._meter  # what its tools open spends here too
+        outer = None if ambient_meter.get() is meter else ambient_meter.set(meter)
         around = current_turn.set(self._log)
         try:
             await self._drive(message, heard)
@@ -164,7 +165,8 @@ class TurnRun:
                 raise late from None
             return end
         finally:
-            ambient_meter.reset(outer)
+            if outer is not None:
+                ambient_meter.reset(outer)
             current_turn.reset(around)
         return self._tell_end(None)
 
@@ -175,7 +177,8 @@ class TurnRun:
         if conversation.room is not None:
             conversation.room.begin_turn(len(conversation.history))
         if message is not None:
-            await self._deliver_results()  # they were there before the user spoke
+            if updates := self._results():  # they were there before the user spoke
+                await self._deliver(updates)
             await self._log.commit(message)
         if heard:
             await asyncio.sleep(0)
@@ -229,7 +232,8 @@ class TurnRun:
         """Before each model call: what came meanwhile joins the history."""
         if self._token.is_cancelled:
             raise TurnCancelledError(self._token.reason)
-        await self._deliver_results()
+        if updates := self._results():
+            await self._deliver(updates)
         steering = self._conversation.steering
         if steering:
             self._doom = None  # what the user says is a reason to call again
@@ -237,11 +241,14 @@ class TurnRun:
             await self._log.commit(steering[0])
             del steering[0]
 
-    async def _deliver_results(self) -> None:
+    def _results(self) -> LoopUpdates | None:
+        """What came to nobody's turn; None: nothing."""
         updates = self._log.manager.take_pending_loop_updates(self._conversation.id)
-        if updates.items:
-            message = NotificationMessage(tuple([_notification(item) for item in updates.items]))
-            await self._log.commit(message, ack=updates.ids)
+        return updates if updates.items else None
+
+    async def _deliver(self, updates: LoopUpdates) -> None:
+        message = NotificationMessage(tuple([_notification(item) for item in updates.items]))
+        await self._log.commit(message, ack=updates.ids)
 
     async def _call_model(self, step: int) -> Replied:
         room = self._conversation.room

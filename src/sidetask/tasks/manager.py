@@ -7,8 +7,8 @@ Every launch goes through one engine, every event through one outbox, every taki
 acknowledgement.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
 
 from sidetask.core.errors import (
     DuplicateTaskError,
@@ -70,12 +70,12 @@ class TaskManager(Protocol):
         """
         ...
 
-    async def wait_for_turn(
+    def wait_for_turn(
         self,
         conversation_id: ConversationId,
         turn_id: TurnId,
         cancellation: CancelToken | None = None,
-    ) -> TurnNews:
+    ) -> Coroutine[Any, Any, TurnNews]:
         """The oldest update of the turn, else `TurnSettled` if it waits for nothing, else
         `TurnCancelled` if the token is cancelled, else wait. Updates beat cancellation."""
         ...
@@ -277,13 +277,13 @@ class AsyncTaskManager(TaskManager):
 
     # -- hearing ---------------------------------------------------------------------------
 
-    async def wait_for_turn(
+    def wait_for_turn(
         self,
         conversation_id: ConversationId,
         turn_id: TurnId,
         cancellation: CancelToken | None = None,
-    ) -> TurnNews:
-        return await self._parts.mailbox.wait_for_turn(conversation_id, turn_id, cancellation)
+    ) -> Coroutine[Any, Any, TurnNews]:
+        return self._parts.mailbox.wait_for_turn(conversation_id, turn_id, cancellation)
 
     def take_pending_loop_updates(self, conversation_id: ConversationId) -> LoopUpdates:
         return self._parts.mailbox.take(conversation_id)

@@ -11,6 +11,7 @@ results are bounded at launch (`Limits.undelivered`), where refusing loses nothi
 import asyncio
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import partial
 
 from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.routing import OnComplete
@@ -122,7 +123,15 @@ class Mailbox:
                 return update
             if cancellation is not None and cancellation.is_cancelled:
                 return TurnCancelled(cancellation.reason)
-            await self._sleep(box, cancellation)
+            if cancellation is None:
+                await sleep_among(box.waiters)
+                continue
+            wake = partial(wake_all, box.waiters)  # one for each: they may share box and token
+            cancellation.listen(wake)
+            try:
+                await sleep_among(box.waiters)
+            finally:
+                cancellation.unlisten(wake)
 
     def close_turn(self, conversation_id: ConversationId, turn_id: TurnId) -> list[TurnUpdate]:
         """Forget the turn; returns what it was not told yet."""
@@ -138,20 +147,6 @@ class Mailbox:
         """The tasks that the turn waits for, in the order of their launch."""
         box = self._turns.get((conversation_id, turn_id))
         return tuple(box.expected) if box is not None else ()
-
-    async def _sleep(self, box: TurnBox, cancellation: CancelToken | None) -> None:
-        if cancellation is None:
-            await sleep_among(box.waiters)
-            return
-
-        def wake() -> None:  # one for each who waits: they may share box and token
-            box.wake()
-
-        cancellation.listen(wake)
-        try:
-            await sleep_among(box.waiters)
-        finally:
-            cancellation.unlisten(wake)
 
     # -- conversations -----------------------------------------------------------------------
 
