@@ -297,10 +297,12 @@ async def test_a_store_that_fails_breaks_the_stream_and_leaves_nothing_behind() 
         assert not readers(talk)
 
 
-@pytest.mark.parametrize("ping", [0, -1, float("nan")])
-async def test_a_ping_without_a_pause_is_refused(ping: float) -> None:
+@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+async def test_a_pause_that_is_none_is_refused(wrong: float) -> None:
     async with talking() as talk:
         with pytest.raises(ConfigurationError, match="more than 0"):
-            sse(talk.chat, ping=ping)
+            sse(talk.chat, ping=wrong)
+        with pytest.raises(ConfigurationError, match="retry="):
+            sse(talk.chat, retry=wrong or float("inf"))
         with pytest.raises(ConfigurationError, match="no such kind"):
             sse(talk.chat, kinds="nonsense")

@@ -18,6 +18,7 @@ import logging
 import re
 from collections.abc import Mapping
 from functools import partial
+from math import inf
 from typing import Self
 
 from sidetask.core.codec import event_to_json, value_to_json
@@ -63,12 +64,12 @@ def sse(
 
     Raises:
         InvalidInputError: That is no id of an event.
-        ConfigurationError: No such kind, or a `ping` that is not above 0.
+        ConfigurationError: No such kind, or `ping` or `retry` is no number of seconds.
         AgentNotStartedError: The agent is shut down: there is nothing to follow. A 204 tells a
             browser not to come back.
     """
-    if not ping > 0:
-        raise ConfigurationError(f"ping={ping}: give seconds, more than 0")
+    if not (ping > 0 and 0 <= retry < inf):
+        raise ConfigurationError(f"ping={ping}, retry={retry}: give seconds, of a ping more than 0")
     return Frames(chat, _seq_of(last_event_id), Wanted(kinds, None, None), ping=ping, retry=retry)
 
 
