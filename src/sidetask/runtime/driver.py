@@ -261,12 +261,14 @@ class Driver:
         return not self._parked
 
     async def _drive(self) -> None:
-        current_body.set(None)  # a turn is no task's child, whoever asked for it
+        if current_body.get() is not None:
+            current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
             while not self.closed and self._has_work:
-                await self._run_next()
-                if self._has_work:
-                    await asyncio.sleep(0)  # who waited for this turn hears of its end first
+                await self._run(*self._next())
+                if not self._has_work:
+                    return
+                await asyncio.sleep(0)  # who waited for this turn hears of its end first
         finally:  # in the same tick as the last look, so that nothing falls in between
             self._task = None
             self.wake()
@@ -278,19 +280,18 @@ class Driver:
             _refuse(self._inbox, "cancelled from outside")
             self.wake()
 
-    async def _run_next(self) -> None:
+    def _next(self) -> tuple[UserMessage | None, ChatResponse]:
+        """The turn to run, which there is."""
         conversation = self._conversation
         if conversation.steering:  # it came too late for the turn that it was meant for
-            await self._run(conversation.steering.pop(0), ChatResponse("user"))
-        elif self._inbox:
+            return conversation.steering.pop(0), ChatResponse("user")
+        if self._inbox:
             waiting = self._inbox.pop(0)
             if self._observer is not None:
                 self._observer.admitted(conversation.id, waiting.asked)
-            await self._run(waiting.message, waiting.response)
-        else:
-            self._auto_turns += 1
-            task_ids = self._manager.wants_turn(conversation.id)
-            await self._run(None, ChatResponse("tasks", task_ids))
+            return waiting.message, waiting.response
+        self._auto_turns += 1
+        return None, ChatResponse("tasks", self._manager.wants_turn(conversation.id))
 
     async def _run(self, message: UserMessage | None, response: ChatResponse) -> None:
         conversation = self._conversation
@@ -304,13 +305,14 @@ class Driver:
         self._latest_run = run.run_id
         self._current = Current(run, run.run_id, token, response)
         heard = self._admit(response, turn_id)
-        end = _cancelled("cancelled from outside")
+        end: TurnEnd | None = None
         try:
             end = await _carried_out(run, conversation, message, response, heard=heard)
         finally:
             self._current = None
             running = self._manager.handle().list_running(conversation.id)
-            response.finish(run.end or end, tuple(running))
+            end = run.end or end or _cancelled("cancelled from outside")
+            response.finish(end, tuple(running))
             self.wake()
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
