@@ -1,11 +1,13 @@
 """When a new try is made to reach a server that is gone."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from mcp import MCPError
-from mcp.server import MCPServer
-from mcp_types import CONNECTION_CLOSED
+from mcp.server import MCPServer, Server
+from mcp_types import CONNECTION_CLOSED, ListToolsResult, PaginatedRequestParams, Tool
 
 from sidetask.core.errors import ToolError, ToolServerError
 from sidetask.interop.mcp import McpServer
@@ -74,3 +76,42 @@ async def test_an_error_of_the_server_is_no_loss_though_its_code_is_the_same() -
     assert not isinstance(caught.value, ToolServerError)
     assert runs == ["add"]
     await connection.close()
+
+
+def _paged(pages: Sequence[ListToolsResult | None]) -> Server[Any]:
+    """A server that lists its tools in pages; None is a page that never comes."""
+
+    async def listed(ctx: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
+        at = 0 if params is None or params.cursor is None else int(params.cursor)
+        page = pages[at % len(pages)]
+        if page is None:
+            await asyncio.Event().wait()
+            raise AssertionError
+        return page
+
+    return Server("paged", on_list_tools=listed)
+
+
+def _page(name: str, following: int | None) -> ListToolsResult:
+    cursor = None if following is None else str(following)
+    return ListToolsResult(
+        tools=[Tool(name=name, input_schema={"type": "object"})], next_cursor=cursor
+    )
+
+
+async def _names(server: Server[Any]) -> list[str]:
+    connection = Connection(McpServer.local(server, name="paged", start_timeout=5))
+    try:
+        return [each.name for each in await connection.tools()]
+    finally:
+        await connection.close()
+
+
+async def test_all_pages_of_a_list_are_read_and_one_without_an_end_has_one() -> None:
+    assert await _names(_paged([_page("a", 1), _page("b", None)])) == ["a", "b"]
+    assert await _names(_paged([_page("again", 0)])) == ["again"]
+
+
+async def test_a_list_that_does_not_come_is_an_error() -> None:
+    with pytest.raises(ToolServerError, match="'paged': it does not list its tools"):
+        await _names(_paged([None]))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,29 @@ async def test_nobody_at_the_address_is_one_clear_line() -> None:
     server = McpServer.http(f"http://127.0.0.1:{free_port()}/mcp", name="remote")
     with pytest.raises(ToolServerError, match=r"the server 'remote': .*connection"):
         await server.open()
+
+
+async def test_a_server_that_refuses_says_by_which_status() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as door:
+        port = door.sockets[0].getsockname()[1]
+        with pytest.raises(ToolServerError, match=r"'remote': .*\(HTTP 401\)"):
+            await McpServer.http(f"http://127.0.0.1:{port}/mcp", name="remote").open()
+
+
+def test_without_the_library_the_extra_is_named() -> None:
+    code = (
+        "import asyncio, sys; sys.modules['mcp'] = None\n"
+        "from sidetask.interop.mcp import McpServer\n"
+        "asyncio.run(McpServer.stdio('x').open())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (
+        "MissingExtraError: the server 'x' needs an extra: pip install 'sidetask[mcp]'"
+        in ran.stderr
+    )
