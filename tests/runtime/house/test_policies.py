@@ -309,3 +309,99 @@ async def test_what_no_rule_can_read_does_not_run_even_if_the_tool_could(argumen
         await talk.chat.ask("go")
         assert "not JSON" in answer(talk)
     assert ran.calls == []
+
+
+# -- what the rules see is what runs ---------------------------------------------------------------
+
+
+@tool
+async def remove(path: str, force: bool = False, times: int = 1) -> str:
+    """Remove."""
+    return f"removed {path} {force} {times}"
+
+
+BY_VALUE = Policy(
+    deny("remove", when=lambda a: a.get("force") is True),
+    deny("remove", when=lambda a: a.get("times") == 7),
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"path": "a", "force": true}',
+        '{"path": "a", "force": "true"}',
+        '{"path": "a", "force": "yes"}',
+        '{"path": "a", "force": 1}',
+        '{"path": "a", "times": "7"}',
+        '{"path": "a", "times": " 7"}',
+        '{"path": "a", "times": 7.0}',
+        '{"path": "a", "times": 7e0}',
+        '{"path": "a", "force": false, "force": true}',
+        '{"path": "a", "f\\u006frce": true}',
+    ],
+)
+async def test_no_spelling_of_an_argument_slips_past_a_rule(arguments: str) -> None:
+    said = ToolCall(CallId("c"), "remove", arguments)
+    async with talking(reply(said), "ok", tools=[remove], policy=BY_VALUE) as talk:
+        await talk.chat.ask("go")
+        assert "removed" not in answer(talk)
+
+
+class Touches(Hooks):
+    """Writes into what it was given to look at."""
+
+    async def pre_tool_call(self, ctx: HookContext, call: ToolUse) -> None:
+        cast(Any, call.arguments)["force"] = True
+
+
+async def test_what_a_hook_changes_is_what_runs_also_if_it_equals_what_was() -> None:
+    @tool
+    async def raw(value: Any) -> str:
+        """Tell."""
+        return repr(value)
+
+    seen: list[Json] = []
+    policy = Policy(allow("raw", when=lambda a: not seen.append(a["value"])))  # type: ignore[func-returns-value]
+    hooks = [Says(Change({"value": True}))]
+    async with talking(call("raw", value=1), "ok", tools=[raw], policy=policy, hooks=hooks) as talk:
+        await talk.chat.ask("go")
+        assert seen == [True]
+        assert seen[0] is True
+        assert answer(talk) == "True"
+
+
+async def test_a_hook_that_touches_what_it_was_given_changes_nothing() -> None:
+    hooks = [Touches()]
+    async with talking(call("remove", path="a"), "ok", tools=[remove], hooks=hooks) as talk:
+        await talk.chat.ask("go")
+        assert answer(talk) == "removed a False 1"
+
+
+@pytest.mark.parametrize(
+    "changed", [None, 7, {"path": {1}}, {"path": float("nan")}, {"path": object()}]
+)
+async def test_a_change_to_what_is_no_json_denies(changed: Any) -> None:
+    hooks = [Says(Change(changed))]
+    async with talking(call("remove", path="a"), "ok", tools=[remove], hooks=hooks) as talk:
+        await talk.chat.ask("go")
+        assert "removed" not in answer(talk)
+        assert "is no JSON" in answer(talk)
+        assert talk.kinds().count("task_denied") == 1
+
+
+async def test_a_number_that_is_none_is_an_argument_error_and_no_fault_of_ours() -> None:
+    said = ToolCall(CallId("c"), "remove", '{"path": "a", "times": NaN}')
+    policy = Policy(ask("remove"))
+    async with talking(
+        reply(said), "ok", tools=[remove], policy=policy, hooks=[Says(None)], runtime=HOST
+    ) as talk:
+        await talk.chat.ask("go")
+        assert answer(talk).startswith("the arguments are not JSON")
+
+
+async def test_without_rules_and_hooks_arguments_are_read_as_kindly_as_before() -> None:
+    said = ToolCall(CallId("c"), "remove", '{"path": "a", "force": "yes", "times": "7"}')
+    async with talking(reply(said), "ok", tools=[remove]) as talk:
+        await talk.chat.ask("go")
+        assert answer(talk) == "removed a True 7"

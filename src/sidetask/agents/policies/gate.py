@@ -6,11 +6,10 @@ those. After an approval the call runs as a new attempt. Its arguments are final
 changes them again; the policies look once more, because a person may have changed them.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias, assert_never
+from typing import Protocol, TypeAlias, assert_never
 
 from sidetask.agents.policies.hooks import (
     AskFirst,
@@ -25,6 +24,7 @@ from sidetask.agents.policies.hooks import (
 from sidetask.agents.policies.rules import Action, Policy, Verdict, decide
 from sidetask.agents.tools.asking import KIND, Context, summary_of
 from sidetask.core.errors import InvalidInputError
+from sidetask.core.jsons import Json
 from sidetask.core.messages import ToolCall
 from sidetask.tasks.aio.spawn import hosted
 from sidetask.tasks.parts.runner import Executor
@@ -36,6 +36,16 @@ from sidetask.tasks.values import (
     Refused,
     ToolOutcome,
 )
+
+
+class ToolExecutor(Protocol):
+    """What carries out the calls of a tool: by its function's types, or `exactly` as the JSON has
+    it. Behind a gate it is that, or `"yes"` would pass a rule that looks for `true`."""
+
+    async def __call__(
+        self, call: ToolCall, ctx: Context, *, exactly: bool = False
+    ) -> ToolOutcome: ...
+
 
 Held: TypeAlias = ApprovalNeeded | Refused | Errored
 """What keeps a call from running."""
@@ -60,7 +70,7 @@ class ToolGate:
         """Nothing stands in the way of any call: tools need no gate."""
         return not (self._policies or self._deciders or self._after or self._on_error)
 
-    def before(self, executors: Mapping[str, Executor]) -> Mapping[str, Executor]:
+    def before(self, executors: Mapping[str, ToolExecutor]) -> Mapping[str, Executor]:
         """The same executors, each behind this gate."""
         if self.is_open:
             return executors
@@ -71,13 +81,13 @@ class ToolGate:
     async def admit(self, call: ToolCall, ctx: Context) -> ToolCall | Held:
         """The call as it may run, or what keeps it from running."""
         try:
-            use = _use_of(call, ctx)
+            call.digest()
         except InvalidInputError as error:  # a tool may read what no rule could: it does not run
             return Errored(str(error), "ToolArgumentsError")
         asked: str | None = None
         if ctx.attempt == 1:
             for hooks in self._deciders:
-                decision = await self._ask_hook(hooks, use)
+                decision = await self._ask_hook(hooks, call, ctx)
                 match decision:
                     case None:
                         continue
@@ -86,26 +96,26 @@ class ToolGate:
                     case AskFirst(reason):
                         asked = asked or reason
                     case Change(arguments):
-                        use = replace(use, arguments=dict(arguments))
+                        changed = _changed(call, arguments)
+                        if isinstance(changed, Refused):
+                            return changed
+                        call = changed
                     case _:
                         assert_never(decision)
-        final = _with_arguments(call, use)
-        if isinstance(final, Refused):
-            return final
-        verdict = decide(self._policies, use.name, use.arguments)
+        verdict = decide(self._policies, call.name, call.parsed())
         if verdict.action is Action.ALLOW and asked is not None:
             verdict = Verdict(Action.ASK, asked)
-        return self._carry_out(verdict, final, ctx)
+        return self._carry_out(verdict, call, ctx)
 
-    async def _ask_hook(self, hooks: Hooks, use: ToolUse) -> Decision:
+    async def _ask_hook(self, hooks: Hooks, call: ToolCall, ctx: Context) -> Decision:
         try:
-            decision = await hosted(hooks.pre_tool_call(self._ctx, use))
+            decision = await hosted(hooks.pre_tool_call(self._ctx, _use_of(call, ctx)))
         except Exception as error:  # noqa: BLE001 - the one boundary: a decider fails closed
-            _log.warning("a hook before %s failed", use.name, exc_info=error)
-            return Deny(f"a hook failed, so {use.name} was not run: {error!r}")
+            _log.warning("a hook before %s failed", call.name, exc_info=error)
+            return Deny(f"a hook failed, so {call.name} was not run: {error!r}")
         if decision is None or isinstance(decision, Deny | AskFirst | Change):  # pyright: ignore[reportUnnecessaryIsInstance] - a host's code may not be typed
             return decision
-        return Deny(f"a hook said {decision!r}, so {use.name} was not run")
+        return Deny(f"a hook said {decision!r}, so {call.name} was not run")
 
     def _carry_out(self, verdict: Verdict, call: ToolCall, ctx: Context) -> ToolCall | Held:
         match verdict.action:
@@ -161,7 +171,7 @@ class _Gated:
 
     __slots__ = ("_executor", "_gate")
 
-    def __init__(self, gate: ToolGate, executor: Executor) -> None:
+    def __init__(self, gate: ToolGate, executor: ToolExecutor) -> None:
         self._gate = gate
         self._executor = executor
 
@@ -170,7 +180,7 @@ class _Gated:
         admitted = await self._gate.admit(call, ctx)
         if not isinstance(admitted, ToolCall):
             return admitted
-        outcome = await self._executor(admitted, ctx)
+        outcome = await self._executor(admitted, ctx, exactly=True)
         if isinstance(outcome, ApprovalNeeded):
             return replace(outcome, call=admitted)
         return await self._gate.told(admitted, ctx, outcome)
@@ -190,12 +200,11 @@ def _use_of(call: ToolCall, ctx: Context) -> ToolUse:
     )
 
 
-def _with_arguments(call: ToolCall, use: ToolUse) -> ToolCall | Refused:
-    """The call with the arguments that hooks left; what is no JSON is refused."""
+def _changed(call: ToolCall, arguments: Mapping[str, Json]) -> ToolCall | Refused:
+    """The call with other arguments; what is no JSON is refused."""
     try:
-        if use.arguments == call.parsed():
-            return call
-        text = json.dumps(use.arguments, allow_nan=False, ensure_ascii=False)
-        return replace(call, arguments=text)
-    except (TypeError, ValueError) as error:
+        changed = replace(call, arguments=ToolCall.make(call.name, dict(arguments)).arguments)
+        changed.digest()
+        return changed
+    except (TypeError, ValueError, InvalidInputError) as error:
         return Refused(f"a hook changed the arguments of {call.name} to what is no JSON: {error}")

@@ -57,6 +57,8 @@ class FunctionSchema:
     Raises:
         InvalidInputError: They do not fit; the error names each field and its problem.
     """
+    parse_exactly: Parser
+    """As `parse`, for what stands in the JSON as the types have it: `"7"` is no number."""
     context: str | None
     """The name of the parameter that takes the `RunContext`."""
 
@@ -74,10 +76,12 @@ def function_schema(tool: str, function: AnyFunction) -> FunctionSchema:
     for name, field in parameters["properties"].items():
         if name in described:
             field.setdefault("description", described[name])
+    names, read = ", ".join(fields) or "none", adapter.validator.validate_json
     return FunctionSchema(
         description=text,
         parameters=parameters,
-        parse=_parser(adapter.validator.validate_json, ", ".join(fields) or "none"),
+        parse=_parser(read, names),
+        parse_exactly=_parser(partial(read, strict=True), names),
         context=context,
     )
 

@@ -105,6 +105,9 @@ class Tool(Generic[P, R_co]):
     Raises:
         InvalidInputError: It does not fit; the error names each field and its problem.
     """
+    parse_exactly: Callable[[str], Arguments] | None = field(default=None, repr=False)
+    """As `parse`, and refuses what `parse` would read as something else than it is: `"7"` as a
+    number. None: `parse` does."""
     body: Body = field(repr=False)
     function: Callable[P, R_co] = field(repr=False)
     schema: ToolSchema = field(init=False, repr=False)
@@ -157,16 +160,18 @@ class Tool(Generic[P, R_co]):
         return self.function(*args, **kwargs)
 
     async def execute(
-        self, call: ToolCall, ctx: Context, *, keep: KeepFor | None = None
+        self, call: ToolCall, ctx: Context, *, keep: KeepFor | None = None, exactly: bool = False
     ) -> ToolOutcome:
-        """Carry out a call of this tool. `keep` takes the whole text of what is cut.
+        """Carry out a call of this tool. `keep` takes the whole text of what is cut; `exactly`:
+        somebody has judged the arguments as they stand in the JSON, so they are read as that.
 
         Raises:
             ApprovalDeniedError: A person said no while the body waited for an approval.
         """
         own = None if keep is None else partial(keep, ctx)
         try:
-            arguments = self.parse(call.arguments)
+            parse = self.parse_exactly if exactly else None
+            arguments = (parse or self.parse)(call.arguments)
         except InvalidInputError as error:
             return Errored(cut(str(error)), "ToolArgumentsError")
         if self.approval is not None:
@@ -225,6 +230,7 @@ def _of_function(function: Callable[P, R], options: ToolOptions) -> Tool[P, R]:
         policy=policy,
         approval=options.get("approval"),
         parse=found.parse,
+        parse_exactly=found.parse_exactly,
         body=_body(function, found.context),
         function=function,
     )

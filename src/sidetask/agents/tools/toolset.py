@@ -9,7 +9,6 @@ from sidetask.agents.tools.tool import AnyTool
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.routing import OnInterrupt, TaskKind
 from sidetask.models.base import ToolSchema
-from sidetask.tasks.parts.runner import Executor
 
 
 class OutputReader(Protocol):
@@ -51,9 +50,7 @@ class Toolset:
         tools = (*tools, *(each for each in house if each.name not in own))
         keep = outputs.keep if outputs is not None else None
         self.tools: Mapping[str, AnyTool] = {each.name: each for each in tools}
-        self.executors: Mapping[str, Executor] = {
-            each.name: partial(each.execute, keep=keep) for each in tools
-        }
+        self.executors = {each.name: partial(each.execute, keep=keep) for each in tools}
         self.output: OutputReader | None = None
         schemas = [each.schema for each in tools]
         if output_type is not None and output_type is not str:  # a text is what a turn ends with

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.policies.calling import TurnHooks
-from sidetask.agents.policies.gate import ToolGate
+from sidetask.agents.policies.gate import ToolExecutor, ToolGate
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.core.errors import ConfigurationError
@@ -66,7 +66,9 @@ class House:
                 " 'host' if your program decides through handle.approvals"
             )
 
-    def gated(self, executors: Mapping[str, Executor], ctx: HookContext) -> Mapping[str, Executor]:
+    def gated(
+        self, executors: Mapping[str, ToolExecutor], ctx: HookContext
+    ) -> Mapping[str, Executor]:
         """The tools of a conversation, behind its gate."""
         return ToolGate(self.policies, self.hooks, ctx).before(executors)
 
