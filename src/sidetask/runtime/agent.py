@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from sidetask.agents.agent import AgentConfig
+from sidetask.agents.tools.asking import Arguments, Context
 from sidetask.agents.tools.outputs import to_completed
-from sidetask.core.errors import InvalidInputError
-from sidetask.core.jsons import Json
+from sidetask.agents.tools.tool import AnyTool, Tool, ToolOptions
+from sidetask.core.errors import ConfigurationError, InvalidInputError, ToolError
+from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Content, Message
 from sidetask.core.usage import Usage
 from sidetask.orchestration.invoker import Invoker, inside
@@ -23,6 +25,14 @@ from sidetask.state.state import StateView
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.values import Idle
 
+_PARAMETERS: JsonObject = {
+    "type": "object",
+    "properties": {
+        "input": {"type": "string", "description": "What is to be done, with all it needs to know."}
+    },
+    "required": ["input"],
+    "additionalProperties": False,
+}
 NO_INPUT = "Begin."
 """What an agent is told that is invoked without an input: its instructions say what to do."""
 
@@ -80,18 +90,50 @@ class Agent(AgentConfig):
             ToolResultError: Its structured output is not JSON.
             InvalidInputError: The input is a blank text, or no JSON.
         """
+        return await self._invoke(input, state, None)
+
+    def as_tool(self, **options: Unpack[ToolOptions]) -> AnyTool:
+        """This agent as a tool of another one: `tools=[researcher.as_tool(detach_after=5)]`.
+
+        `options` are those of a tool. Its name is the agent's unless given, and its description
+        the first line of the instructions. The model calls it with a text, `input`; each call is
+        a task, which opens a fresh conversation with this agent and ends with its output. The
+        agent's own calls are children of that task and end with it; it shares the state and the
+        dependencies of the conversation that calls it, spends its budget, and may do nothing that
+        the caller's policy forbids.
+
+        Raises:
+            ConfigurationError: There is nothing to describe it with, or the options contradict
+                each other.
+        """
+        described = options.setdefault("description", _first_line(self.instructions))
+        if not described:
+            raise ConfigurationError(
+                f"agent {self.name!r} says nothing of itself: as_tool(description=...)"
+            )
+        options.setdefault("name", self.name)
+
+        async def ask(arguments: Arguments, ctx: Context) -> Json:
+            said = arguments.get("input")
+            if not isinstance(said, str) or not said.strip():
+                raise ToolError("say in `input` what is to be done, as a text")
+            return await self._invoke(said, ctx.state, lambda: ctx.deps)
+
+        return Tool.from_schema(ask, _PARAMETERS, **options)
+
+    async def _invoke(self, input: Json, state: StateView, deps: object) -> Json:
         parent = inside()
         view = state.as_writer(Origin(source="agent"))
         owner = None if parent is None else parent.owner
         house = Invoker.of(owner).house if isinstance(owner, AsyncTaskManager) else None
         if parent is not None and isinstance(house, Runtime):
-            return await self._invoke_in(house, input, Within(view, parent.record.id))
-        async with Runtime() as own:
-            return await self._invoke_in(own, input, Within(view, None))
+            return await self._invoke_in(house, input, Within(view, parent.record.id), deps)
+        async with Runtime(store="memory:") as own:
+            return await self._invoke_in(own, input, Within(view, None), deps)
 
-    async def _invoke_in(self, runtime: Runtime, input: Json, within: Within) -> Json:
+    async def _invoke_in(self, runtime: Runtime, input: Json, within: Within, deps: object) -> Json:
         content = _said(input)
-        async with await runtime.start_agent(self, within=within) as chat:
+        async with await runtime.start_agent(self, within=within, deps=deps) as chat:
             result = await _run_out(chat, content)
         return to_completed(result.output).value
 
@@ -126,6 +168,10 @@ async def _run_out(chat: AgentHandle, content: Content) -> RunResult:
         history=chat.history(),
         idle=idle,
     )
+
+
+def _first_line(instructions: str) -> str:
+    return next((line.strip() for line in instructions.splitlines() if line.strip()), "")
 
 
 def _said(input: Json) -> str:

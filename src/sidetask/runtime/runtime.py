@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from os import environ
 from typing import Any, Self, Unpack
 
 from sidetask.agents.agent import AgentConfig, ToolLike
@@ -49,6 +50,8 @@ from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
 from sidetask.tasks.parts.permits import Limits
 
+STORE = "SIDETASK_STORE"
+"""The environment variable that says where conversations are kept, if the program does not."""
 MAX_AUTO_TURNS = 8
 """Turns in a row that nobody asked for."""
 
@@ -58,6 +61,8 @@ class Runtime(Invoking):
 
     `deps` is what every tool finds in `ctx.deps`: a value, or a function that makes one for
     each conversation (it may be async). `tools` are given to every agent besides its own.
+    `store` says where conversations are kept: `"sqlite:///file.db"`; not said, in memory, or where
+    the environment variable `SIDETASK_STORE` says. Sub-agents may be nested `max_depth` deep.
     `tracing=True` makes spans and metrics for OpenTelemetry; a `Tracing` says how.
 
     Raises:
@@ -72,7 +77,7 @@ class Runtime(Invoking):
         tools: Iterable[ToolLike] = (),
         models: Mapping[str, Model] | None = None,
         deps: object = None,
-        store: str | Store = "memory:",
+        store: str | Store | None = None,
         limits: Limits | None = None,
         routing: RoutingPolicy | None = None,
         clock: Clock | None = None,
@@ -88,6 +93,8 @@ class Runtime(Invoking):
         self._tools = tuple(tools)
         self._models = Models(models)
         self._deps = deps
+        if store is None:
+            store = environ.get(STORE) or "memory:"
         self._store = open_store(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._forgets = self._owns_store and not self._store.durable
