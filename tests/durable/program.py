@@ -1,4 +1,4 @@
-"""A program that is killed: `python -m tests.durable.program URL LOG`.
+"""A program that is killed: `python -m tests.durable.program URL LOG ENGINE`.
 
 It starts twenty background tasks, or takes up those that an earlier life has left, tells their
 ends to a history, and says "done". What its tools do is written to the log, line by line.
@@ -13,6 +13,7 @@ from typing import Any
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import Notification, NotificationMessage, ToolCall
 from sidetask.core.routing import TaskPolicy, background
+from sidetask.engines.base import Engine
 from sidetask.stores.base import Store
 from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import SystemClock
@@ -42,12 +43,15 @@ class Log:
 class Program:
     """One life."""
 
-    def __init__(self, store: Store, log: Log) -> None:
+    def __init__(self, store: Store, log: Log, engine: Engine | None) -> None:
         self._store = store
         self._log = log
         self._outbox = Outbox(store, SystemClock())
         self._manager = AsyncTaskManager(
-            {"work": self._work, "pay": self._pay}, outbox=self._outbox, store=store
+            {"work": self._work, "pay": self._pay},
+            outbox=self._outbox,
+            store=store,
+            engine=engine,
         )
 
     async def run(self) -> None:
@@ -114,9 +118,17 @@ class Program:
         return Completed(None, "paid")
 
 
-async def main(url: str, log: str) -> None:
-    await Program(open_store(url), Log(Path(log))).run()
+def open_engine(url: str, name: str) -> Engine | None:
+    if name == "stored":
+        return None
+    from sidetask.engines.dbos import DbosEngine  # noqa: PLC0415 - half a second
+
+    return DbosEngine(url)
+
+
+async def main(url: str, log: str, engine: str) -> None:
+    await Program(open_store(url), Log(Path(log)), open_engine(url, engine)).run()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:4]))

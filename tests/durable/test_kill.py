@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("SIDETASK_KILLS", "5"))
 """How often a program is killed; `make soak` says 100."""
 
 
-async def life(url: str, log: Path, *, killed_after: float | None) -> bool:
+async def life(url: str, log: Path, engine: str, *, killed_after: float | None) -> bool:
     """Run the program; True if it came to its end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -30,6 +30,7 @@ async def life(url: str, log: Path, *, killed_after: float | None) -> bool:
         "tests.durable.program",
         url,
         str(log),
+        engine,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -94,15 +95,18 @@ async def check(url: str, log: Path) -> Counter[str]:
     return Counter(row.status for row in rows)
 
 
+@pytest.mark.parametrize(("engine", "longest"), [("stored", 0.15), ("dbos", 0.8)])
 async def test_every_task_ends_once_however_often_the_program_is_killed(
-    new_url: Callable[[], str], tmp_path: Path
+    new_url: Callable[[], str], tmp_path: Path, engine: str, longest: float
 ) -> None:
     dice = random.Random(os.environ.get("SIDETASK_DICE", "1"))
     kills = rounds = 0
     while kills < KILLS:
         rounds += 1
         url, log = new_url(), tmp_path / f"{rounds}.log"
-        while kills < KILLS and not await life(url, log, killed_after=dice.uniform(0, 0.15)):
+        while kills < KILLS:
+            if await life(url, log, engine, killed_after=dice.uniform(0, longest)):
+                break
             kills += 1
-        assert await life(url, log, killed_after=None)
+        assert await life(url, log, engine, killed_after=None)
         print(f"round {rounds}, {kills} kills: {await check(url, log)}")

@@ -2,17 +2,73 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
-from sidetask.core.ids import TaskId
+from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json
 from sidetask.engines.base import Context, Engine, JobSpec
 from sidetask.engines.memory import MemoryEngine
-from sidetask.testing import ignores_cancellation
+from sidetask.engines.stored import StoredEngine
+from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.durable.steps import StoredSteps
+from sidetask.testing import VirtualClock, ignores_cancellation, virtual_backend
+from tests.stores.conftest import new_database, server
 
-ENGINES = [pytest.param(MemoryEngine, id="memory")]
+__all__ = ["server"]
+
+DURABLE = [
+    "stored",
+    pytest.param("dbos-sqlite", marks=pytest.mark.durable),
+    pytest.param("dbos-postgres", marks=[pytest.mark.durable, pytest.mark.postgres]),
+]
+ENGINES = ["memory", *DURABLE]
+
+Make = Callable[[], Engine]
+Pause = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def anyio_backend(engine_name: str, clock: VirtualClock) -> object:
+    """DBOS has threads of its own, which wait for no virtual clock."""
+    return "asyncio" if engine_name.startswith("dbos") else virtual_backend(clock)
+
+
+@pytest.fixture
+def unit(engine_name: str) -> float:
+    """What a second of these tests is: virtual, or less of a real one."""
+    return 0.1 if engine_name.startswith("dbos") else 1.0
+
+
+@pytest.fixture
+def pause(unit: float) -> Pause:
+    return lambda seconds: asyncio.sleep(unit * seconds)
+
+
+@pytest.fixture
+def make(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """Makes an engine on one database: the next one is the next process."""
+    store = MemoryStore()
+    match engine_name:
+        case "memory":
+            return MemoryEngine
+        case "stored":
+            return lambda: StoredEngine(StoredSteps(store, lambda: 0.0))
+        case "dbos-postgres":
+            url: str = new_database(request.getfixturevalue("server"))
+        case _:
+            url = f"sqlite:///{tmp_path / 'dbos.db'}"
+    from sidetask.engines.dbos import DbosEngine  # noqa: PLC0415 - no part of the unit suite
+
+    return lambda: DbosEngine(url)
 
 
 class Bodies:
@@ -36,60 +92,72 @@ def bodies() -> Bodies:
     return Bodies()
 
 
-@pytest.fixture(params=ENGINES)
-async def engine(request: pytest.FixtureRequest, bodies: Bodies) -> AsyncIterator[Engine]:
-    made: Engine = request.param()
+@pytest.fixture
+async def engine(make: Make, bodies: Bodies, pause: Pause) -> AsyncIterator[Engine]:
+    made = make()
     made.start(bodies, bodies.ended.append)
+    made.submit(job("first"))
+    await made.result("first:1")
+    bodies.ran.clear()
+    bodies.ended.clear()
     yield made
     await made.close()
-    await asyncio.sleep(1_000)
+    while made.find():
+        await pause(10)
 
 
 def job(name: str = "nothing", number: int = 1) -> JobSpec:
-    return JobSpec(f"{name}:{number}", TaskId(name), number, name, "{}")
+    conversation_id = ConversationId("c")
+    return JobSpec(
+        f"{name}:{number}", TaskId(name), number, name, "{}", conversation_id, True, number > 1
+    )
 
 
-async def test_a_job_runs_soon_and_its_end_is_told_once(engine: Engine, bodies: Bodies) -> None:
+async def test_a_job_runs_soon_and_its_end_is_told_once(
+    engine: Engine, bodies: Bodies, pause: Pause
+) -> None:
     assert engine.submit(job()) == "nothing:1"
     assert (bodies.ran, engine.find()) == ([], ("nothing:1",))
     await engine.result("nothing:1")
-    await asyncio.sleep(1)
+    await pause(1)
     assert (bodies.ran, bodies.ended, engine.find()) == (["nothing:1"], ["nothing:1"], ())
 
 
-async def test_a_job_that_is_submitted_twice_runs_once(engine: Engine, bodies: Bodies) -> None:
+async def test_a_job_that_is_submitted_twice_runs_once(
+    engine: Engine, bodies: Bodies, pause: Pause
+) -> None:
     assert [engine.submit(job()), engine.submit(job())] == ["nothing:1", "nothing:1"]
-    await asyncio.sleep(1)
+    await pause(1)
     assert (bodies.ran, bodies.ended) == (["nothing:1"], ["nothing:1"])
 
 
 async def test_a_job_cancelled_before_its_first_step_runs_nothing_and_ends(
-    engine: Engine, bodies: Bodies
+    engine: Engine, bodies: Bodies, pause: Pause
 ) -> None:
     engine.submit(job())
     assert engine.cancel("nothing:1")
-    await asyncio.sleep(1)
+    await pause(1)
     assert (bodies.ran, bodies.ended) == ([], ["nothing:1"])
     assert not engine.cancel("nothing:1")
     assert not engine.cancel("unknown")
 
 
 async def test_a_cancelled_job_ends_when_its_work_has_stopped(
-    engine: Engine, bodies: Bodies
+    engine: Engine, bodies: Bodies, pause: Pause, unit: float
 ) -> None:
-    bodies.work["stubborn"] = lambda _: ignores_cancellation(50)
+    bodies.work["stubborn"] = lambda _: ignores_cancellation(20 * unit)
     engine.submit(job("stubborn"))
-    await asyncio.sleep(1)
+    await pause(1)
     assert engine.cancel("stubborn:1")
-    await asyncio.sleep(10)
+    await pause(5)
     assert (engine.find(), bodies.ended) == (("stubborn:1",), [])
     async with asyncio.timeout(100):
         await engine.result("stubborn:1")
-    await asyncio.sleep(1)
+    await pause(1)
     assert (engine.find(), bodies.ended) == ((), ["stubborn:1"])
 
 
-async def test_a_body_that_raises_ends_too(engine: Engine, bodies: Bodies) -> None:
+async def test_a_body_that_raises_ends_too(engine: Engine, bodies: Bodies, pause: Pause) -> None:
     async def fails(_: Context) -> None:
         raise ValueError("a bug")
 
@@ -98,13 +166,13 @@ async def test_a_body_that_raises_ends_too(engine: Engine, bodies: Bodies) -> No
     loop.set_exception_handler(lambda _, context: heard.append(context.get("exception")))
     bodies.work["fails"] = fails
     engine.submit(job("fails"))
-    await asyncio.sleep(1)
+    await pause(1)
     loop.set_exception_handler(None)
     assert (bodies.ended, [type(error) for error in heard]) == (["fails:1"], [ValueError])
 
 
 async def test_a_signal_reaches_the_job_that_waits_for_its_topic_now_or_later(
-    engine: Engine, bodies: Bodies
+    engine: Engine, bodies: Bodies, pause: Pause
 ) -> None:
     async def waits(context: Context) -> None:
         for topic in ("late", "early"):
@@ -113,7 +181,7 @@ async def test_a_signal_reaches_the_job_that_waits_for_its_topic_now_or_later(
     bodies.work["waits"] = waits
     engine.submit(job("waits"))
     engine.signal("waits:1", "early", 1)
-    await asyncio.sleep(1)
+    await pause(1)
     engine.signal("waits:1", "late", 2)
     engine.signal("unknown", "late", 3)
     async with asyncio.timeout(10):
@@ -122,7 +190,7 @@ async def test_a_signal_reaches_the_job_that_waits_for_its_topic_now_or_later(
 
 
 async def test_a_step_gives_its_value_and_only_the_jobs_own_task_takes_steps(
-    engine: Engine, bodies: Bodies
+    engine: Engine, bodies: Bodies, pause: Pause
 ) -> None:
     async def double(number: int) -> int:
         return 2 * number
@@ -140,7 +208,7 @@ async def test_a_step_gives_its_value_and_only_the_jobs_own_task_takes_steps(
 
     bodies.work["steps"] = steps
     engine.submit(job("steps"))
-    await asyncio.sleep(1)
+    await pause(1)
     assert bodies.values == [42, "refused"]
 
 
@@ -150,27 +218,77 @@ async def test_the_result_of_an_unknown_job_is_there_at_once(engine: Engine) -> 
 
 
 async def test_close_cancels_what_runs_and_does_not_wait_for_what_will_not_stop(
-    engine: Engine, bodies: Bodies
+    engine: Engine, bodies: Bodies, pause: Pause, unit: float
 ) -> None:
-    bodies.work["stubborn"] = lambda _: ignores_cancellation(50)
-    bodies.work["sleeps"] = lambda _: asyncio.sleep(50)
+    bodies.work["stubborn"] = lambda _: ignores_cancellation(20 * unit)
+    bodies.work["sleeps"] = lambda _: asyncio.sleep(20 * unit)
     for name in ("stubborn", "sleeps"):
         engine.submit(job(name))
-    await asyncio.sleep(1)
+    await pause(1)
     async with asyncio.timeout(1):
         await engine.close()
-    await asyncio.sleep(1)
+    await pause(1)
     assert (engine.find(), bodies.ended) == (("stubborn:1",), ["sleeps:1"])
 
 
-@pytest.mark.parametrize("make", ENGINES)
-async def test_an_engine_that_was_not_started_takes_no_job(make: Callable[[], Engine]) -> None:
+async def test_an_engine_that_was_not_started_takes_no_job(make: Make) -> None:
+    engine = make()
     with pytest.raises(ConfigurationError, match="start the engine"):
-        make().submit(job())
+        engine.submit(job())
+    await engine.close()
 
 
-@pytest.mark.parametrize("make", ENGINES)
-def test_an_engine_tells_what_it_can_do(make: Callable[[], Engine]) -> None:
-    capabilities = make().capabilities
-    assert isinstance(capabilities.durable, bool)
-    assert isinstance(capabilities.distributed, bool)
+async def test_an_engine_tells_what_it_can_do(engine: Engine, engine_name: str) -> None:
+    capabilities = engine.capabilities
+    assert capabilities.durable is (engine_name != "memory")
+    assert not capabilities.distributed
+
+
+@pytest.mark.parametrize("engine_name", DURABLE, indirect=True)
+async def test_a_finished_step_is_not_run_again_in_another_attempt_or_another_process(
+    make: Make, bodies: Bodies
+) -> None:
+    ran: list[str] = []
+
+    async def note(word: str) -> Json:
+        ran.append(word)
+        if word == "fails" and ran.count(word) == 1:
+            raise OSError("no luck")
+        return {"word": (word, None)}
+
+    async def steps(context: Context) -> None:
+        bodies.values += [await context.step("a", note, word) for word in ("one", "two")]
+        with suppress(OSError):
+            bodies.values.append(await context.step("b", note, "fails"))
+        bodies.values.append(await context.step("c", note, "three"))
+
+    bodies.work["steps"] = steps
+    for life in ([1, 2], [3]):
+        engine = make()
+        engine.start(bodies, bodies.ended.append)
+        for attempt in life:
+            engine.submit(job("steps", attempt))
+            async with asyncio.timeout(10):
+                await engine.result(f"steps:{attempt}")
+        await engine.close()
+    assert ran == ["one", "two", "fails", "three", "fails"]
+    first = [{"word": [word, None]} for word in ("one", "two", "three")]
+    later = [*first[:2], {"word": ["fails", None]}, first[2]]
+    assert bodies.values == [*first, *later, *later]
+
+
+@pytest.mark.parametrize("engine_name", DURABLE, indirect=True)
+async def test_what_a_step_returns_is_json(engine: Engine, bodies: Bodies) -> None:
+    async def strange() -> object:
+        return object()
+
+    async def steps(context: Context) -> None:
+        with pytest.raises(InvalidInputError, match="'odd'"):
+            await context.step("odd", strange)
+        bodies.values.append("refused")
+
+    bodies.work["steps"] = steps
+    engine.submit(job("steps"))
+    async with asyncio.timeout(10):
+        await engine.result("steps:1")
+    assert bodies.values == ["refused"]

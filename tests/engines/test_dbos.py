@@ -1,0 +1,177 @@
+"""What the engine on DBOS adds to DBOS."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from dbos import DBOS, DBOSConfig
+
+from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import TaskId
+from sidetask.engines.base import Context, JobSpec
+from sidetask.engines.dbos import DbosEngine, sqlite_engine
+
+pytestmark = pytest.mark.durable
+
+JOB = JobSpec("t:1", TaskId("t"), 1, "t", "{}")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """DBOS has threads of its own, which wait for no virtual clock."""
+    return "asyncio"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'dbos.db'}"
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncGenerator[DbosEngine]:
+    engine = DbosEngine(url)
+    yield engine
+    await engine.close()
+
+
+def ignore(_: str) -> None:
+    """Nobody waits for the end."""
+
+
+async def test_there_is_one_engine_in_a_process(engine: DbosEngine, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="DBOS runs in this process already"):
+        DbosEngine(url)
+    await engine.open()
+    with pytest.raises(ConfigurationError, match="DBOS runs in this process already"):
+        DbosEngine(url)
+    await engine.close()
+    await DbosEngine(url).close()
+
+
+async def test_an_engine_has_a_database_or_the_applications_dbos(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="URL of a database, or existing"):
+        DbosEngine()
+
+
+async def test_the_applications_own_dbos_is_used_and_left_alone(url: str) -> None:
+    config: DBOSConfig = {
+        "name": "theirs",
+        "system_database_engine": sqlite_engine(url),
+        "log_level": "ERROR",
+    }
+    theirs = DBOS(config=config)
+    await asyncio.to_thread(DBOS.launch)
+    with pytest.raises(ConfigurationError, match="existing=dbos"):
+        DbosEngine(url)
+    engine = DbosEngine(existing=theirs)
+    got: list[int] = []
+
+    async def body(_: JobSpec, context: Context) -> None:
+        async def five() -> int:
+            return 5
+
+        got.append(await context.step("five", five))
+
+    engine.start(body, ignore)
+    engine.submit(JOB)
+    await engine.result(JOB.id)
+    await engine.close()
+    assert got == [5]
+    done = await DBOS.list_workflows_async(workflow_id_prefix="t:1@")
+    assert [each.status for each in done] == ["SUCCESS"]
+    await asyncio.to_thread(DBOS.destroy)
+
+
+async def test_a_cancel_is_prompt_in_a_step_in_a_wait_and_in_a_sleep(engine: DbosEngine) -> None:
+    began = asyncio.Event()
+
+    async def body(spec: JobSpec, context: Context) -> None:
+        began.set()
+        if spec.name == "step":
+            await context.step("long", asyncio.sleep, 30)
+        elif spec.name == "wait":
+            await context.wait("never")
+        await asyncio.sleep(30)
+
+    engine.start(body, ignore)
+    loop = asyncio.get_running_loop()
+    for name in ("step", "wait", "sleep"):
+        began.clear()
+        engine.submit(JobSpec(f"{name}:1", TaskId(name), 1, name, "{}"))
+        await began.wait()
+        await asyncio.sleep(0.05)
+        asked = loop.time()
+        assert engine.cancel(f"{name}:1")
+        await engine.result(f"{name}:1")
+        assert loop.time() - asked < 0.05
+    async with asyncio.timeout(5):
+        while True:
+            rows = await DBOS.list_workflows_async(status="CANCELLED")
+            if len(rows) == 3:
+                break
+            await asyncio.sleep(0.02)
+
+
+async def test_the_loop_has_its_threads_back_when_the_engine_is_closed(engine: DbosEngine) -> None:
+    await asyncio.to_thread(int)
+    await engine.open()
+    await engine.close()
+    assert await asyncio.to_thread(int, "7") == 7
+
+
+async def test_what_is_stored_is_json_on_connections_made_for_it(
+    engine: DbosEngine, tmp_path: Path
+) -> None:
+    async def body(_: JobSpec, context: Context) -> None:
+        async def value() -> object:
+            return {"a": [1, "ü", None]}
+
+        await context.step("one", value)
+        raise ValueError("a bug")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, __: None)
+    engine.start(body, ignore)
+    engine.submit(JOB)
+    await engine.result(JOB.id)
+    await engine.close()
+    made = sqlite3.connect(tmp_path / "dbos.db")
+    assert made.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    versions = made.execute("SELECT application_version, serialization FROM workflow_status")
+    assert versions.fetchall() == [("1", "sidetask_json")]
+    [output] = made.execute("SELECT output FROM operation_outputs").fetchone()
+    assert output == '{"a": [1, "\\u00fc", null]}'
+    made.close()
+
+
+async def test_a_job_that_is_not_journaled_writes_nothing(engine: DbosEngine, url: str) -> None:
+    async def body(_: JobSpec, context: Context) -> None:
+        await context.step("one", asyncio.sleep, 0)
+
+    engine.start(body, ignore)
+    await engine.open()
+    engine.submit(JobSpec("t:1", TaskId("t"), 1, "t", "{}", journal=False))
+    await engine.result("t:1")
+    assert await DBOS.list_workflows_async() == []
+
+
+async def test_a_job_that_dbos_takes_up_by_itself_does_nothing(engine: DbosEngine) -> None:
+    ran: list[str] = []
+    began = asyncio.Event()
+
+    async def body(spec: JobSpec, _: Context) -> None:
+        ran.append(spec.id)
+        began.set()
+        await asyncio.sleep(30)
+
+    engine.start(body, ignore)
+    engine.submit(JOB)
+    await began.wait()
+    engine.cancel(JOB.id)
+    await engine.result(JOB.id)
+    [row] = await DBOS.list_workflows_async()
+    handle = await DBOS.resume_workflow_async(row.workflow_id)
+    async with asyncio.timeout(10):
+        await handle.get_result()
+    assert ran == ["t:1"]
