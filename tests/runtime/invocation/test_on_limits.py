@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sidetask import Event, Runtime
+from sidetask import Agent, Event, Runtime
 from sidetask.core.errors import AgentNotStartedError, ConfigurationError, InvalidInputError
 from sidetask.core.events import (
     ListenerFailed,
@@ -17,8 +17,9 @@ from sidetask.runtime.invocation import (
     ConversationContext,
     ListenerControl,
 )
+from sidetask.runtime.invocation.face import PATIENCE
 from sidetask.tasks.aio.streams import BOUND
-from sidetask.testing import flood, reply
+from sidetask.testing import ScriptedModel, flood, reply
 from tests.runtime.harness import settle
 from tests.runtime.invocation.harness import Stage, numbered, staged
 
@@ -354,3 +355,36 @@ async def test_a_slow_listener_is_told_how_much_it_missed_and_hears_each_end() -
         assert listener.control.missed > 2 * BOUND
         assert listener.control.missed + len(heard) == len(stage.events)
         assert heard[-1].kind == "run_completed"
+
+
+# -- the end of the runtime ---------------------------------------------------------------------
+
+
+async def test_handlers_that_hang_share_one_patience_at_the_end() -> None:
+    async def hang(event: Event) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    runtime = Runtime()
+    for _ in range(10):
+        runtime.on("run_completed", hang)
+    async with runtime.open(Agent(ScriptedModel("fine"))) as chat:
+        await chat.ask("hi")
+    began = asyncio.get_running_loop().time()
+    await runtime.close()
+    assert asyncio.get_running_loop().time() - began < 2 * PATIENCE
+
+
+async def test_a_handler_may_close_the_runtime_that_it_listens_to() -> None:
+    closed = asyncio.Event()
+
+    async def close(event: Event) -> None:
+        await runtime.close()
+        closed.set()
+
+    runtime = Runtime()
+    listener = runtime.on("run_completed", close)
+    chat = await runtime.open(Agent(ScriptedModel("fine")))
+    await chat.ask("hi")
+    await asyncio.wait_for(closed.wait(), 1)
+    await asyncio.sleep(0)
+    assert listener.is_finished

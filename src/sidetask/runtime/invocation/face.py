@@ -7,7 +7,13 @@ from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, RunId
 from sidetask.runtime.invocation.emitting import Builder, Emitter, Host
 from sidetask.runtime.invocation.kinds import Kinds, Wanted
-from sidetask.runtime.invocation.listeners import CONCURRENT, Handler, ListenerHandle, Order
+from sidetask.runtime.invocation.listeners import (
+    CONCURRENT,
+    Handler,
+    ListenerHandle,
+    Order,
+    finish,
+)
 from sidetask.runtime.invocation.requests import EmitRequest
 from sidetask.runtime.invocation.runs import RunHandle
 from sidetask.runtime.listening import EventTail
@@ -110,8 +116,7 @@ class Invoking:
     async def _end_listeners(self) -> None:
         """Let the listeners hear what is left, once their streams have ended."""
         self._is_silent = True
-        for handle in tuple(self._listeners):
-            await handle.finish(PATIENCE)
+        await finish(tuple(self._listeners), within=PATIENCE)
 
     def _latest_run(self, conversation_id: ConversationId) -> RunId:
         driver = self._host.find_driver(conversation_id)

@@ -12,7 +12,7 @@ goes wrong with a `ListenerFailed` is only logged, so that no two listeners can 
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, TypeAlias
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
@@ -22,7 +22,7 @@ from sidetask.runtime.invocation.control import ConversationContext
 from sidetask.runtime.invocation.kinds import Wanted
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
-from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.spawn import spawn
 from sidetask.tasks.aio.streams import Subscription
 
 CONCURRENT = 16
@@ -151,14 +151,13 @@ class ListenerHandle:
         task.add_done_callback(self._ended)
         return task
 
-    async def finish(self, within: float) -> None:
-        """Let it handle what is there, and abort it when that takes too long."""
-        task = self._task
-        if task is None:
-            return
-        if not await wait_done(task, within=within):
-            self.abort()
-            await wait_done(task, within=within)
+    def ending(self) -> "asyncio.Task[None] | None":
+        """What ends when it has handled what is there. None, and it takes no more events, if it
+        is its own handler that asks, which would wait for itself."""
+        if asyncio.current_task() in self._working():
+            self.control.cancel()
+            return None
+        return self._task
 
     async def _listen(self, events: Subscription) -> None:
         control = self.control
@@ -286,6 +285,18 @@ class ListenerHandle:
         if self._events is not None:  # cancelled before its first step: it ran none of its code
             self._events.close()
         wake_all(self._changes)
+
+
+async def finish(listeners: Iterable[ListenerHandle], *, within: float) -> None:
+    """Let them all handle what is there, and abort those that take longer than `within` seconds."""
+    ending = {task: each for each in listeners if (task := each.ending()) is not None}
+    if not ending:
+        return
+    _, late = await asyncio.wait(ending, timeout=within)
+    for task in late:
+        ending[task].abort()
+    if late:
+        await asyncio.wait(late, timeout=within)
 
 
 def _takes(handler: Callable[..., object], name: str) -> int:
