@@ -53,7 +53,7 @@ class AgentConfig:
     """Passed to the model as they are."""
 
     def __post_init__(self) -> None:
-        tools = tuple([_as_tool(each) for each in self.tools])
+        tools = tuple([as_tool(each) for each in self.tools])
         object.__setattr__(self, "tools", tools)
         names = [each.name for each in self.toolbox]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -81,7 +81,8 @@ class AgentConfig:
         return replace(self, tools=(*self.tools, *tools))
 
 
-def _as_tool(given: ToolLike) -> AnyTool | ToolSource:
+def as_tool(given: ToolLike) -> AnyTool | ToolSource:
+    """What was given, or the tool that a function becomes."""
     if isinstance(given, ToolSource):
         return given
     if isinstance(given, Tool):

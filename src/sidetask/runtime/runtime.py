@@ -5,12 +5,13 @@ from functools import partial
 from os import environ
 from typing import Any, Self, Unpack
 
-from sidetask.agents.agent import AgentConfig, ToolLike
+from sidetask.agents.agent import AgentConfig, ToolLike, as_tool
 from sidetask.agents.policies.hooks import Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.task_tools import task_tools
+from sidetask.agents.tools.toolset import Toolsets
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
     ConfigurationError,
@@ -90,7 +91,7 @@ class Runtime(Invoking):
         tracing: bool | Observing = False,
     ) -> None:
         self._agents = _by_name(agents)
-        self._tools = tuple(tools)
+        self._tools = tuple([as_tool(each) for each in tools])
         self._models = Models(models)
         self._deps = deps
         if store is None:
@@ -124,7 +125,11 @@ class Runtime(Invoking):
                 spaces,
                 max_auto_turns=max_auto_turns,
                 max_depth=max_depth,
-                routed=routing is not None,
+                toolsets=Toolsets(
+                    task_tools=self._task_tools,
+                    routed=routing is not None,
+                    outputs=self._outputs,
+                ),
             )
         )
         super().__init__(self._host(), self._store)
@@ -211,7 +216,7 @@ class Runtime(Invoking):
             own = asked.pop("deps", None)
             deps = await made(self._deps if own is None else own)
             return await start_foreign(config, deps, partial(self.start_agent, **asked))
-        whole = config.with_tools(*self._tools)
+        whole = config.with_tools(*self._tools) if self._tools else config
         start = partial(self._residents.start, config, **asked)
         if whole.sources:
             return await self._sources.start(whole, start)
@@ -298,7 +303,7 @@ class Runtime(Invoking):
         *,
         max_auto_turns: int,
         max_depth: int,
-        routed: bool,
+        toolsets: Toolsets,
     ) -> Grounds:
         return Grounds(
             manager=self._manager,
@@ -306,14 +311,12 @@ class Runtime(Invoking):
             models=self._models,
             house=house,
             families=Families(self._manager.handle, max_depth=max_depth),
-            task_tools=self._task_tools,
-            outputs=self._outputs,
+            toolsets=toolsets,
             invoker=self.invoker,
             states=StateTeller(self._outbox),
             spaces=spaces,
             observer=self._observer,
             deps=self._deps,
-            routed=routed,
             max_auto_turns=max_auto_turns,
             forgets=self._forgets,
             make_dispatcher=self._dispatcher_of,

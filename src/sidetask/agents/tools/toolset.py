@@ -1,8 +1,10 @@
-"""The tools of one live agent, by name, with all that is built once and not for each call."""
+"""The tools of live agents, by name, with all that is built once and not for each call, and not
+for each of the conversations that have the same ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.tool import AnyTool
@@ -27,7 +29,7 @@ class OutputReader(Protocol):
 
 
 class Toolset:
-    """An agent's own tools; those for its tasks, where it can have any in the background; and
+    """Never changed: any number of conversations share it. It has an agent's own tools; those for its tasks, where it can have any in the background; and
     the one that reads long outputs, where it has tools at all.
 
     Raises:
@@ -43,6 +45,7 @@ class Toolset:
         routed: bool = False,
         outputs: KeptOutputs | None = None,
     ) -> None:
+        self._output_type = output_type  # kept: it is known by its identity, below
         house = list(task_tools if routed or any(map(_may_leave_its_turn, tools)) else ())
         if outputs is not None and tools:
             house.append(outputs.tool)
@@ -64,6 +67,33 @@ class Toolset:
                 )
             schemas.append(self.output.schema)
         self.schemas: tuple[ToolSchema, ...] = tuple(schemas)
+
+
+class Toolsets:
+    """The toolsets of one runtime. Live agents that have the same tools have the same toolset; it
+    goes with the last of them."""
+
+    def __init__(
+        self, *, task_tools: Sequence[AnyTool], routed: bool, outputs: KeptOutputs
+    ) -> None:
+        self._task_tools = task_tools
+        self._routed = routed
+        self._outputs = outputs
+        self._made: WeakValueDictionary[Hashable, Toolset] = WeakValueDictionary()
+
+    def of(self, tools: Sequence[AnyTool], output_type: type[Any] | None) -> Toolset:
+        """The toolset of an agent. Raises as `Toolset` does."""
+        key = (id(output_type), *tools)  # not every type can be hashed
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = Toolset(
+                tools,
+                output_type=output_type,
+                task_tools=self._task_tools,
+                routed=self._routed,
+                outputs=self._outputs,
+            )
+        return found
 
 
 def _may_leave_its_turn(tool: AnyTool) -> bool:

@@ -4,8 +4,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from sidetask.agents.tools.kept import KeptOutputs
-from sidetask.agents.tools.tool import AnyTool
+from sidetask.agents.tools.toolset import Toolsets
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.ids import ConversationId
 from sidetask.observe.base import Observer
@@ -31,14 +30,12 @@ class Grounds:
     models: Models
     house: House
     families: Families
-    task_tools: tuple[AnyTool, ...]
-    outputs: KeptOutputs
+    toolsets: Toolsets
     invoker: Invoker
     states: StateTeller
     spaces: SharedSpaces
     observer: Observer | None
     deps: object
-    routed: bool
     max_auto_turns: int
     forgets: bool
     """What is shut down is gone: the store is this runtime's own, and in memory."""

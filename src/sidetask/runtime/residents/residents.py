@@ -10,7 +10,6 @@ from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.tools.tool import AnyTool
-from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConversationNotFoundError,
@@ -109,13 +108,7 @@ class Residents:
         parent = self._parent(asked)
         on.families.check(parent)
         model, writer = on.models.open_for(config)
-        toolset = Toolset(
-            toolbox,
-            output_type=config.output_type,
-            task_tools=on.task_tools,
-            routed=on.routed,
-            outputs=on.outputs,
-        )
+        toolset = on.toolsets.of(toolbox, config.output_type)
         if config.flow is not None:
             config.flow.compile(toolset.tools)
         house = (on.house if parent is None else on.house.below(parent.policies)).of(config)
