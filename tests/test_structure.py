@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 PACKAGE = SRC / "sidetask"
 FAMILIES = ("models", "engines", "stores")
-TASK_MAKERS = {"sidetask/engines/memory.py", "sidetask/tasks/aio/spawn.py"}
+TASK_MAKERS = {"sidetask/engines/base/local.py", "sidetask/tasks/aio/spawn.py"}
 HEAVY = {
     "cyclopts",
     "dbos",

@@ -29,8 +29,15 @@ from sqlalchemy.event import listen
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
 from sidetask.core.jsons import Json
-from sidetask.engines.base import Body, Capabilities, Context, Ended, JobSpec
-from sidetask.engines.stored import StepJournal, StoredEngine
+from sidetask.engines.base import (
+    Body,
+    Capabilities,
+    Context,
+    Ended,
+    JobSpec,
+    JournalingEngine,
+    StepJournal,
+)
 
 APPLICATION_VERSION = "1"
 """Changes only when a stored workflow could not go on with this code."""
@@ -42,7 +49,7 @@ STOPPING = 0.5
 _WITHOUT_SUBSEC = sqlite3.sqlite_version_info < (3, 42)
 
 
-class DbosEngine(StoredEngine, StepJournal):
+class DbosEngine(JournalingEngine, StepJournal):
     """Runs each job as a workflow of DBOS, in this process."""
 
     capabilities = Capabilities(durable=True, distributed=False)
@@ -94,7 +101,7 @@ class DbosEngine(StoredEngine, StepJournal):
 
     async def close(self) -> None:
         await super().close()
-        tasks = {job.task for job in self._jobs.values() if job.task is not None}
+        tasks = {job.task for job in self.jobs.values() if job.task is not None}
         if tasks:
             await asyncio.wait(tasks, timeout=STOPPING)
         if self._owns and self in _taken:

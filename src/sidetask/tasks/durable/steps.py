@@ -6,8 +6,7 @@ from typing import cast
 from sidetask.core.codec import value_from_json, value_to_json
 from sidetask.core.errors import CodecError, InvalidInputError
 from sidetask.core.jsons import Json
-from sidetask.engines.base import JobSpec
-from sidetask.engines.stored import StepJournal
+from sidetask.engines.base import JobSpec, StepJournal
 from sidetask.stores.base import Record, Store
 from sidetask.tasks.stored import STEPS, Step
 

@@ -1,0 +1,123 @@
+"""Jobs that run where they are submitted: each is an asyncio task."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from typing import TypeVar
+
+from sidetask.core.errors import ConfigurationError, InvalidInputError
+from sidetask.core.jsons import Json
+from sidetask.engines.base.seam import Body, Context, Ended, Engine, JobSpec
+
+T = TypeVar("T")
+
+
+class LocalEngine(Engine):
+    """Runs each job as one asyncio task of the running loop."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, LocalJob] = {}
+        """Those whose work has not stopped, by id."""
+        self._body: Body | None = None
+        self._ended: Ended | None = None
+
+    def start(self, body: Body, ended: Ended) -> None:
+        self._body = body
+        self._ended = ended
+
+    def submit(self, spec: JobSpec) -> str:
+        if spec.id in self.jobs:
+            return spec.id
+        if self._body is None:
+            raise ConfigurationError("start the engine before the first submit")
+        job = self._job(spec)
+        self.jobs[spec.id] = job
+        # The name is the job's id: it shows in asyncio's own debug output.
+        context = copy_context()  # one for both: each would make a copy of its own
+        job.task = asyncio.get_running_loop().create_task(
+            self._body(spec, job), name=spec.id, context=context
+        )
+        job.task.add_done_callback(self._done, context=context)
+        return spec.id
+
+    def _job(self, spec: JobSpec) -> "LocalJob":
+        return LocalJob(spec.id)
+
+    def cancel(self, job_id: str) -> bool:
+        job = self.jobs.get(job_id)
+        return job is not None and job.task is not None and job.task.cancel()
+
+    def signal(self, job_id: str, topic: str, value: Json) -> None:
+        job = self.jobs.get(job_id)
+        if job is not None:
+            job.hand(topic, value)
+
+    async def result(self, job_id: str) -> None:
+        job = self.jobs.get(job_id)
+        if job is not None and job.task is not None:
+            await asyncio.wait({job.task})
+
+    def find(self) -> tuple[str, ...]:
+        return tuple(self.jobs)
+
+    async def close(self) -> None:
+        for job_id in self.find():
+            self.cancel(job_id)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        # A callback and not a `finally`: a task that is cancelled before its first step runs
+        # none of its own code.
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                task.get_loop().call_exception_handler(
+                    {"message": "a job's body raised", "exception": error, "task": task}
+                )
+        job_id = task.get_name()
+        self.jobs.pop(job_id).task = None  # else each would hold the other for the collector
+        if self._ended is not None:
+            self._ended(job_id)
+
+
+class LocalJob(Context):
+    """The context of one running job."""
+
+    __slots__ = ("_topics", "id", "task")
+
+    def __init__(self, job_id: str) -> None:
+        self.id = job_id
+        self.task: asyncio.Task[None] | None = None
+        self._topics: dict[str, asyncio.Future[Json]] | None = None
+
+    async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T:
+        self.check_own(key)
+        return await fn(*args)
+
+    def check_own(self, key: str) -> None:
+        """Refuse a step that another asyncio task than the job's own asks for."""
+        if asyncio.current_task() is not self.task:
+            raise InvalidInputError(
+                f"step {key!r} was called from another asyncio task than the tool's own: "
+                "one step at a time; make parallel branches child tasks with ctx.spawn"
+            )
+
+    async def wait(self, topic: str) -> Json:
+        future = self._topic(topic)
+        try:
+            return await future
+        finally:
+            if self._topics is not None:
+                self._topics.pop(topic, None)
+
+    def hand(self, topic: str, value: Json) -> None:
+        future = self._topic(topic)
+        if not future.done():
+            future.set_result(value)
+
+    def _topic(self, topic: str) -> "asyncio.Future[Json]":
+        if self._topics is None:
+            self._topics = {}
+        future = self._topics.get(topic)
+        if future is None:
+            future = self._topics[topic] = asyncio.get_running_loop().create_future()
+        return future
