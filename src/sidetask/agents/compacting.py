@@ -59,12 +59,21 @@ class Compacting:
         except Exception as error:  # noqa: BLE001 - the one boundary: the turn goes on without
             if not self._token.is_cancelled:
                 self._failed(error)
+        if done is not None:
+            self._tell(done)
         if self._token.is_cancelled:
             raise TurnCancelledError(self._token.reason)
         if scope.cut_by == "inside":
             self._failed(ModelError("something that the compactor awaited was cancelled"))
         if done is None:
             return False
+        on_compaction = self._log.conversation.on_compaction
+        if on_compaction is not None:
+            await on_compaction(done)
+        return True
+
+    def _tell(self, done: Compacted) -> None:
+        """The context has changed, whatever came meanwhile."""
         self._keep(done)
         self._log.fact(
             HistoryCompacted,
@@ -74,10 +83,6 @@ class Compacting:
             summary=done.summary,
             usage=self._used,
         )
-        on_compaction = self._log.conversation.on_compaction
-        if on_compaction is not None:
-            await on_compaction(done)
-        return True
 
     def _keep(self, done: Compacted) -> None:
         """For who takes the conversation up again. Pruned messages are pruned again, then."""

@@ -33,7 +33,7 @@ from sidetask.models.base import Finished, ModelRequest
 from sidetask.models.scripted import Reply
 from sidetask.stores.base import COMPACTIONS
 from sidetask.stores.memory import MemoryStore
-from sidetask.testing import ScriptedModel, call, running_runtime
+from sidetask.testing import ScriptedModel, call, ignores_cancellation, running_runtime
 
 LONG = "x" * 4_000
 """A thousand tokens."""
@@ -411,3 +411,22 @@ def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
 
 def test_the_instructions_of_a_summary_can_be_changed() -> None:
     assert Summary(instructions="In French.").instructions == "In French."
+
+
+async def test_a_compaction_that_is_done_is_told_also_when_a_stop_came_meanwhile() -> None:
+    class Stubborn:
+        async def compact(
+            self, before: Sequence[Message], messages: Sequence[Message], ask: Ask
+        ) -> Sequence[Message]:
+            await ignores_cancellation(10)
+            return [said("so far")]
+
+    async with talk_of(compaction=Compaction(trigger=2_500, compactor=Stubborn())) as talk:
+        for _ in range(2):
+            await talk.chat.ask(LONG)
+        asking = await beside(talk.chat.ask(LONG))
+        await talk.chat.interrupt()
+        assert isinstance(asking.exception(), TurnCancelledError)
+        indices = [event.index for event in compacted(talk)]
+        assert len(indices) == 1
+        assert tuple(indices) == talk.chat.compaction_indices
