@@ -149,6 +149,11 @@ METHODS: dict[str, Callable[[AgentHandle], Awaitable[object]]] = {
     "interrupt": lambda chat: chat.interrupt(),
     "cancel": lambda chat: chat.cancel(),
     "wait_for_idle": lambda chat: chat.wait_for_idle(),
+    "wait_for_wakeup": lambda chat: chat.wait_for_wakeup(1),
+    "clear_history": lambda chat: chat.clear_history(),
+    "delete": lambda chat: chat.delete(),
+    "disconnect": lambda chat: chat.disconnect(),
+    "spawn_subagent": lambda chat: chat.spawn_subagent(Agent(ScriptedModel())),
 }
 
 
@@ -159,8 +164,9 @@ async def test_after_the_shutdown_every_method_says_so(name: str) -> None:
         await talk.chat.shutdown()
         with pytest.raises(AgentNotStartedError, match=r"sidetask\.open"):
             await METHODS[name](talk.chat)
-        with pytest.raises(AgentNotStartedError):
-            talk.chat.history()
+        for method in (talk.chat.history, talk.chat.signal_idle):
+            with pytest.raises(AgentNotStartedError):
+                method()
         assert talk.chat.turn_count == 1
         await talk.chat.shutdown()
 

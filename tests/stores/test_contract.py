@@ -393,3 +393,28 @@ async def test_the_memory_store_keeps_what_is_open_and_the_last_that_are_closed(
     for number in range(10):
         store.put(question(str(number), "approved"))
     assert [each.id for each in await store.find(QUESTION)] == ["open", "8", "9"]
+
+
+async def test_a_cleared_conversation_has_no_messages_and_all_else(store: Store) -> None:
+    message = user_message("hi")
+    await store.commit_turn(C, [message])
+    store.append(fact(1))
+    store.put(result("task-1"))
+    store.put(
+        Record(
+            kind=COMPACTIONS,
+            conversation_id=C,
+            id="1",
+            status="made",
+            at=1.0,
+            value=Compaction(start=0, end=1, summary=message),
+        )
+    )
+    await store.commit_turn(D, [message])
+    await store.clear(C)
+    assert list(await store.history(C)) == []
+    assert list(await store.find(COMPACTIONS, conversation_id=C)) == []
+    assert len(await store.find(RESULTS, conversation_id=C)) == await store.last_seq(C) == 1
+    assert list(await store.history(D)) == [message]
+    await store.commit_turn(C, [message])
+    assert list(await store.history(C)) == [message]

@@ -6,7 +6,6 @@ What a handle can do stands in its parts, in `live`; here is how it grows, and h
 import asyncio
 import warnings
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Self
 
 from sidetask.agents.agent import AgentConfig
@@ -101,7 +100,7 @@ class AgentHandle(Talking, Steering, Looking):
             AgentNotStartedError: The agent is shut down.
         """
         self._driver.check_open()
-        await self._driver.alone(partial(run_to_end, self._clear(), within=CLEANUP))
+        await self._driver.alone(lambda: run_to_end(self._clear(), within=CLEANUP))
 
     async def _clear(self) -> None:
         conversation = self._conversation

@@ -199,6 +199,7 @@ class Runtime(Invoking):
         agent: AgentConfig | ForeignAgent | str | None,
         asked: Asked,
     ) -> AgentHandle:
+        self._residents.new_id(key)  # refused, if it is open
         await self._store.start()
         if agent is None:
             record = await self._store.conversation(key)

@@ -16,6 +16,7 @@ from sidetask.core.errors import (
     UnknownAgentError,
 )
 from sidetask.core.events import RunStarted, TaskStarted
+from sidetask.core.jsons import Json
 from sidetask.tasks.parts.permits import Limits
 from sidetask.tasks.values import Approval
 from sidetask.testing import ScriptedModel, call, running_runtime, stall
@@ -94,7 +95,7 @@ async def test_a_sub_agent_that_takes_long_goes_on_in_the_background() -> None:
 
 
 @pytest.mark.parametrize("said", ["", "  ", None, 3])
-async def test_a_call_that_says_nothing_is_an_error_for_the_model(said: object) -> None:
+async def test_a_call_that_says_nothing_is_an_error_for_the_model(said: Json) -> None:
     tools = [sub("never").as_tool()]
     async with talking(call("helper", input=said), "done", tools=tools) as talk:
         await talk.chat.ask("go")

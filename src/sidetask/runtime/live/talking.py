@@ -99,7 +99,6 @@ class Talking(Live):
     def _ask(self, content: Content, on_busy: OnBusy, budget: Budget | None) -> ChatResponse:
         self._driver.check_open()
         self._driver.check_outside()
-        self._driver.check_outside()
         message = user_message(content)
         if on_busy == "raise" and self._driver.busy:
             raise ConversationBusyError(self.conversation_id)

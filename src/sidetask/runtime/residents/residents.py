@@ -86,20 +86,20 @@ class Residents:
         self._drivers[key] = None
         kin = self._on.families.enter(key, plan.parent, plan.house.policies)
         move = Move(self._on, key, kin, partial(self._leave, key))
-        kept: Kept | None = None
+        move.residence.fate = "drop"  # until it is open: what is kept of it stays as it is
         try:
-            if wanted is not None:
-                kept = await self._find(key, plan, asked)
+            kept = None if wanted is None else await self._find(key, plan, asked)
+            if kept is None and not self._on.store.durable:
+                move.residence.fate = "end"
             if self._shared is not None:
                 self._shared.follow(asked.get("user"))
             self._drivers[key] = await move.enter(plan, deps, asked, kept)
             self.live[key] = handle = move.hand_out()
             await move.welcome(plan, asked.get("triggers", ()))
         except BaseException:  # the one boundary: whatever went wrong, nothing is left behind
-            if kept is not None or self._on.store.durable:
-                move.residence.fate = "drop"
             await run_to_end(move.residence.close(), within=CLEANUP)
             raise
+        move.residence.fate = "end"
         return handle
 
     def _plan(self, config: AgentConfig, toolbox: Sequence[AnyTool], asked: Asked) -> Plan:
