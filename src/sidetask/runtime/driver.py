@@ -98,8 +98,7 @@ class Driver:
         """What came too late for the last turn, when it was closed."""
         self.signals = 0
         """How often whoever waits for it to be idle was released."""
-        stream = around.outbox.journal(conversation.id).listen()
-        self._untap: Callable[[], None] | None = stream.tap(self._hear)
+        around.outbox.journal(conversation.id).listen().tap(self._hear)
 
     # -- asking --------------------------------------------------------------------------
 
@@ -204,9 +203,9 @@ class Driver:
         steering = self._conversation.steering
         self.unsaid += steering
         steering.clear()
-        if self._untap is not None:
-            self._untap()
-            self._untap = None  # it holds this driver
+        journal = self._around.outbox.find(self._conversation.id)
+        if journal is not None:
+            journal.listen().untap(self._hear)
         self.wake()
 
     async def alone(self, work: Callable[[], Awaitable[None]]) -> None:

@@ -28,7 +28,7 @@ class StateTeller:
     def open(self, conversation_id: ConversationId, state: StateView) -> None:
         told = _Told(self._outbox, conversation_id, state)
         self._told[conversation_id] = told
-        told.look()
+        told()
 
     def close(self, conversation_id: ConversationId) -> None:
         told = self._told.pop(conversation_id, None)
@@ -37,7 +37,7 @@ class StateTeller:
 
     def _look(self) -> None:
         for told in self._told.values():
-            told.look()
+            told()
 
 
 class _Told:
@@ -48,12 +48,12 @@ class _Told:
     def __init__(self, outbox: Outbox, conversation_id: ConversationId, state: StateView) -> None:
         self._everything = outbox.everything
         self._journal: Journal = outbox.journal(conversation_id)
-        self._journal.listen().on_readers = self.look
+        self._journal.listen().on_readers = self
         self._state = state
         self._when: When | None = None
 
-    def look(self) -> None:
-        """Listen if somebody reads, and no longer."""
+    def __call__(self) -> None:
+        """A reader has come or gone: listen if somebody reads, and no longer."""
         wanted = self._journal.listen().has_readers or self._everything.has_readers
         if wanted and self._when is None:
             with suppress(StateClosedError):  # a fork that is done: it changes no more

@@ -5,7 +5,7 @@ published. Facts get the next `seq` of their conversation; live events get none,
 even made when nobody listens.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from sidetask.core.events import Event, LiveEvent, TaskProgressed
 from sidetask.core.ids import ConversationId
@@ -19,13 +19,11 @@ class Journal:
 
     __slots__ = ("_append", "_conversation_id", "_everything", "_now", "index", "seq", "stream")
 
-    def __init__(
-        self, conversation_id: ConversationId, store: Store, clock: Clock, everything: Stream
-    ) -> None:
+    def __init__(self, conversation_id: ConversationId, outbox: "Outbox") -> None:
         self._conversation_id = conversation_id
-        self._append = store.append
-        self._now = clock.now
-        self._everything = everything
+        self._append = outbox.append
+        self._now = outbox.now
+        self._everything = outbox.everything
         self.seq = 0
         self.index = 0
         self.stream: Stream | None = None
@@ -87,21 +85,19 @@ class Outbox:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._clock = clock
+        self.append: Callable[[Event], None] = store.append
+        """Into the store. Kept, like `now`: a method is made anew whenever it is looked up."""
+        self.now: Callable[[], float] = clock.now
+        """Seconds since the epoch."""
         self._journals: dict[ConversationId, Journal] = {}
         self.everything = Stream()
         """The events of all conversations."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return self._clock.now()
 
     def journal(self, conversation_id: ConversationId) -> Journal:
         """The journal of a conversation, made when first asked for."""
         journal = self._journals.get(conversation_id)
         if journal is None:
-            journal = Journal(conversation_id, self._store, self._clock, self.everything)
-            self._journals[conversation_id] = journal
+            journal = self._journals[conversation_id] = Journal(conversation_id, self)
         return journal
 
     def find(self, conversation_id: ConversationId) -> Journal | None:

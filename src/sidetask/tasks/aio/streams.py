@@ -79,10 +79,11 @@ class Stream:
         """
         self._taps = (*self._taps, listener)
         self._look()
-        return partial(self._untap, listener)
+        return partial(self.untap, listener)
 
-    def _untap(self, listener: Callable[[Event], None]) -> None:
-        self._taps = tuple([tap for tap in self._taps if tap is not listener])
+    def untap(self, listener: Callable[[Event], None]) -> None:
+        """Call it no more."""
+        self._taps = tuple([tap for tap in self._taps if tap != listener])
         self._look()
 
     def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> "Subscription":
