@@ -22,7 +22,7 @@ from sidetask.core.events import (
 )
 from sidetask.core.ids import CallId
 from sidetask.core.messages import AssistantMessage, AssistantPart, Text, Thinking, ToolCall
-from sidetask.core.usage import Usage
+from sidetask.core.usage import ONE_REQUEST, Usage
 from sidetask.models.base import (
     CallArguments,
     CallStarted,
@@ -73,7 +73,7 @@ class Draft:
 
     @property
     def usage(self) -> Usage:
-        return self.finished.usage if self.finished is not None else Usage(requests=1)
+        return self.finished.usage if self.finished is not None else ONE_REQUEST
 
     @property
     def has_begun(self) -> bool:

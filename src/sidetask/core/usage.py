@@ -29,6 +29,8 @@ class Usage:
 
 NO_USAGE = Usage()
 """Nothing was consumed."""
+ONE_REQUEST = Usage(requests=1)
+"""Of a model call that told nothing of what it consumed."""
 
 
 @value(kw_only=True)

@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 from sidetask.core.ids import value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message
-from sidetask.core.usage import Price, Usage
+from sidetask.core.usage import ONE_REQUEST, Price, Usage
 
 
 @value(kw_only=True)
@@ -110,7 +110,7 @@ class Finished:
 
     reason: str = "stop"
     """In the provider's words; the loop is driven by the calls present, not by this."""
-    usage: Usage = field(default_factory=lambda: Usage(requests=1))
+    usage: Usage = ONE_REQUEST
 
 
 Chunk: TypeAlias = TextChunk | ThinkingChunk | CallStarted | CallArguments | Finished

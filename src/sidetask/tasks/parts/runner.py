@@ -274,6 +274,7 @@ class Runner:
                 waiter.timer.cancel()
         if record.turn_token is not None and record.token is not None:
             record.token.move_to(None)
+        record.turn_token = None
         for child in tuple(record.children.values()) if record.children else ():
             self.stop(child, Ending(TaskCancelled, f"{record.id} ended"))
         parent_id = record.launch.parent_id
