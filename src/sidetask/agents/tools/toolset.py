@@ -29,8 +29,9 @@ class OutputReader(Protocol):
 
 
 class Toolset:
-    """Never changed: any number of conversations share it. It has an agent's own tools; those for its tasks, where it can have any in the background; and
-    the one that reads long outputs, where it has tools at all.
+    """An agent's own tools; those for its tasks, where it can have any in the background; and
+    the one that reads long outputs, where it has tools at all. It is never changed: any number
+    of conversations share it.
 
     Raises:
         ConfigurationError: Two tools of one name, or an output type without a schema.
