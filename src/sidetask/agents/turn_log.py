@@ -23,6 +23,7 @@ from sidetask.core.messages import (
 )
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.durable.kept import KeptTasks
 from sidetask.tasks.manager import TaskManager
 
 
@@ -34,6 +35,8 @@ class Surroundings:
     store: Store
     outbox: Outbox
     quota: Quota
+    kept: KeptTasks | None = None
+    """Where tasks outlive the process; None: they do not."""
 
 
 current_turn: "ContextVar[TurnLog | None]" = ContextVar("current_turn", default=None)
@@ -43,7 +46,7 @@ current_turn: "ContextVar[TurnLog | None]" = ContextVar("current_turn", default=
 class TurnLog:
     """The pen of one turn."""
 
-    __slots__ = ("_journal", "_store", "conversation", "manager", "run_id", "turn_id")
+    __slots__ = ("_journal", "_kept", "_store", "conversation", "manager", "run_id", "turn_id")
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class TurnLog:
         run_id: RunId | None = None,
     ) -> None:
         self._store = around.store
+        self._kept = around.kept
         self._journal = around.outbox.journal(conversation.id)
         self.manager = around.manager
         self.conversation = conversation
@@ -61,7 +65,10 @@ class TurnLog:
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""
-        await self._store.commit_turn(self.conversation.id, (message,), ack=ack)
+        covered = ack
+        if ack and self._kept is not None:  # with those that these have read for themselves
+            covered = self._kept.covered(self.conversation.id, ack)
+        await self._store.commit_turn(self.conversation.id, (message,), ack=covered)
         self.keep(message, ack=ack)
         self.fact(_committed(message), message=message)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, cast
 from uuid import uuid4
+from weakref import WeakSet
 
 import dbos._dbos as dbos_inside
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
@@ -81,7 +82,7 @@ class DbosEngine(JournalingEngine, StepJournal):
         self._left: dict[str, Mapping[str, Json]] = {}
         self._executors: dict[asyncio.AbstractEventLoop, Executor | None] = {}
         if self._owns:
-            _taken.append(self)
+            _taken.add(self)
 
     def start(self, body: Body, ended: Ended) -> None:
         self._carry_out = body
@@ -177,7 +178,7 @@ class DbosEngine(JournalingEngine, StepJournal):
         DBOS.launch()
 
 
-_taken: list[DbosEngine] = []
+_taken: WeakSet[DbosEngine] = WeakSet()
 """The engine that has the DBOS of this process."""
 _bodies: dict[str, Callable[[], Any]] = {}
 """What the workflows that run here carry out."""

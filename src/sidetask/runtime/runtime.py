@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import environ
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from sidetask.agents.agent import AgentConfig, ToolLike, as_tool
 from sidetask.agents.policies.hooks import Hooks
@@ -20,6 +20,8 @@ from sidetask.core.errors import (
 )
 from sidetask.core.ids import ConversationId
 from sidetask.core.routing import OnDuplicateLike
+from sidetask.engines.base import Engine
+from sidetask.engines.opening import open_engine
 from sidetask.models.base import Model
 from sidetask.observe.base import Observing
 from sidetask.observe.opening import open_observer
@@ -63,12 +65,14 @@ class Runtime(Invoking):
     `deps` is what every tool finds in `ctx.deps`: a value, or a function that makes one for
     each conversation (it may be async). `tools` are given to every agent besides its own.
     `store` says where conversations are kept: `"sqlite:///file.db"`; not said, in memory, or where
-    the environment variable `SIDETASK_STORE` says. Sub-agents may be nested `max_depth` deep.
+    the environment variable `SIDETASK_STORE` says. `engine="dbos"` makes background tasks workflows
+    of DBOS in that database. Sub-agents may be nested `max_depth` deep.
     `tracing=True` makes spans and metrics for OpenTelemetry; a `Tracing` says how.
 
     Raises:
-        ConfigurationError: Two agents of one name, or no such store.
-        MissingExtraError: `tracing`, and OpenTelemetry is not installed.
+        ConfigurationError: Two agents of one name, or no such store or engine.
+        MissingExtraError: `tracing`, and OpenTelemetry is not installed; or what a store or an
+            engine needs is not.
     """
 
     def __init__(  # noqa: PLR0913 - each is one choice of the host
@@ -79,6 +83,7 @@ class Runtime(Invoking):
         models: Mapping[str, Model] | None = None,
         deps: object = None,
         store: str | Store | None = None,
+        engine: Literal["dbos"] | Engine | None = None,
         limits: Limits | None = None,
         routing: RoutingPolicy | None = None,
         clock: Clock | None = None,
@@ -104,9 +109,15 @@ class Runtime(Invoking):
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
         self._manager = AsyncTaskManager(
-            limits=limits, routing=routing, outbox=self._outbox, store=self._store
+            limits=limits,
+            routing=routing,
+            outbox=self._outbox,
+            engine=open_engine(engine, store) if isinstance(engine, str) else engine,
+            store=self._store,
         )
-        self._around = Surroundings(self._manager, self._store, self._outbox, self.quota)
+        self._around = Surroundings(
+            self._manager, self._store, self._outbox, self.quota, self._manager.kept
+        )
         self._task_tools = task_tools(self._manager)
         self._outputs = KeptOutputs(self._store, self._outbox.now)
         self._sources = Sources(self._tools, built_in=(*self._task_tools, self._outputs.tool))
