@@ -2,12 +2,18 @@
 
 import asyncio
 
+import sidetask
+from sidetask import Agent
+from sidetask.agents.quota import Quota
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.session import Session
 from sidetask.core.events import ApprovalRequested, TaskStarted
 from sidetask.core.jsons import Json
+from sidetask.core.usage import Usage
+from sidetask.models.base import Finished
 from sidetask.orchestration import as_agent, call, invoke
 from sidetask.state import StateView
+from sidetask.testing import ScriptedModel, VirtualClock, reply
 from tests.cli.kitchen import heard
 
 
@@ -152,3 +158,25 @@ async def test_tab_completes_commands_and_the_ids_that_they_may_have(session: Se
     assert complete("/cancel ta", session) == [("task-1", "")]
     assert complete("/tasks ", session) == []
     assert complete("/nope ", session) == []
+
+
+async def test_usage_tells_tokens_cost_and_the_gate_of_each_key() -> None:
+    used = Usage(requests=1, input_tokens=1200, cached_tokens=200, output_tokens=30, usd=0.0021)
+    model = ScriptedModel(reply("Hi.", Finished(usage=used)), "Hi.")
+    clock, quota = VirtualClock(), Quota()
+    async with sidetask.open(Agent(model), quota=quota) as chat:
+        session = Session(chat, driven=False, approve=None, clock=clock)
+        assert (await said("/usage", session)).splitlines() == [
+            "last turn    0 model calls: 0 tokens in, 0 out",
+            "in all       0 model calls: 0 tokens in, 0 out",
+        ]
+        await chat.ask("hi")
+        quota.record_hit(model.quota_key, 500)
+        waiting = asyncio.create_task(chat.chat("again?"))
+        await asyncio.sleep(0.1)
+        lines = (await said("/usage", session)).splitlines()
+        spent = "1 model call: 1,200 tokens in (200 cached), 30 out, $0.0021"
+        assert lines[1] == f"in all       {spent}"
+        assert lines[2].endswith("closed for 500 s, refused 1 in a row, 1 in line")
+        await chat.interrupt()
+        await waiting

@@ -119,6 +119,15 @@ async def _state(session: Session, prefix: str) -> Answer:
     return lines or [render.note("nothing is kept" + (f" under {prefix}" if prefix else ""))]
 
 
+async def _usage(session: Session, _: str) -> Answer:
+    chat = session.chat
+    return [
+        render.consumed("last turn", chat.last_turn_usage),
+        render.consumed("in all", chat.total_usage),
+        *[render.gate(each) for each in chat.quota.status()],
+    ]
+
+
 async def _cancel(session: Session, argument: str) -> Answer:
     task_id = _one_of(argument, _running(session), "task at work")
     if await session.chat.tasks.cancel(task_id, "the user cancelled it") == "cancelled":
@@ -179,6 +188,7 @@ def _one_of(given: str, known: list[str], what: str) -> str:
 COMMANDS = (
     Command("tasks", "", "what is at work, and what was lately", _tasks),
     Command("state", "[PREFIX]", "what is kept, and who wrote it", _state, _keys),
+    Command("usage", "", "tokens and cost, and which API keys have to wait", _usage),
     Command("cancel", "ID", "stop a task", _cancel, _running),
     Command("detach", "ID", "send it to the background: the turn goes on", _detach, _running),
     Command("approve", "ID", "let a task run that asks first", _approve, _open),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
+from sidetask.agents.quota.gate import GateStatus
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import (
     ApprovalRequested,
@@ -22,6 +23,7 @@ from sidetask.core.events import (
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import Attachment, Notification, ToolCall, ToolResult
+from sidetask.core.usage import Usage
 from sidetask.state.provenance import Provenance
 from sidetask.tasks.values import Progress, TaskSnapshot
 
@@ -194,6 +196,24 @@ def question(
     if hint:
         lines.append(note(f"  /approve {asked.approval_id}   /deny {asked.approval_id} [reason]"))
     return lines
+
+
+def consumed(what: str, usage: Usage) -> Text:
+    """What model calls have consumed."""
+    calls = f"{usage.requests:,} model call{'' if usage.requests == 1 else 's'}"
+    cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+    tokens = f"{usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out"
+    cost = f", ${usage.usd:,.4f}" if usage.usd else ""
+    return entry(what.ljust(13), f"{calls}: {tokens}{cost}")
+
+
+def gate(status: GateStatus) -> Text:
+    """Whether the calls of an API key have to wait, and how many do."""
+    state = f"closed for {status.opens_in:.0f} s" if status.opens_in else "open"
+    hits = f", refused {status.hits} in a row" if status.hits else ""
+    line = f", {status.waiting} in line" if status.waiting else ""
+    behind = f" ({status.waiting_background} behind)" if status.waiting_background else ""
+    return entry(f"key {status.key[:7]}".ljust(13), f"{state}{hits}{line}{behind}")
 
 
 def stopping(tasks: Sequence[TaskSnapshot], now: float) -> list[Text]:
