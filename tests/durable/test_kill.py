@@ -110,3 +110,45 @@ async def test_every_task_ends_once_however_often_the_program_is_killed(
             kills += 1
         assert await life(url, log, engine, killed_after=None)
         print(f"round {rounds}, {kills} kills: {await check(url, log)}")
+
+
+async def test_a_conversation_whose_process_was_killed_in_a_turn_goes_on(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    url, log = new_url(), tmp_path / "log"
+    lives = [await conversation(url, log, life) for life in ("first", "second", "third")]
+    assert [code for code, _ in lives] == [-signal.SIGKILL, 0, 0]
+    told = lives[1][1]
+    assert [line.split()[1] for line in told if line.startswith("answer")] == [
+        "report",
+        "pay",
+        "send",
+        "die",
+    ]
+    assert "Not answered: the process ended during the call" in told[3]
+    assert all("Its result will follow by itself" in line for line in told[:3])
+    assert sorted(line.split()[1:3] for line in told if line.startswith("told")) == [
+        ["pay", "failed"],
+        ["report", "succeeded"],
+        ["send", "succeeded"],
+    ]
+    assert lives[2][1] == told, "nothing is told again"
+    done = log.read_text().splitlines()
+    assert sorted(line for line in done if line.startswith("began")) == [
+        "began read",
+        "began write",
+    ]
+    assert len({line for line in done if line.startswith("key")}) == 1
+    assert sum(line.startswith("paid") for line in done) == 1
+    assert sum(line.startswith("sent") for line in done) == 1
+
+
+async def conversation(url: str, log: Path, life: str) -> tuple[int | None, list[str]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.durable.agent_program", url, str(log), life),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate()
+    return process.returncode, said.decode().splitlines()

@@ -4,13 +4,14 @@ What a process that was killed has left half done is put in order first: calls t
 answered get an answer, a run that never ended gets its end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sidetask.agents.calls import receipt
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.turn_log import Surroundings, TurnLog
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import RunCancelled
-from sidetask.core.ids import ConversationId, TurnId, value
+from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId, value
 from sidetask.core.messages import AssistantMessage, Message, ToolMessage, ToolResult
 from sidetask.runtime.keeping.notes import TURNS, TurnNote
 from sidetask.stores.base import (
@@ -21,6 +22,7 @@ from sidetask.stores.base import (
     StateEntry,
     Store,
 )
+from sidetask.tasks.durable.reviving import find_calls
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.stored import RESULTS
 from sidetask.tasks.values import Resolution
@@ -42,6 +44,8 @@ class Kept:
     compactions: Sequence[Compaction]
     last_turn: Record[TurnNote] | None
     results: Sequence[Record[Resolution]]
+    going_on: Mapping[CallId, TaskId]
+    """Calls whose end will be told by a task that outlived its process."""
     state: Sequence[StateEntry]
 
     def check(self, agent: str, user: str | None) -> None:
@@ -77,6 +81,7 @@ async def find(store: Store, key: ConversationId) -> Kept | None:
         results=()
         if store.durable  # the task manager keeps them, and takes them up itself
         else await store.find(RESULTS, conversation_id=key, open=True, limit=_PAGE),
+        going_on=await find_calls(store, key) if store.durable else {},
         state=await store.load_state(key, user=None if record is None else record.user),
     )
 
@@ -118,17 +123,24 @@ async def _put_in_order(conversation: Conversation, kept: Kept, around: Surround
     last = kept.last_turn
     run_id = None if last is None else last.value.run_id
     log = TurnLog(around, conversation, TurnId(f"turn-{conversation.turns}"), run_id)
-    unanswered = _unanswered(conversation.history)
+    unanswered = _unanswered(conversation.history, kept.going_on)
     if unanswered is not None:
         await log.commit(unanswered)
     if last is not None and last.open:
         log.fact(RunCancelled, reason=GONE)
 
 
-def _unanswered(history: Sequence[Message]) -> ToolMessage | None:
+def _unanswered(
+    history: Sequence[Message], going_on: Mapping[CallId, TaskId]
+) -> ToolMessage | None:
     """The answer to the last calls, if nothing has answered them."""
     last = history[-1] if history else None
     if not isinstance(last, AssistantMessage) or not last.calls:
         return None
-    results = [ToolResult(call.id, call.name, LOST, is_error=True) for call in last.calls]
+    results = [
+        ToolResult(call.id, call.name, receipt(going_on[call.id]))
+        if call.id in going_on
+        else ToolResult(call.id, call.name, LOST, is_error=True)
+        for call in last.calls
+    ]
     return ToolMessage(tuple(results))

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from sidetask.core.errors import OutcomeUnknownError
 from sidetask.core.events import TaskCancelled
-from sidetask.core.ids import ConversationId, TaskId, value
+from sidetask.core.ids import CallId, ConversationId, TaskId, value
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import OnCrash, TaskKind, background
@@ -50,6 +50,18 @@ class Left:
     tasks: Sequence[TaskSnapshot]
     results: Sequence[Record[Resolution]]
     approvals: Mapping[TaskId, Sequence[Approval]]
+
+
+async def find_calls(store: Records, conversation_id: ConversationId) -> Mapping[CallId, TaskId]:
+    """The calls whose end will still be told, though their turn is over, and by which task."""
+    found: dict[CallId, TaskId] = {}
+    for task in await _all_open(store, TASKS, conversation_id):
+        waits = task.value.status is TaskStatus.AWAITING_APPROVAL
+        if waits or task.value.kind is TaskKind.BACKGROUND:
+            found.update(dict.fromkeys(task.value.call_ids, task.value.id))
+    for result in await _all_open(store, RESULTS, conversation_id):
+        found.update(dict.fromkeys(result.value.call_ids, result.value.task_id))
+    return found
 
 
 async def read_left(store: Records, conversation_id: ConversationId) -> Left:
