@@ -143,13 +143,14 @@ async def talking(
     tools: Sequence[AnyTool | Callable[..., Any]] = (),
     runtime: dict[str, Any] | None = None,
     deps: object = None,
+    triggers: Sequence[Any] = (),
     **config: Any,
 ) -> AsyncGenerator[Talk, None]:
     """Open an agent whose model plays this script."""
     model = ScriptedModel(*cast(Any, script))
     agent = Agent(cast(Any, model), tools=tools, **config)
     async with asyncio.timeout(LIMIT), running_runtime(**(runtime or {})) as used:
-        async with used.open(agent, deps=deps) as chat:
+        async with used.open(agent, deps=deps, triggers=triggers) as chat:
             talk = Talk(used, chat, model)
             yield talk
         talk.check()
