@@ -16,7 +16,7 @@ def add(a: int, b: int) -> int:
 
 def toolsets() -> Toolsets:
     outputs = KeptOutputs(MemoryStore(), lambda: 0.0)
-    return Toolsets(task_tools=(), routed=False, outputs=outputs)
+    return Toolsets((), routed=False, outputs=outputs)
 
 
 def test_the_same_tools_are_put_together_once() -> None:

@@ -99,8 +99,7 @@ class Runtime(Invoking):
         self._tools = tuple([as_tool(each) for each in tools])
         self._models = Models(models)
         self._deps = deps
-        if store is None:
-            store = environ.get(STORE) or "memory:"
+        store = environ.get(STORE) or "memory:" if store is None else store
         self._store = open_store(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._forgets = self._owns_store and not self._store.durable
@@ -118,9 +117,9 @@ class Runtime(Invoking):
         self._around = Surroundings(
             self._manager, self._store, self._outbox, self.quota, self._manager.kept
         )
-        self._task_tools = task_tools(self._manager)
-        self._outputs = KeptOutputs(self._store, self._outbox.now)
-        self._sources = Sources(self._tools, built_in=(*self._task_tools, self._outputs.tool))
+        built_in, outputs = task_tools(self._manager), KeptOutputs(self._store, self._outbox.now)
+        self._sources = Sources(self._tools, built_in=(*built_in, outputs.tool))
+        self._toolsets = Toolsets(built_in, routed=routing is not None, outputs=outputs)
         spaces = SharedSpaces()
         self.invoker = Invoker(
             self._manager,
@@ -130,18 +129,9 @@ class Runtime(Invoking):
             forget=self._forget,
         )
         """How agents are invoked with this runtime's tasks: `call(..., tasks=runtime)`."""
+        house = House(() if policy is None else (policy,), tuple(hooks), on_approval)
         self._residents = Residents(
-            self._grounds(
-                House(() if policy is None else (policy,), tuple(hooks), on_approval),
-                spaces,
-                max_auto_turns=max_auto_turns,
-                max_depth=max_depth,
-                toolsets=Toolsets(
-                    task_tools=self._task_tools,
-                    routed=routing is not None,
-                    outputs=self._outputs,
-                ),
-            )
+            self._grounds(house, spaces, max_auto_turns=max_auto_turns, max_depth=max_depth)
         )
         super().__init__(self._host(), self._store)
 
@@ -309,13 +299,7 @@ class Runtime(Invoking):
         )
 
     def _grounds(
-        self,
-        house: House,
-        spaces: SharedSpaces,
-        *,
-        max_auto_turns: int,
-        max_depth: int,
-        toolsets: Toolsets,
+        self, house: House, spaces: SharedSpaces, *, max_auto_turns: int, max_depth: int
     ) -> Grounds:
         return Grounds(
             manager=self._manager,
@@ -323,7 +307,7 @@ class Runtime(Invoking):
             models=self._models,
             house=house,
             families=Families(self._manager.handle, max_depth=max_depth),
-            toolsets=toolsets,
+            toolsets=self._toolsets,
             invoker=self.invoker,
             states=StateTeller(self._outbox),
             spaces=spaces,

@@ -75,7 +75,7 @@ class Toolsets:
     goes with the last of them."""
 
     def __init__(
-        self, *, task_tools: Sequence[AnyTool], routed: bool, outputs: KeptOutputs
+        self, task_tools: Sequence[AnyTool], *, routed: bool, outputs: KeptOutputs
     ) -> None:
         self._task_tools = task_tools
         self._routed = routed
