@@ -9,8 +9,11 @@ import pytest
 
 import sidetask
 from sidetask import orchestration
+from sidetask.runtime import triggers
 
-FACES = pytest.mark.parametrize("face", [sidetask, orchestration], ids=lambda face: face.__name__)
+FACES = pytest.mark.parametrize(
+    "face", [sidetask, orchestration, triggers], ids=lambda face: face.__name__
+)
 
 
 @FACES

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import cast
 
-from sidetask.core.codec import value_from_json, value_to_json
 from sidetask.core.errors import CodecError, InvalidInputError
 from sidetask.core.jsons import Json
 from sidetask.engines.base import JobSpec, StepJournal
@@ -23,6 +22,9 @@ class StoredSteps(StepJournal):
         return None if found is None else (found.value.value,)
 
     async def write(self, spec: JobSpec, key: str, value: object) -> Json:
+        # For who keeps steps: every program has this module, and few have those.
+        from sidetask.core.codec import value_from_json, value_to_json  # noqa: PLC0415
+
         try:
             # Out and in again: the first run gets what a second one would.
             step = value_from_json(Step, value_to_json(Step, Step(value=cast("Json", value))))
