@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+import pytest
+
 from sidetask import AgentHandle, ChatResponse, background, tool
 from sidetask.core.events import Event, Lagged
 from sidetask.stores.memory import MemoryStore
@@ -253,3 +255,16 @@ async def test_events_end_with_the_agent() -> None:
         await talk.chat.ask("go")
         await talk.chat.shutdown()
         assert [e.kind for e in await _all(tail) if isinstance(e, Event)][-1] == "run_completed"
+
+
+async def test_a_filter_that_fails_is_its_readers_fault_and_harms_no_turn() -> None:
+    def broken(event: Event) -> bool:
+        raise KeyError("broken")
+
+    async with talking(flood(3 * BOUND)) as talk:
+        events = talk.chat.events(wanted=broken)
+        await talk.chat.ask("talk")  # so much that the reader loses some of it
+        assert talk.runs() == ["run_completed"]
+        with pytest.raises(KeyError):
+            while not isinstance(await anext(events), Event):
+                continue

@@ -168,7 +168,7 @@ class Subscription:
         if not lost:
             return
         self.position += len(lost)
-        wanted = [event for event in lost if self._wanted is None or self._wanted(event)]
+        wanted = [event for event in lost if self._may_be_wanted(event)]
         ends = [event for event in wanted if event.terminal]
         kept = ends[: self._bound - len(self._kept)]
         self._kept.extend(kept)
@@ -176,6 +176,12 @@ class Subscription:
             self._lagged.missed + len(wanted) - len(kept),
             self._lagged.ended + len(ends) - len(kept),
         )
+
+    def _may_be_wanted(self, event: Event) -> bool:
+        try:
+            return self._wanted is None or self._wanted(event)
+        except Exception:  # noqa: BLE001 - the one boundary: its reader hears of it, not who tells
+            return True
 
     def ready(self) -> Event | Lagged | None:
         """The next event if there is one now."""
