@@ -197,6 +197,17 @@ async def test_calls_of_a_chain_that_are_refused_together_count_once_for_its_mem
             await chat.shutdown()
 
 
+async def test_a_call_of_a_chain_whose_keys_are_all_parked_waits_for_the_first_that_opens() -> None:
+    first, second = ScriptedModel("first", name="first"), ScriptedModel("second", name="second")
+    quota = Quota(jitter=lambda: 1.0)
+    quota.record_hit("first", 50)
+    quota.record_hit("second", 20)
+    async with running_runtime(quota=quota) as runtime:
+        async with runtime.open(Agent(FallbackModel(first, second))) as chat:
+            assert (await chat.ask("hi")).text == "second"
+            assert now() == pytest.approx(20)
+
+
 # -- what comes while a call waits ---------------------------------------------------------------
 
 
