@@ -134,3 +134,7 @@ def mistakes() -> None:
 async def main() -> None:
     await talk()
     mistakes()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

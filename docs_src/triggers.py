@@ -40,3 +40,7 @@ async def main() -> None:
             # endregion open
             if chat.turn_count == 5:
                 break
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

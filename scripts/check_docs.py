@@ -9,6 +9,7 @@ one marked part of it:
 
 A block that names no file is an error: an example that no test runs goes stale unseen. A
 signature or a fragment that is no example is marked `text`. `--write` brings blocks up to date.
+A page that shows a part of a file links to the file: a reader who copies needs its imports.
 """
 
 import ast
@@ -64,9 +65,20 @@ def _problems(page: Path) -> Iterator[str]:
                 yield f"line {line}: is not what its file says: run `make docs`"
         except StaleError as error:
             yield f"line {line}: {error}"
+    yield from _unlinked(page, text)
     for link in LINK.finditer(ANY_BLOCK.sub("", text)):
         if not link["target"].startswith(("https://", "http://", "mailto:")):
             yield from _broken(page, link["target"])
+
+
+def _unlinked(page: Path, text: str) -> Iterator[str]:
+    titles = [TITLE.match(block["info"]) for block in BLOCK.finditer(text)]
+    partly = {title["path"] for title in titles if title and title["part"]}
+    links = {link["target"] for link in LINK.finditer(ANY_BLOCK.sub("", text))}
+    linked = {(page.parent / link).resolve() for link in links}
+    for path in sorted(partly):
+        if (ROOT / path).resolve() not in linked:
+            yield f"shows a part of {path}, and has no link to the file"
 
 
 def _broken(page: Path, target: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Hooks: change a call before it runs, count failures, keep a turn going."""
 
+import asyncio
 from dataclasses import dataclass
 
 from sidetask import Agent, open, tool
@@ -45,3 +46,7 @@ async def main() -> None:
     )
     async with open(Agent(model, tools=[search], hooks=[House()])) as chat:
         print(await chat.ask("What makes the tides?"))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

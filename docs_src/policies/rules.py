@@ -1,5 +1,7 @@
 """Rules over all tools of an agent, and a handler that answers the questions."""
 
+import asyncio
+
 from sidetask import Agent, open, tool
 from sidetask.agents.policies import Deny, Policy, allow, ask, deny
 from sidetask.core.messages import ToolMessage
@@ -61,3 +63,7 @@ async def main() -> None:
             if isinstance(message, ToolMessage):
                 for result in message.results:
                     print(f"{result.name}: {result.content}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -31,3 +31,7 @@ async def main() -> None:
             await agent.shutdown()
     seconds = asyncio.get_running_loop().time() - started
     print(f"{model.calls} calls sent, all done after {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

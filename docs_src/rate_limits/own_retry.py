@@ -12,6 +12,7 @@ REFUSAL = RateLimitedError("too many requests", retry_after=30)
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
+    began = loop.time()
     model = ScriptedModel(REFUSAL, "Here I am.", name="acme")
     # region host
     limits = Limits(rpm=500, tpm=200_000)  # for each key
@@ -26,7 +27,11 @@ async def main() -> None:
             print(f"refused for {error.retry_after:.0f} s")
         # Calls that you make yourself, with the same key, can wait at the same gate:
         ticket = await quota.wait(model.quota_key)
-        print(f"open again after {loop.time():.0f} s")
+        print(f"open again after {loop.time() - began:.0f} s")
         quota.record_success(model.quota_key, ticket or 0)
         # endregion host
         print(await chat.ask("And now?"))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
