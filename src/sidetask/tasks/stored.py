@@ -4,8 +4,10 @@ A result waits for the loop or for the host until the history write that acknowl
 decision is made once, whichever process enters it.
 """
 
+from typing import Literal, TypeAlias
+
 from sidetask.core.errors import AlreadyDecidedError, ApprovalNotFoundError
-from sidetask.core.ids import value
+from sidetask.core.ids import TaskId, value
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
 from sidetask.stores.base import RESULT, Kind, Record, Records
@@ -14,6 +16,25 @@ from sidetask.tasks.values import Approval, Decision, Resolution, TaskSnapshot
 RESULTS = Kind(RESULT, Resolution, open=frozenset({"loop", "host"}))
 """By task id; its status says who takes it."""
 APPROVALS = Kind("approval", Approval, open=frozenset({str(Decision.OPEN)}))
+
+
+OrderKind: TypeAlias = Literal["cancel", "detach", "send"]
+
+
+@value(kw_only=True)
+class Order:
+    """What another process asks of the one that has a conversation open."""
+
+    kind: str
+    """An `OrderKind`."""
+    by: str = ""
+    task_id: TaskId | None = None
+    """Of the task to cancel or to detach."""
+    text: str = ""
+    """What is said, or why it is cancelled."""
+
+
+ORDERS = Kind("order", Order, open=frozenset({"open"}))
 
 
 @value(kw_only=True)

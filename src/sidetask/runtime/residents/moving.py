@@ -18,6 +18,7 @@ from sidetask.agents.policies.hooks import HookContext
 from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import StoreError
 from sidetask.core.ids import ConversationId, TurnId
+from sidetask.core.messages import user_message
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.keeping.keeper import Keeper
@@ -144,10 +145,15 @@ class Move:
         close_desk = plan.house.desk(approvals, journal.listen)
         if close_desk is not None:
             self.residence.opened(close_desk)
+        tasks = self._on.manager.kept
         if self._is_taken_up:
-            if self._on.manager.kept is not None:
-                await self._on.manager.kept.revive(self.key)
+            if tasks is not None:
+                await tasks.revive(self.key)
             self._driver.kick()
+        if tasks is not None:
+            driver = self._driver
+            tasks.attend(self.key, lambda text: driver.send(user_message(text)))
+            self.residence.opened(self._ignore_orders)
         if triggers:
             self.residence.opened(self._start_triggers(triggers).close)
 
@@ -227,6 +233,10 @@ class Move:
             task.cancel("the agent was disconnected" if self.residence.fate == "keep" else ENDED)
         for task in running:
             await task.wait()
+
+    async def _ignore_orders(self) -> None:
+        if self._on.manager.kept is not None:
+            self._on.manager.kept.leave(self.key)
 
     async def _say_goodbye(self) -> None:
         if self._was_welcomed and self._conversation.hooks is not None:

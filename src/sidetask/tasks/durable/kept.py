@@ -1,21 +1,28 @@
 """The tasks of a manager in a store that survives the process: kept, let go, taken up again.
 
-Another process may decide a question. It writes the decision and this one hears of it: what the
-store says is looked at again whenever somebody else has written to a conversation with an open
-question.
+Another process may decide a question, cancel or detach a task, or say something. It writes that
+down and this one hears of it: what the store says is looked at again whenever somebody else has
+written to a conversation that is open here. An order is taken before it is carried out: it is
+carried out at most once.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from sidetask.core.errors import StoreError
+from sidetask.core.events import TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.durable.reviving import read_left, take_up
-from sidetask.tasks.stored import APPROVALS
+from sidetask.tasks.parts.records import Ending
+from sidetask.tasks.stored import APPROVALS, ORDERS, Order
 from sidetask.tasks.wiring import Parts
+
+_log = logging.getLogger(__name__)
 
 
 class KeptTasks:
@@ -28,6 +35,7 @@ class KeptTasks:
         self._unlisten: Callable[[], None] | None = None
         self._changed: dict[ConversationId | None, None] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._says: dict[ConversationId, Callable[[str], None]] = {}
 
     async def revive(self, conversation_id: ConversationId) -> None:
         """Take up what an earlier process has left: results nobody has taken, tasks that had not
@@ -54,6 +62,17 @@ class KeptTasks:
         covered = self._parts.mailbox.covered(conversation_id, task_ids)
         return tuple([each.task_id for each in covered])
 
+    def attend(self, conversation_id: ConversationId, say: Callable[[str], None]) -> None:
+        """Carry out what other processes order of a conversation that is open here, and have
+        ordered before; `say` takes what they say."""
+        self._says[conversation_id] = say
+        self.listen()
+        self._heard(conversation_id)
+
+    def leave(self, conversation_id: ConversationId) -> None:
+        """Orders wait until somebody attends to them."""
+        self._says.pop(conversation_id, None)
+
     def listen(self) -> None:
         """Hear of what other processes decide. Twice is fine."""
         if self._unlisten is None:
@@ -70,9 +89,12 @@ class KeptTasks:
         await self._keeper.close(grace)
 
     def _heard(self, conversation_id: ConversationId | None) -> None:
+        concerned = self._says if conversation_id is None else conversation_id in self._says
+        if not concerned and not self._parts.approvals.open(conversation_id):
+            return
         self._changed[conversation_id] = None
-        if self._looking is None and self._parts.approvals.open(conversation_id):
-            self._looking = spawn(self._look(), name="decisions of others", done=self._looked)
+        if self._looking is None:
+            self._looking = spawn(self._look(), name="what others did", done=self._looked)
 
     def _looked(self, _: "asyncio.Task[None]") -> None:
         self._looking = None
@@ -81,10 +103,35 @@ class KeptTasks:
         while self._changed:
             which = next(iter(self._changed))
             del self._changed[which]
-            for approval in self._parts.approvals.open(which):
-                try:
+            try:
+                for approval in self._parts.approvals.open(which):
                     found = await self._store.get(APPROVALS, approval.conversation_id, approval.id)
-                except StoreError:
-                    continue  # the next change tells again
-                if found is not None and not found.open:
-                    self._parts.asking.enter(found.value)
+                    if found is not None and not found.open:
+                        self._parts.asking.enter(found.value)
+                for each in [which] if which is not None else list(self._says):
+                    await self._carry_out_orders(each)
+            except StoreError:
+                _log.warning("what others did is not known yet", exc_info=True)
+
+    async def _carry_out_orders(self, conversation_id: ConversationId) -> None:
+        if conversation_id not in self._says:
+            return
+        for order in await self._store.find(ORDERS, conversation_id=conversation_id, open=True):
+            taken = replace(order, status="taken")
+            stands = await self._store.swap(taken, expect="open")
+            say = self._says.get(conversation_id)
+            if stands is taken and say is not None:
+                self._carry_out(order.value, say)
+
+    def _carry_out(self, order: Order, say: Callable[[str], None]) -> None:
+        if order.kind == "send":
+            say(order.text)
+            return
+        record = None if order.task_id is None else self._parts.ledger.records.find(order.task_id)
+        if record is None:
+            return  # it ended meanwhile, and so long ago that it is forgotten
+        if order.kind == "detach":
+            self._parts.runner.detach(record, "host")
+        else:
+            reason = order.text or f"{order.by or 'another process'} cancelled it"
+            self._parts.runner.stop(record, Ending(TaskCancelled, reason))
