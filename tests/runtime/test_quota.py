@@ -202,10 +202,10 @@ async def test_a_call_of_a_chain_whose_keys_are_all_parked_waits_for_the_first_t
     quota = Quota(jitter=lambda: 1.0)
     quota.record_hit("first", 50)
     quota.record_hit("second", 20)
-    async with running_runtime(quota=quota) as runtime:
-        async with runtime.open(Agent(FallbackModel(first, second))) as chat:
-            assert (await chat.ask("hi")).text == "second"
-            assert now() == pytest.approx(20)
+    agent = Agent(FallbackModel(first, second))
+    async with running_runtime(quota=quota) as runtime, runtime.open(agent) as chat:
+        assert (await chat.ask("hi")).text == "second"
+        assert now() == pytest.approx(20)
 
 
 # -- what comes while a call waits ---------------------------------------------------------------
