@@ -337,7 +337,7 @@ class Driver:
             if current is not None and event.interrupt:
                 current.run.cut_reply()
             self.kick()
-        if self._sleepers and isinstance(event, TaskEvent) and not event.live:
+        if self._sleepers and isinstance(event, TaskEvent | ContinueRequested) and not event.live:
             wake_all(self._sleepers)
 
     def wake(self) -> None:

@@ -347,16 +347,25 @@ def open(
     *,
     deps: object = None,
     user: str | None = None,
+    conversation_id: str | None = None,
     triggers: Sequence[TriggerLike] = (),
     **settings: Any,
 ) -> Opening:
     """Open a live agent in a runtime of its own, which is closed with it.
 
-    `settings` are those of `Runtime`: `limits=`, `store=`, `tools=`, ...
+    `settings` are those of `Runtime`: `limits=`, `store=`, `tools=`, ... If its store has a
+    conversation of this id, it is taken up again.
     """
     runtime = Runtime(**settings)
     started = [as_trigger(each) for each in triggers]
-    start = partial(runtime.start_agent, agent, user=user, deps=deps, triggers=started)
+    start = partial(
+        runtime.start_agent,
+        agent,
+        user=user,
+        deps=deps,
+        conversation_id=conversation_id,
+        triggers=started,
+    )
     return Opening(start, also_close=runtime.close)
 
 

@@ -142,6 +142,24 @@ class SyncHandle:
         """Wait until nothing runs. See `AgentHandle.wait_for_idle`."""
         return self._thread.run(self._handle.wait_for_idle(timeout))
 
+    def wait_for_wakeup(self, timeout: float | None = None) -> bool:
+        """Wait until there is a reason to go on. See `AgentHandle.wait_for_wakeup`."""
+        return self._thread.run(self._handle.wait_for_wakeup(timeout))
+
+    def clear_history(self) -> None:
+        """Forget all messages. See `AgentHandle.clear_history`."""
+        self._thread.run(self._handle.clear_history())
+
+    def disconnect(self) -> None:
+        """End, and keep the conversation. See `AgentHandle.disconnect`."""
+        self._thread.run(self._handle.disconnect())
+        self.shutdown()
+
+    def delete(self) -> None:
+        """End, and delete the conversation. See `AgentHandle.delete`."""
+        self._thread.run(self._handle.delete())
+        self.shutdown()
+
     def tasks(self) -> Sequence[TaskSnapshot]:
         """The conversation's tasks."""
 

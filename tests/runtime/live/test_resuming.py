@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import sidetask
 from sidetask import Agent, AgentHandle, RunContext, Runtime, background, tool
 from sidetask.agents.guards.compaction import Compaction
 from sidetask.core.errors import (
@@ -385,3 +386,21 @@ async def test_a_value_that_a_thread_wrote_is_kept(tmp_path: Path) -> None:
     async with lives(url) as runtime:
         again = await runtime.open(agent, conversation_id="mine")
         assert again.state["k"] == "from a thread"
+
+
+def test_a_script_lets_go_of_a_conversation_and_takes_it_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIDETASK_STORE", f"sqlite:///{tmp_path / 'test.db'}")
+    agent = talker("1", "2", "3")
+    with sidetask.open(agent, conversation_id="mine") as chat:
+        chat.ask("a?")
+        assert chat.wait_for_wakeup(timeout=0.01) is False
+        chat.disconnect()
+    with sidetask.open(agent, conversation_id="mine") as chat:
+        assert len(chat.history()) == 2
+        chat.clear_history()
+        assert str(chat.ask("b?")) == "2"
+        chat.delete()
+    with sidetask.open(agent, conversation_id="mine") as chat:
+        assert chat.history() == ()
