@@ -202,6 +202,6 @@ async def test_whatever_a_house_adds_each_turn_ends_once_and_nothing_is_left(see
     assert_valid(talk.inside.context.messages)
     assert len(moody.turns) == talk.kinds().count("run_started")
     tasks = [event for event in talk.events if isinstance(event, TaskEvent)]
-    begun = [event.task_id for event in tasks if event.kind == "task_queued"]
+    begun = {event.task_id for event in tasks if event.kind == "task_queued"}
     ended = [event.task_id for event in tasks if event.terminal]
     assert sorted(ended) == sorted(begun)
