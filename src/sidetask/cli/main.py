@@ -15,6 +15,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+from sidetask.cli.kept import commands as kept
 from sidetask.core.errors import SidetaskError
 
 WRONG = 2
@@ -297,6 +298,10 @@ def replay(
         raise SidetaskError("a tape is replayed against a model: name one with -m")
     found = apps.find_model(name)
     return asyncio.run(command.run(recorded, found, calls_only=calls, as_json=json))
+
+
+for _command in kept.COMMANDS:
+    app.command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

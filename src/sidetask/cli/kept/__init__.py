@@ -1,0 +1,1 @@
+"""Commands that look into a store, and steer what runs by it."""

@@ -1,0 +1,110 @@
+"""`sidetask conversations`, `tasks`, `approvals`, `approve`, `deny`: the other side of a store.
+
+The process that has the conversations may run or not. No code of an agent is loaded.
+"""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+StoreUrl = Annotated[
+    str,
+    Parameter(
+        env_var="SIDETASK_STORE",
+        help="Where they are kept: sqlite:///file.db, postgresql://host/database. Else"
+        " SIDETASK_STORE.",
+    ),
+]
+User = Annotated[str | None, Parameter(help="Of this user alone.")]
+Of = Annotated[str | None, Parameter(["--conversation", "-c"], help="Of this conversation alone.")]
+All = Annotated[
+    bool,
+    Parameter(["--all", "-a"], negative="", show_default=False, help="Those that are over, too."),
+]
+AsJson = Annotated[
+    bool, Parameter("--json", negative="", show_default=False, help="Print one a line, as JSON.")
+]
+By = Annotated[str | None, Parameter(help="Who decides. Else your name on this machine.")]
+
+
+def conversations(*, store: StoreUrl, user: User = None, json: AsJson = False) -> int:
+    """List the conversations that a store keeps, the last touched first."""
+    from sidetask.cli.kept import showing  # noqa: PLC0415
+
+    return showing.list_conversations(showing.Wanted(store, user=user, as_json=json))
+
+
+def tasks(
+    *,
+    store: StoreUrl,
+    conversation: Of = None,
+    user: User = None,
+    all: All = False,
+    json: AsJson = False,
+) -> int:
+    """List the background tasks that a store keeps, by creation."""
+    from sidetask.cli.kept import showing  # noqa: PLC0415
+
+    return showing.list_tasks(showing.Wanted(store, conversation, user, all, json))
+
+
+def approvals(
+    *,
+    store: StoreUrl,
+    conversation: Of = None,
+    user: User = None,
+    all: All = False,
+    json: AsJson = False,
+) -> int:
+    """List what waits for a person's decision, oldest first."""
+    from sidetask.cli.kept import showing  # noqa: PLC0415
+
+    return showing.list_approvals(showing.Wanted(store, conversation, user, all, json))
+
+
+def approve(approval: str, /, *, store: StoreUrl, by: By = None, note: str | None = None) -> int:
+    """Say yes to an open question. The task goes on where its conversation is open.
+
+    Parameters
+    ----------
+    approval
+        Its id, as `sidetask approvals` lists it.
+    note
+        What is kept with the decision.
+    """
+    from sidetask.cli.kept import showing  # noqa: PLC0415
+
+    return showing.approve(store, approval, by, note)
+
+
+def deny(approval: str, reason: str | None = None, /, *, store: StoreUrl, by: By = None) -> int:
+    """Say no to an open question. The model is told the reason.
+
+    Parameters
+    ----------
+    approval
+        Its id, as `sidetask approvals` lists it.
+    reason
+        Why not.
+    """
+    from sidetask.cli.kept import showing  # noqa: PLC0415
+
+    return showing.deny(store, approval, by, reason)
+
+
+def cancel(task: str, reason: str = "", /, *, store: StoreUrl, by: By = None) -> int:
+    """Ask for the end of a task. It is stopped where its conversation is open.
+
+    Parameters
+    ----------
+    task
+        Its id, as `sidetask tasks` lists it.
+    reason
+        What the model is told.
+    """
+    from sidetask.cli.kept import showing  # noqa: PLC0415
+
+    return showing.cancel(store, task, by, reason)
+
+
+COMMANDS = (conversations, tasks, approvals, approve, deny, cancel)

@@ -1,0 +1,136 @@
+"""What the commands about a store do and print."""
+
+import asyncio
+import json as jsons
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from getpass import getuser
+from time import localtime, strftime
+from typing import TypeVar
+
+from sidetask.cli.view.render import cleaned, shortened
+from sidetask.client import Client
+from sidetask.core.codec import value_to_json
+from sidetask.stores.base import ConversationRecord
+from sidetask.tasks.values import Approval, TaskSnapshot
+
+T = TypeVar("T")
+
+WIDTH = 60
+"""Letters of a cell that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is listed, and how."""
+
+    store: str
+    conversation: str | None = None
+    user: str | None = None
+    all: bool = False
+    as_json: bool = False
+
+
+def list_conversations(wanted: Wanted) -> int:
+    """Print the conversations; returns the exit code, as all of these do."""
+
+    async def show(client: Client) -> None:
+        found = await client.conversations(user=wanted.user)
+        rows = [
+            (each.id, each.agent, f"{each.turns} turns", _when(each.updated_at), each.title)
+            for each in found
+        ]
+        _print(ConversationRecord, found, rows, as_json=wanted.as_json)
+
+    return _with(wanted.store, show)
+
+
+def list_tasks(wanted: Wanted) -> int:
+    """Print the tasks."""
+
+    async def show(client: Client) -> None:
+        found = await client.tasks(
+            conversation_id=wanted.conversation,
+            user=wanted.user,
+            status=None if wanted.all else "open",
+        )
+        rows = [
+            (each.id, str(each.status), _when(each.created_at), each.name, each.arguments)
+            for each in found
+        ]
+        _print(TaskSnapshot, found, rows, as_json=wanted.as_json)
+
+    return _with(wanted.store, show)
+
+
+def list_approvals(wanted: Wanted) -> int:
+    """Print the questions."""
+
+    async def show(client: Client) -> None:
+        asked = await client.approvals(
+            conversation_id=wanted.conversation,
+            user=wanted.user,
+            status=None if wanted.all else "open",
+        )
+        found = [each.value for each in asked]
+        rows = [
+            (each.id, str(each.decision), _when(each.created_at), each.summary, each.reason)
+            for each in found
+        ]
+        _print(Approval, found, rows, as_json=wanted.as_json)
+
+    return _with(wanted.store, show)
+
+
+def approve(store: str, approval: str, by: str | None, note: str | None) -> int:
+    """Say yes."""
+
+    async def decide(client: Client) -> None:
+        await client.approve(approval, by=by or getuser(), note=note)
+
+    return _with(store, decide)
+
+
+def deny(store: str, approval: str, by: str | None, reason: str | None) -> int:
+    """Say no."""
+
+    async def decide(client: Client) -> None:
+        await client.deny(approval, reason, by=by or getuser())
+
+    return _with(store, decide)
+
+
+def cancel(store: str, task: str, by: str | None, reason: str) -> int:
+    """Ask for the end of a task."""
+
+    async def order(client: Client) -> None:
+        await client.cancel(task, reason, by=by or getuser())
+
+    return _with(store, order)
+
+
+def _with(store: str, work: Callable[[Client], Awaitable[None]]) -> int:
+    async def run() -> None:
+        async with Client(store) as client:
+            await work(client)
+
+    asyncio.run(run())
+    return 0
+
+
+def _print(
+    kind: type[T], found: Sequence[T], rows: Sequence[tuple[str, ...]], *, as_json: bool
+) -> None:
+    if as_json:
+        for each in found:
+            print(jsons.dumps(value_to_json(kind, each), ensure_ascii=False))
+        return
+    shown = [[shortened(cleaned(cell), WIDTH) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _when(at: float) -> str:
+    return strftime("%Y-%m-%d %H:%M", localtime(at))

@@ -1,0 +1,78 @@
+"""The other side of a store, from the command line."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from sidetask import Agent, RunContext, Runtime, background, tool
+from sidetask.testing import ScriptedModel, call
+from tests.cli.test_cli_main import Capture, ran
+
+pytestmark = pytest.mark.slow
+
+
+@tool(approval="ask", route=background())
+async def pay(ctx: RunContext[object], amount: int) -> str:
+    """Pay somebody."""
+    return f"paid {amount}"
+
+
+async def talk(url: str) -> None:
+    """A process that asks for an approval, and ends."""
+    agent = Agent(ScriptedModel(call("pay", amount=5), "Begun."), name="clerk", tools=[pay])
+    async with Runtime(store=url, on_approval="host") as runtime:
+        chat = await runtime.open(agent, conversation_id="mine", user="ana")
+        await chat.ask("Pay.")
+        await chat.disconnect()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    asyncio.run(talk(url))
+    monkeypatch.setenv("SIDETASK_STORE", url)
+    return url
+
+
+def words(capsys: Capture) -> list[list[str]]:
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_what_a_store_keeps_is_listed(store: str, capsys: Capture) -> None:
+    assert ran("conversations", "--user", "ana") == 0
+    assert [line[:3] for line in words(capsys)] == [["mine", "clerk", "1"]]
+    assert ran("tasks", "--store", store) == 0
+    assert [line[1] for line in words(capsys)] == ["awaiting_approval"]
+    assert ran("tasks", "-c", "yours", "--all") == 0
+    assert words(capsys) == []
+    assert ran("approvals", "--json") == 0
+    asked = json.loads(capsys.readouterr().out)
+    assert (asked["call"]["name"], asked["decision"]) == ("pay", "open")
+
+
+def test_a_question_is_decided_once(store: str, capsys: Capture) -> None:
+    assert ran("approvals") == 0
+    [[asked, *_]] = words(capsys)
+    assert ran("approve", asked, "--by", "ana", "--note", "ok") == 0
+    assert ran("deny", asked, "too dear", "--by", "bob") == 2
+    assert "already approved by ana" in capsys.readouterr().err
+    assert ran("approvals") == 0
+    assert words(capsys) == []
+    assert ran("approvals", "--all") == 0
+    assert words(capsys)[0][:2] == [asked, "approved"]
+
+
+def test_a_task_is_cancelled(store: str, capsys: Capture) -> None:
+    assert ran("tasks") == 0
+    [[task, *_]] = words(capsys)
+    assert ran("cancel", task, "not needed") == 0
+    assert ran("cancel", "task-0") == 2
+    assert "no task 'task-0'" in capsys.readouterr().err
+
+
+def test_without_a_store_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.delenv("SIDETASK_STORE", raising=False)
+    assert ran("tasks") == 2
+    assert "--store" in capsys.readouterr().err
