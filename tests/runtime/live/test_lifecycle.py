@@ -8,8 +8,9 @@ import pytest
 from sidetask import Agent, Runtime, background
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy, ask
-from sidetask.core.errors import ConfigurationError, TurnCancelledError
+from sidetask.core.errors import AgentNotStartedError, ConfigurationError, TurnCancelledError
 from sidetask.runtime.live.residence import Residence
+from sidetask.runtime.triggers import every
 from sidetask.testing import ScriptedModel, call, running_runtime, stall
 from tests.runtime.harness import Held, Talk, beside, settle, talking
 
@@ -156,6 +157,22 @@ async def test_shutdowns_from_everywhere_at_once_are_one() -> None:
         await chat.ask("go")
         ends = [await beside(chat.shutdown()) for _ in range(3)]
         await asyncio.wait([*ends, await beside(runtime.close())])
+        assert hooks.told == ["started", "ended"]
+        assert left(runtime) == NOTHING
+
+
+async def test_a_runtime_that_is_closed_during_an_opening_leaves_nothing_of_it() -> None:
+    hooks = Slow()
+    async with running_runtime() as runtime:
+        agent = Agent(ScriptedModel("tick"), hooks=[hooks])
+
+        async def open_it() -> Any:
+            return await runtime.open(agent, triggers=[every(10, "tick?")])
+
+        opening = await beside(open_it())
+        await runtime.close()
+        with pytest.raises(AgentNotStartedError):
+            await opening
         assert hooks.told == ["started", "ended"]
         assert left(runtime) == NOTHING
 

@@ -140,6 +140,7 @@ class Move:
         self._was_welcomed = True
         if self._conversation.hooks is not None:
             await self._conversation.hooks.started()
+            self._driver.check_open()
         journal = self._on.outbox.journal(self.key)
         approvals = ConversationApprovals(self._on.manager.handle(), self.key)
         close_desk = plan.house.desk(approvals, journal.listen)

@@ -94,13 +94,23 @@ class Residents:
             if self._shared is not None:
                 self._shared.follow(asked.get("user"))
             self._drivers[key] = await move.enter(plan, deps, asked, kept)
+            if self._closed:
+                raise AgentNotStartedError
             self.live[key] = handle = move.hand_out()
             await move.welcome(plan, asked.get("triggers", ()))
         except BaseException:  # the one boundary: whatever went wrong, nothing is left behind
-            await run_to_end(move.residence.close(), within=CLEANUP)
+            await run_to_end(self._move_out(move), within=CLEANUP)
             raise
         move.residence.fate = "end"
         return handle
+
+    async def _move_out(self, move: Move) -> None:
+        """Close what was opened until now, unless somebody does so already."""
+        handle = self.live.get(move.key)
+        if handle is None:
+            await move.residence.close()
+        else:
+            await handle.shutdown()
 
     def _plan(self, config: AgentConfig, toolbox: Sequence[AnyTool], asked: Asked) -> Plan:
         """Look whether it can be opened at all."""
