@@ -1,6 +1,9 @@
 """Values behave as frozen dataclasses do, but for the guard at run time."""
 
 from dataclasses import dataclass, field, replace
+from inspect import signature
+
+import pytest
 
 from sidetask.core.ids import value
 
@@ -44,3 +47,21 @@ def test_a_changed_copy_is_made_by_replace() -> None:
 
 def test_a_value_has_no_dict_of_its_own() -> None:
     assert not hasattr(Place(1, name=""), "__dict__")
+
+
+@value
+class Checked:
+    names: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        self.names.append("checked")
+
+
+def test_a_value_is_made_as_its_class_says_and_each_with_its_own_contents() -> None:
+    assert str(signature(Place)) == "(x: int, y: int = 0, note: str = '', *, name: str) -> None"
+    assert (Checked().names, Checked(["a"]).names) == (["checked"], ["a", "checked"])
+
+
+def test_what_is_wrong_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"Point.__init__\(\) missing 1 required .* 'x'"):
+        Point()  # pyright: ignore[reportCallIssue]

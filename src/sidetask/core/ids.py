@@ -4,12 +4,13 @@ An id is a plain string that the type checker keeps apart from others. A value i
 type checkers and a plain slots record at run time: every step of a turn makes a dozen of them,
 and one that is frozen at run time takes three to five times as long to make. It also takes four
 times as long to define, when the program starts: a dataclass compiles up to seven methods for
-itself, of which these need `__init__` only. What a user configures (an agent, a policy, limits)
-is an ordinary frozen dataclass.
+itself, of which these need `__init__` only. That one is compiled when it is first looked up: a
+program makes values of a few dozen of the classes, and compiling all of them would be a third of
+its import. What a user configures (an agent, a policy, limits) is an ordinary frozen dataclass.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, NewType, TypeVar, dataclass_transform, overload
 
 ConversationId = NewType("ConversationId", str)
@@ -40,7 +41,42 @@ def _make(made: type[Made], kw_only: bool) -> type[Made]:
     for name, method in _SHARED.items():
         if name not in made.__dict__:
             setattr(made, name, method)
-    return dataclass(slots=True, eq=False, repr=False, kw_only=kw_only)(made)
+    made = dataclass(slots=True, init=False, eq=False, repr=False, kw_only=kw_only)(made)
+    setattr(made, "__init__", _Init(made))  # noqa: B010 - no method, for who checks types
+    return made
+
+
+class _Init:
+    """Stands for the `__init__` of a class, and is replaced by it at the first look."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self, made: type[Any]) -> None:
+        self._made = made
+
+    def __get__(self, instance: object, owner: type[Any]) -> Callable[..., None]:
+        init = self._made.__init__ = _init_of(self._made)
+        return init.__get__(instance, owner)
+
+
+def _init_of(made: type[Any]) -> Any:
+    """The `__init__` of a dataclass that has the same fields."""
+    same = [
+        (
+            each.name,
+            each.type,
+            field(  # pyright: ignore[reportCallIssue] - one of them is missing, as in `each`
+                default=each.default, default_factory=each.default_factory, kw_only=each.kw_only
+            ),
+        )
+        for each in fields(made)
+    ]
+    also = getattr(made, "__post_init__", None)
+    namespace = {} if also is None else {"__post_init__": also}
+    shape: Any = make_dataclass(
+        made.__qualname__, same, namespace=namespace, eq=False, repr=False, match_args=False
+    )
+    return shape.__init__
 
 
 def _eq(self: Any, other: Any) -> bool:
