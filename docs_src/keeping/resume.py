@@ -29,10 +29,12 @@ async def main() -> None:
             await chat.disconnect()
         # endregion first
         # region second
-        async with Runtime(agents=[agent], store=url) as runtime:  # a year later, elsewhere
-            async with runtime.resume("front-desk") as chat:
-                print(await chat.ask("Who am I?"))
-                print(chat.turn_count, "turns;", chat.state["name"], "is", chat.user)
+        async with (
+            Runtime(agents=[agent], store=url) as runtime,  # a year later, elsewhere
+            runtime.resume("front-desk") as chat,
+        ):
+            print(await chat.ask("Who am I?"))
+            print(chat.turn_count, "turns;", chat.state["name"], "is", chat.user)
         # endregion second
 
 

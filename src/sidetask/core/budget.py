@@ -76,25 +76,19 @@ class Meter:
 
         Tokens, money and seconds are not known beforehand: they forbid once they are reached.
         """
-        meter: Meter | None = self
-        while meter is not None:
-            told = meter._own_limit(steps, tool_calls)
-            if told is not None:
-                return told
-            meter = meter.parent
-        return None
+        told = self._own_limit(steps, tool_calls)
+        if told is None and self.parent is not None:
+            return self.parent.over(steps=steps, tool_calls=tool_calls)
+        return told
 
     def seconds_left(self) -> float | None:
         """Until the first `seconds` here or in a parent are over; None: none are watched."""
-        left: float | None = None
-        meter: Meter | None = self
-        while meter is not None:
-            limit = meter.budget.seconds if meter.budget is not None else None
-            if limit is not None and meter._now is not None:
-                own = max(0.0, meter._since + limit - meter._now())
-                left = own if left is None else min(left, own)
-            meter = meter.parent
-        return left
+        left = self.parent.seconds_left() if self.parent is not None else None
+        limit = self.budget.seconds if self.budget is not None else None
+        if limit is None or self._now is None:
+            return left
+        own = max(0.0, self._since + limit - self._now())
+        return own if left is None else min(left, own)
 
     def _own_limit(self, steps: int, tool_calls: int) -> str | None:
         budget = self.budget

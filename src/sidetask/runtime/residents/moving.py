@@ -209,7 +209,9 @@ class Move:
 
     def _start_triggers(self, triggers: Sequence[Trigger]) -> Triggers:
         context = partial(_context, self._on, self._driver, self._conversation)
-        return Triggers(triggers, context, self._on.outbox.journal(self.key))
+        started = Triggers(triggers, context, self._on.outbox.journal(self.key))
+        started.start()
+        return started
 
     # -- out -----------------------------------------------------------------------------------
 

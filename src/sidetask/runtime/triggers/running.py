@@ -28,9 +28,15 @@ class Triggers:
         make_context: Callable[[str], TriggerContext],
         journal: Journal,
     ) -> None:
+        self._triggers = triggers
         self._journal = journal
         self._make_context = make_context
-        self._tasks = [spawn(self._keep(each), name=f"trigger {each.name}") for each in triggers]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Let them live from now on."""
+        for each in self._triggers:
+            self._tasks.append(spawn(self._keep(each), name=f"trigger {each.name}"))
 
     async def close(self) -> None:
         """Stop them all, in whatever they are doing."""
