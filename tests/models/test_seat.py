@@ -241,9 +241,10 @@ def test_further_parameters_are_taken_where_the_schema_allows_them() -> None:
 
 def test_an_unknown_tool_is_refused_with_a_guess_and_with_what_there_is() -> None:
     assert refusal("raed_file x") == (
-        "no tool 'raed_file': did you mean read_file? there are: read_file, shell, paint"
+        "no tool 'raed_file': did you mean read_file? there are: read_file, shell, paint; "
+        "what you would say begins with >"
     )
-    assert refusal("zzz") == "no tool 'zzz'; there are: read_file, shell, paint"
+    assert refusal("zzz").startswith("no tool 'zzz'; there are: read_file, shell, paint; ")
 
 
 def test_an_unknown_parameter_is_refused_with_a_guess_and_the_usage() -> None:

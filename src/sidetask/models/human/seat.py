@@ -103,7 +103,8 @@ def usage(tool: ToolSchema) -> str:
 def _ask(words: Sequence[Word], tools: Sequence[ToolSchema]) -> Ask:
     tool = _named(words[0].text, tools)
     if tool is None:
-        raise SeatError(_unknown("tool", words[0].text, [tool.name for tool in tools]))
+        unknown = _unknown("tool", words[0].text, [tool.name for tool in tools])
+        raise SeatError(f"{unknown}; what you would say begins with {_REPLY}")
     parameters = Parameters(tool.parameters)
     arguments: dict[str, Json] = {}
     unnamed: list[Word] = []
