@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from sidetask import Agent, RunContext, Runtime, background, tool
 from sidetask.testing import ScriptedModel, call
-from tests.cli.test_cli_main import Capture, ran
+from tests.cli.test_cli_main import SIDETASK, Capture, ran
 
 pytestmark = pytest.mark.slow
 
@@ -76,3 +77,38 @@ def test_without_a_store_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.delenv("SIDETASK_STORE", raising=False)
     assert ran("tasks") == 2
     assert "--store" in capsys.readouterr().err
+
+
+def chat(folder: Path, lines: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """A chat of its own process, whose model is driven by these lines."""
+    return subprocess.run(
+        [*SIDETASK, "chat", "-m", "you", *options],
+        cwd=folder,
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_chat_is_kept_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = "sqlite:///chats.db"
+    assert chat(tmp_path, "> one\n", "--store", url).returncode == 0
+    assert chat(tmp_path, "> two\n", "--store", url, "--resume", "last").returncode == 0
+    assert ran("conversations", "--store", url) == 0
+    [[kept, _, turns, *_]] = words(capsys)
+    assert turns == "2"
+    monkeypatch.setenv("SIDETASK_STORE", url)
+    assert chat(tmp_path, "> three\n", "--resume", kept).returncode == 0
+    refused = chat(tmp_path, "> four\n", "--resume", "nope")
+    assert (refused.returncode, "'nope'" in refused.stderr) == (2, True)
+
+
+def test_going_on_needs_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SIDETASK_STORE", raising=False)
+    refused = chat(tmp_path, "> one\n", "--resume", "last")
+    assert (refused.returncode, "--resume needs --store" in refused.stderr) == (2, True)

@@ -25,6 +25,7 @@ from sidetask.agents.agent import AgentConfig
 from sidetask.cli.apps import is_driven
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.completion import candidates, replaced
+from sidetask.cli.kept.place import NOWHERE, Place
 from sidetask.cli.session import ENDS, Session, signals
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen
@@ -50,19 +51,29 @@ Reaction = Literal["leave", "interrupt", "clear", "hint"]
 
 
 async def hold(
-    agent: AgentConfig, root: Path, *, approve: bool, why: str | None = None, trace: bool = False
+    agent: AgentConfig,
+    root: Path,
+    *,
+    approve: bool,
+    why: str | None = None,
+    trace: bool = False,
+    place: Place = NOWHERE,
 ) -> int:
     """Chat in the terminal until the user leaves; returns the exit code.
 
-    `why` tells how the model was chosen, if nobody named one.
+    `why` tells how the model was chosen, if nobody named one; `place`, where it is kept.
     """
     with _above_the_prompt():
-        async with open_agent(agent, on_approval="host") as live:
+        conversation_id = await place.find()
+        async with open_agent(
+            agent, conversation_id=conversation_id, store=place.url, on_approval="host"
+        ) as live:
             session = Session(
                 live,
                 driven=is_driven(agent),
                 approve=True if approve else None,
                 clock=SystemClock(),
+                kept=place.url is not None,
             )
             chat = Chat(session, root, why)
             ends = {each: session.leaver(each) for each in ENDS}
@@ -70,6 +81,8 @@ async def hold(
             with signals({signal.SIGINT: chat.interrupt, **ends}):
                 code = await session.run(chat.read(), see=see, leaving=chat.leaving)
     show_lanes(told)
+    if place.url is not None:
+        print(f"kept as {live.conversation_id}: --resume last, or its name, goes on")
     return code
 
 

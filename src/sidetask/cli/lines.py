@@ -17,6 +17,7 @@ from typing import Self
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.cli.apps import is_driven
+from sidetask.cli.kept.place import NOWHERE, Place
 from sidetask.cli.session import ENDS, See, Session, signals
 from sidetask.cli.view import render
 from sidetask.cli.view.screen import Screen, complain
@@ -46,6 +47,8 @@ class Manner:
     """At the end, draw the turns and tasks along the time."""
     timeout: float | None = None
     """Seconds that all of it may take."""
+    place: Place = NOWHERE
+    """Where it is kept."""
 
 
 async def hold(
@@ -56,9 +59,14 @@ async def hold(
     Raises:
         BrokenPipeError: Whoever read the output is gone.
     """
-    async with open_agent(agent, clock=clock, on_approval="host") as chat:
+    conversation_id, url = await manner.place.find(), manner.place.url
+    async with open_agent(
+        agent, conversation_id=conversation_id, store=url, clock=clock, on_approval="host"
+    ) as chat:
         driven = is_driven(agent)
-        session = Session(chat, driven=driven, approve=manner.approve, clock=clock)
+        session = Session(
+            chat, driven=driven, approve=manner.approve, clock=clock, kept=url is not None
+        )
         with signals({each: session.leaver(each) for each in (signal.SIGINT, *ENDS)}):
             see, told = traced(_viewer(manner, session), manner.trace)
             code = await session.run(

@@ -16,6 +16,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from sidetask.cli.kept import commands as kept
+from sidetask.cli.kept.place import NOWHERE, Place
 from sidetask.core.errors import SidetaskError
 
 WRONG = 2
@@ -73,6 +74,17 @@ Record = Annotated[
         help="Write what the model is asked and replies to this tape; `sidetask replay` reads it."
     ),
 ]
+StoreName = Annotated[
+    str | None,
+    Parameter(
+        help="Keep the conversation: sqlite:///file.db, postgresql://host/database. Else"
+        " SIDETASK_STORE, or in memory."
+    ),
+]
+Resume = Annotated[
+    str | None,
+    Parameter(help="Go on with this conversation of the store; `last`: the one touched last."),
+]
 Directory = Annotated[
     Path | None, Parameter(["--cwd", "-C"], help="Work in this directory, as if started there.")
 ]
@@ -91,6 +103,8 @@ def chat(  # noqa: PLR0913 - the options of a command
     model: ModelName = None,
     app: AppName = None,
     mcp: Servers = None,
+    store: StoreName = None,
+    resume: Resume = None,
     yes: Yes = False,
     json: AsJson = False,
     trace: Trace = False,
@@ -108,7 +122,10 @@ def chat(  # noqa: PLR0913 - the options of a command
     If standard input is no terminal, each of its lines is a turn, blank ones and those that
     begin with # excepted. At the end it waits for what still runs. What asks for an approval
     is denied, unless --yes is given.
+
+    With --store the conversation is kept, and --resume goes on with it: its tasks, too.
     """
+    place = Place(store, resume)
     if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return _without_terminal(
             None,
@@ -116,6 +133,7 @@ def chat(  # noqa: PLR0913 - the options of a command
             app,
             cwd,
             mcp=mcp,
+            place=place,
             yes=yes,
             as_json=json,
             trace=trace,
@@ -134,7 +152,7 @@ def chat(  # noqa: PLR0913 - the options of a command
         greet(root, choice.why)
         why = None  # it has been told
     agent = apps.find_agent(app, choice.name if choice else model, root, mcp=mcp, record=record)
-    return asyncio.run(hold(agent, root, approve=yes, why=why, trace=trace))
+    return asyncio.run(hold(agent, root, approve=yes, why=why, trace=trace, place=place))
 
 
 @app.command
@@ -342,6 +360,7 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
     trace: bool,
     record: Path | None,
     timeout: float | None = None,
+    place: Place = NOWHERE,
 ) -> int:
     from sidetask.cli import apps, lines  # noqa: PLC0415
 
@@ -354,7 +373,12 @@ def _without_terminal(  # noqa: PLR0913 - the options of a command
         print(f"{choice.why}; `sidetask demo` shows what this is for", file=sys.stderr)
     only = text is not None and not apps.is_driven(agent)
     manner = lines.Manner(
-        approve=yes, as_json=as_json, answers_only=only, trace=trace, timeout=timeout
+        approve=yes,
+        as_json=as_json,
+        answers_only=only,
+        trace=trace,
+        timeout=timeout,
+        place=place,
     )
     source = lines.standard_input() if text is None else lines.OneLine(text)
     return asyncio.run(lines.hold(agent, source, manner))

@@ -33,8 +33,16 @@ class Session:
     """One chat, from its opening to its end."""
 
     def __init__(
-        self, chat: AgentHandle, *, driven: bool, approve: bool | None, clock: Clock
+        self,
+        chat: AgentHandle,
+        *,
+        driven: bool,
+        approve: bool | None,
+        clock: Clock,
+        kept: bool = False,
     ) -> None:
+        """`kept`: at its end it is let go, with its tasks, to be taken up again."""
+        self._kept = kept
         self.chat = chat
         self.now = clock.now
         self.driven = driven
@@ -80,7 +88,7 @@ class Session:
             leaving(self.chat.tasks.running())
             main.cancel()
             await wait_done(main)
-            await self.chat.shutdown()
+            await (self.chat.disconnect() if self._kept else self.chat.shutdown())
             await wait_done(follower)
         follower.result()
         return self._left.result() if self._left.done() else main.result()

@@ -1,0 +1,50 @@
+"""Where a chat is kept, and which conversation is gone on with."""
+
+from dataclasses import dataclass
+from os import environ
+
+from sidetask.core.errors import ConversationNotFoundError, SidetaskError
+
+LAST = "last"
+"""Names the conversation that was touched last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What `--store` and `--resume` say."""
+
+    store: str | None = None
+    """None: in memory, or where SIDETASK_STORE says."""
+    resume: str | None = None
+    """The id of a conversation, or `last`."""
+
+    @property
+    def url(self) -> str | None:
+        """Where it is kept; None: it is forgotten at the end."""
+        url = self.store or environ.get("SIDETASK_STORE") or "memory:"
+        return None if url == "memory:" else url
+
+    async def find(self) -> str | None:
+        """The conversation that is gone on with; None: a new one begins.
+
+        Raises:
+            SidetaskError: There is no store to find it in.
+            ConversationNotFoundError: The store has none.
+        """
+        if self.resume is None:
+            return None
+        if self.url is None:
+            raise SidetaskError("--resume needs --store, or SIDETASK_STORE")
+        from sidetask.client import Client  # noqa: PLC0415
+
+        async with Client(self.url) as client:
+            if self.resume != LAST:
+                return (await client.conversation(self.resume)).id
+            for found in await client.conversations():
+                if found.status == "open":
+                    return found.id
+        raise ConversationNotFoundError(LAST)
+
+
+NOWHERE = Place()
+"""What not saying anything says."""
