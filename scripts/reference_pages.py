@@ -49,7 +49,7 @@ def events_page(notice: str) -> str:
         "Read from `sidetask.core.events`; [the guide](../guides/events.md) says how to listen.",
         "A *fact* has a number of its own and is kept; a *live* event is told and not kept. What",
         "is marked *last* is the one end of its run or task. A *view* is another shape of the",
-        "event that it names, made for those who ask `runtime.on` for its kind, and no part of `any`.",
+        "event that it names, made for those who ask `runtime.on` for its kind: no part of `any`.",
     ]
     for base, title in (
         (events.Event, "Every event carries"),
