@@ -51,7 +51,7 @@ class Context(Protocol):
 
     id: str
 
-    async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T:
+    def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
         """Run `await fn(*args)` once for `key`; after a restart give its stored result. The
         second step of a key is another one than the first.
 
