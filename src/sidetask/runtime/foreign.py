@@ -4,12 +4,12 @@ Their adapters stand above, in `interop`, and are imported by name when such an 
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 from sidetask.runtime.handle import AgentHandle
 from sidetask.tasks.aio.spawn import run_to_end
 
@@ -20,7 +20,7 @@ _CLEANUP = 5.0
 """Seconds that letting go of an agent may take which could not be opened."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entered:
     """A foreign agent, ready for one conversation."""
 

@@ -12,12 +12,12 @@ it, and waking crosses loops the safe way.
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from threading import Lock
 
 from sidetask.agents.quota.pace import Pace
 from sidetask.core.errors import QuotaExceededError
+from sidetask.core.ids import value
 from sidetask.tasks.aio.tokens import CancelToken
 
 STAGGER = 0.05
@@ -33,7 +33,7 @@ _ALMOST = 1e-6
 """Seconds; a timer may fire a rounding error early."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class GateStatus:
     """A gate as it was at one moment."""
 

@@ -4,7 +4,7 @@ Policies add up, and the strictest stands; hooks of the runtime come before thos
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from sidetask.agents.agent import AgentConfig
@@ -14,6 +14,7 @@ from sidetask.agents.policies.gate import ToolExecutor, ToolGate
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 from sidetask.runtime.house.approving import ApprovalDesk, OnApproval, check_on_approval
 from sidetask.runtime.views import ConversationApprovals
 from sidetask.tasks.aio.streams import Stream
@@ -22,7 +23,7 @@ from sidetask.tasks.parts.runner import Executor
 Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class House:
     """Policies, hooks, and who answers questions.
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
 from os import urandom
@@ -25,7 +24,7 @@ from sidetask.core.errors import (
     TurnCancelledError,
 )
 from sidetask.core.events import Event
-from sidetask.core.ids import ConversationId, RunId
+from sidetask.core.ids import ConversationId, RunId, value
 from sidetask.core.messages import user_message
 from sidetask.core.turns import RunOrder
 from sidetask.runtime.driver import Driver
@@ -51,7 +50,7 @@ _log = logging.getLogger(__name__)
 AnyAgent: TypeAlias = AgentConfig | ForeignAgent | str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Host:
     """What runs need of the runtime."""
 

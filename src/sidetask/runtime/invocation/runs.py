@@ -8,13 +8,12 @@ same, by itself. After that the turn tells it.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass
 from typing import Generic, Literal, Self, TypeAlias, TypeVar
 
 from sidetask.agents.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, RunCancelled, RunFailed
-from sidetask.core.ids import ConversationId, RunId, TurnId
+from sidetask.core.ids import ConversationId, RunId, TurnId, value
 from sidetask.core.messages import UserMessage
 from sidetask.core.turns import RunOrder
 from sidetask.core.usage import Usage
@@ -28,7 +27,7 @@ Tell: TypeAlias = "Callable[[RunResponse, type[Event], dict[str, object]], None]
 """Tells an event of a run that has no turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RunOutput:
     """What a run came to. `str(output)` is its text."""
 

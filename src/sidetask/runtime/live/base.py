@@ -1,12 +1,11 @@
 """What the parts of a handle have in common."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.turn_log import Surroundings
-from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.ids import ConversationId, TaskId, value
 from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.live.family import Kin
@@ -14,7 +13,7 @@ from sidetask.state.state import StateView
 from sidetask.tasks.manager import AsyncTaskManager
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Within:
     """What an agent is opened in that is somebody else's."""
 
@@ -23,7 +22,7 @@ class Within:
     """The task that waits for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Wiring:
     """What a live agent is put together from."""
 

@@ -1,10 +1,11 @@
 """Servers that run models on this machine. They speak OpenAI's Chat Completions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from sidetask.core.ids import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LocalServer:
     """A kind of server, and where it listens unless told otherwise."""
 

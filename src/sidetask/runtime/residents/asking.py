@@ -1,13 +1,12 @@
 """How an agent is asked to be opened: by whom, and inside of what; and what that comes to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypedDict
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.budget import Meter
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, value
 from sidetask.models.base import Model
 from sidetask.runtime.house.rules import House
 from sidetask.runtime.live.base import Within
@@ -31,7 +30,7 @@ class Asked(TypedDict, total=False):
     """There has to be such a conversation."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Plan:
     """What is opened, once it is known to be possible."""
 

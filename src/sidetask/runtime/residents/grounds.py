@@ -1,12 +1,11 @@
 """What every live agent of a runtime stands on."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from sidetask.agents.tools.toolset import Toolsets
 from sidetask.agents.turn_log import Surroundings
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, value
 from sidetask.observe.base import Observer
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
 from sidetask.orchestration.invoker import Invoker
@@ -21,7 +20,7 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.manager import AsyncTaskManager
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Grounds:
     """The parts of a runtime."""
 
