@@ -72,7 +72,9 @@ async def test_an_approval_is_decided_once_and_a_second_decision_is_told_who_was
     yes = decided(Decision.APPROVED, "ana")
     assert await decide(elsewhere, yes) == yes
     for again in (decided(Decision.DENIED, "bob"), decided(Decision.APPROVED, "ana")):
-        with pytest.raises(AlreadyDecidedError, match=r"already approved by ana at 2\.0"):
+        with pytest.raises(
+            AlreadyDecidedError, match="already approved by ana at 1970-01-01 00:00:02"
+        ):
             await decide(store, again)
     assert list(await store.find(APPROVALS, open=True)) == []
 

@@ -1,5 +1,7 @@
 """Errors of tasks, approvals and tools, and of those that are asked to start them."""
 
+from datetime import UTC, datetime
+
 from sidetask.core.errors.base import NotFoundError, SidetaskError
 
 
@@ -45,7 +47,12 @@ class AlreadyDecidedError(SidetaskError):
         """Seconds since the epoch."""
 
     def __str__(self) -> str:
-        return f"approval {self.approval_id} is already {self.decision} by {self.by} at {self.at}"
+        told = f"approval {self.approval_id} is already {self.decision}"
+        if self.by is not None:
+            told += f" by {self.by}"
+        if self.at is not None:
+            told += f" at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return told
 
 
 class ManagerClosedError(SidetaskError):
