@@ -7,7 +7,7 @@ from pathlib import Path
 from sidetask import Agent, tool
 from sidetask.core.errors import TapeMismatchError
 from sidetask.models.base import Model
-from sidetask.models.tape import RecordingModel, TapeModel
+from sidetask.models.tape import RecordingModel
 from sidetask.testing import ScriptedModel, call
 
 
@@ -31,9 +31,9 @@ async def record(live: Model, tape: Path) -> None:
 
 # region play
 async def play(tape: Path) -> None:
-    print(await ask(TapeModel(tape), "How big is a.com?"))
+    print(await ask(ScriptedModel.from_tape(tape), "How big is a.com?"))
     try:
-        await ask(TapeModel(tape), "How big is b.com?")
+        await ask(ScriptedModel.from_tape(tape), "How big is b.com?")
     except TapeMismatchError as error:
         print(error)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from pathlib import Path
 
 import pytest
 from docs_src import testing_virtual_clock
@@ -9,6 +10,7 @@ from docs_src import testing_virtual_clock
 import sidetask.testing
 from sidetask import Agent, AgentHandle, Event, background, tool
 from sidetask.core.errors import ModelError
+from sidetask.models.tape import RecordingModel
 from sidetask.testing import (
     LeakError,
     ScriptedModel,
@@ -101,3 +103,12 @@ def test_the_guides_tests_pass() -> None:
             VirtualClock().run(test())
         else:
             test()
+
+
+async def test_a_scripted_model_can_be_made_from_a_tape(tmp_path: Path) -> None:
+    tape = tmp_path / "tape.jsonl"
+    async with running_runtime() as runtime:
+        async with runtime.open(Agent(RecordingModel(ScriptedModel("Hello."), tape))) as chat:
+            await chat.ask("Hi.")
+        async with runtime.open(Agent(ScriptedModel.from_tape(tape))) as chat:
+            assert str(await chat.ask("Hi.")) == "Hello."
