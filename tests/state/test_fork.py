@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from sidetask.core.errors import StateClosedError, StateConflictError
+from sidetask.core.errors import StateClosedError, StateConflictError, TaskFencedError
 from sidetask.core.jsons import Json
 from sidetask.state.provenance import Origin
 from sidetask.state.state import State
@@ -78,6 +78,25 @@ def test_a_block_commits_when_it_ends_and_discards_when_it_fails() -> None:
     with pytest.raises(ZeroDivisionError), state.fork() as fork:
         fork.modify("a", lambda value: [value, fork.set("b", 1) / 0])
     assert state.snapshot() == {"a": 1}
+
+
+def test_a_block_whose_commit_is_refused_leaves_nothing_behind() -> None:
+    state = State()
+
+    def refuse() -> None:
+        raise TaskFencedError("task-1", 1)
+
+    fork = state.as_writer(state.origin, refuse).fork()
+    fork.set("a", 1)
+    watch = fork.watch("a")
+    with pytest.raises(TaskFencedError), fork:
+        pass
+    assert state.snapshot() == {}
+    with pytest.raises(StateClosedError):
+        fork.check()
+    with pytest.raises(StateClosedError):
+        fork.watch("a")
+    assert watch.ready() is None
 
 
 def test_what_a_fork_has_deleted_stays_deleted_even_if_it_comes_to_the_base_later() -> None:
