@@ -22,7 +22,9 @@ class Sharing:
         self._runs: dict[Hashable, Shared] = {}
 
     def find(self, key: Hashable) -> "Shared | None":
-        return self._runs.get(key)
+        """The run to join, if there is one that is not being stopped."""
+        found = self._runs.get(key)
+        return None if found is None or found.handle.stopping else found
 
     def start(self, key: Hashable, run: Run, tasks: Tasks, timeout: float | None) -> "Shared":
         """Start a run of its own. Raises as `call` does."""
