@@ -143,9 +143,9 @@ async def test_a_race_that_nobody_wins_tells_all_their_errors() -> None:
     with pytest.raises(AllFailedError, match="r: all 3 failed") as told:
         await line.invoke("x", State())
     assert [(name, type(error)) for name, error in told.value.failures] == [
+        ("b", ValueError),
         ("a", KeyError),
         ("c", asyncio.CancelledError),
-        ("b", ValueError),
     ]
 
 

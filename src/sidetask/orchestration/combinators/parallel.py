@@ -97,7 +97,10 @@ def race(*agents: Invocable, name: str | None = None) -> Pipeline:
             for agent in agents:
                 own = fork.fork()
                 forks[branches.start(step(agent, input, own), name=agent.name)] = own
-            winner = await _first_success(branches, title)
+            winner = await _first_success(branches)
+        if winner is None:
+            told = [(task.get_name(), _failure(task)) for task in forks]
+            raise AllFailedError(title, [(name, error) for name, error in told if error])
         keep(forks[winner])
         return winner.result()
 
@@ -129,15 +132,12 @@ async def _all(
     return outputs
 
 
-async def _first_success(branches: Branches[Json], title: str) -> "asyncio.Task[Json]":
-    failures: list[tuple[str, BaseException]] = []
+async def _first_success(branches: Branches[Json]) -> "asyncio.Task[Json] | None":
     for _ in range(len(branches)):
         task = await branches.next_ended()
-        error = _failure(task)
-        if error is None:
+        if _failure(task) is None:
             return task
-        failures.append((task.get_name(), error))
-    raise AllFailedError(title, failures)
+    return None
 
 
 def _failure(task: "asyncio.Task[Json]") -> BaseException | None:
