@@ -137,21 +137,7 @@ class BackgroundAgentDispatcher:
             InvalidInputError: The name cannot be a run's, or the input is no JSON.
         """
         run = self._run(name, agent, state, input=input, keep_stale=keep_stale)
-        if self._closed:
-            raise ManagerClosedError("dispatcher")
-        twins = [] if self._on_duplicate is OnDuplicate.ALLOW else self._twins(run)
-        if twins and self._on_duplicate is OnDuplicate.JOIN:
-            return twins[-1].handle
-        if twins and self._on_duplicate is OnDuplicate.REJECT:
-            raise DuplicateTaskError(twins[-1].task_id, f"{name!r} is at work already")
-        leaving = sum([twin.handle.waiting for twin in twins])
-        dropped = self._oldest_waiting() if self._is_full(leaving) else None
-        handle = self._start(run, timeout)
-        for twin in twins:
-            twin.handle.cancel("replaced by a newer run of its name")
-        if dropped is not None:
-            dropped.handle.cancel("the queue was full: it had waited longest")
-        return handle
+        return self._admit(run, self._twins(run), timeout)
 
     async def submit(
         self,
@@ -165,12 +151,11 @@ class BackgroundAgentDispatcher:
     ) -> TaskHandle:
         """`dispatch`, which waits for room in the queue instead of refusing. Those who wait get
         it in the order in which they came."""
+        run = self._run(name, agent, state, input=input, keep_stale=keep_stale)
         async with self._turnstile:
-            while self._is_full(0) and not self._closed:
+            while not self._closed and self._lacks_room(self._twins(run)):
                 await sleep_among(self._sleepers)
-            return self.dispatch(
-                name, agent, state, input=input, timeout=timeout, keep_stale=keep_stale
-            )
+            return self._admit(run, self._twins(run), timeout)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -270,6 +255,22 @@ class BackgroundAgentDispatcher:
         run.on_end = self._left
         return run
 
+    def _admit(self, run: Run, twins: list[Run], timeout: float | None) -> TaskHandle:
+        """Start it, if there is room and the living runs of its name, the twins, allow it."""
+        if self._closed:
+            raise ManagerClosedError("dispatcher")
+        if twins and self._on_duplicate is OnDuplicate.JOIN:
+            return twins[-1].handle
+        if twins and self._on_duplicate is OnDuplicate.REJECT:
+            raise DuplicateTaskError(twins[-1].task_id, f"{run.name!r} is at work already")
+        dropped = self._oldest_waiting() if self._lacks_room(twins) else None
+        handle = self._start(run, timeout)
+        for twin in twins:
+            twin.handle.cancel("replaced by a newer run of its name")
+        if dropped is not None:
+            dropped.handle.cancel("the queue was full: it had waited longest")
+        return handle
+
     def _start(self, run: Run, timeout: float | None) -> TaskHandle:
         home = self._invoker.homes.get(run.state.home, self._home)
         how = self._usual
@@ -300,8 +301,8 @@ class BackgroundAgentDispatcher:
         return (run for run in self._named.get(name, {}).values() if run.resolution is None)
 
     def _twins(self, run: Run) -> list[Run]:
-        """The living runs that write the same keys."""
-        if run.name not in self._named:
+        """The living runs that write the same keys, if that matters here."""
+        if self._on_duplicate is OnDuplicate.ALLOW or run.name not in self._named:
             return []
         return [
             each
@@ -309,7 +310,11 @@ class BackgroundAgentDispatcher:
             if each.state.board is run.state.board and not each.handle.stopping
         ]
 
-    def _is_full(self, leaving: int) -> bool:
+    def _lacks_room(self, twins: list[Run]) -> bool:
+        """Whether a run needs a place that there is not; replacing one that waits takes its."""
+        if twins and self._on_duplicate is not OnDuplicate.REPLACE:
+            return False
+        leaving = sum([twin.handle.waiting for twin in twins])
         return len(self._alive) - leaving >= self.max_concurrent + self.max_queue
 
     def _oldest_waiting(self) -> Run:

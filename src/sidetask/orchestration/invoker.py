@@ -10,6 +10,7 @@ event goes out, all in one tick. A run that ignores its cancellation writes noth
 the state is fenced by (task, attempt), its keys by their generation.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
@@ -18,7 +19,12 @@ from typing import Any, Protocol, TypeAlias
 
 from sidetask.agents.tools.outputs import cut
 from sidetask.core.budget import Meter, ambient_meter
-from sidetask.core.errors import InvalidInputError, SidetaskError, UnknownAgentError
+from sidetask.core.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    SidetaskError,
+    UnknownAgentError,
+)
 from sidetask.core.ids import CallId, ConversationId, RunId, TaskId, value
 from sidetask.core.jsons import Json, canonical
 from sidetask.core.lifecycle import TaskStatus
@@ -247,7 +253,12 @@ class Invoker:
 
     def start(self, run: Run, how: Launching = _CALLED) -> TaskHandle:
         """Make a task of a run. Raises as `TaskManager.start_task` does, and then nothing was
-        changed."""
+        changed.
+
+        Raises:
+            ConfigurationError: No event loop runs in this thread.
+        """
+        _check_loop()
         run_id = RunId(f"run:{run.name}:{next(_run_ids)}")
         run.begin(self, run_id)
         parent = how.parent
@@ -302,6 +313,16 @@ class Talk(HasInvoker, Protocol):
 Tasks: TypeAlias = HasInvoker | AsyncTaskManager | None
 """Whose tasks runs become: of whoever has them, of a manager, or None: of whatever runs the code
 that asks, else of a manager of its own."""
+
+
+def _check_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "runs are started in the thread of an event loop; from another one: "
+            "loop.call_soon_threadsafe(dispatcher.dispatch, name, agent)"
+        ) from None
 
 
 def inside() -> TaskBody | None:
