@@ -9,6 +9,7 @@ import pytest
 from sidetask.testing import ShuffledClock, VirtualClock, virtual_backend
 
 SEED = "SIDETASK_SEED"
+_SEEDED = ("tasks/test_manager", "orchestration/test_dispatcher", "orchestration/test_batch")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,11 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _is_seeded(metafunc: pytest.Metafunc) -> bool:
-    """Async tests that are marked so, and those of the task manager."""
+    """Async tests that are marked so, and those of the task manager and of dispatchers."""
     path = metafunc.definition.path
-    of_manager = path.name.startswith("test_manager") and path.parent.name == "tasks"
+    seeded = f"{path.parent.name}/{path.name}".startswith(_SEEDED)
     marked = metafunc.definition.get_closest_marker("seeds") is not None
-    return inspect.iscoroutinefunction(metafunc.function) and (marked or of_manager)
+    return inspect.iscoroutinefunction(metafunc.function) and (marked or seeded)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
