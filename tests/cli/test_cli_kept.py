@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sidetask import Agent, RunContext, Runtime, background, tool
+from sidetask.cli.kept.place import Place
+from sidetask.core.errors import SidetaskError
 from sidetask.testing import ScriptedModel, call
 from tests.cli.test_cli_main import SIDETASK, Capture, ran
 
@@ -112,3 +114,19 @@ def test_going_on_needs_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("SIDETASK_STORE", raising=False)
     refused = chat(tmp_path, "> one\n", "--resume", "last")
     assert (refused.returncode, "--resume needs --store" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("which", ["last", "mine"])
+def test_what_is_gone_on_with_has_to_be_there_and_looking_makes_no_file(
+    which: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "none.db"
+    with pytest.raises(SidetaskError, match="nothing was kept there"):
+        asyncio.run(Place(f"sqlite:///{file}", which).find())
+    assert not file.exists()
+
+
+def test_the_last_of_a_store_that_is_empty_is_none(tmp_path: Path) -> None:
+    (tmp_path / "new.db").touch()
+    with pytest.raises(SidetaskError, match="keeps no conversation to go on with"):
+        asyncio.run(Place(f"sqlite:///{tmp_path / 'new.db'}", "last").find())

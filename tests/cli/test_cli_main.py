@@ -52,6 +52,10 @@ def test_one_shot_prints_events_as_json(folder: Path, capsys: Capture) -> None:
         (["run", "--app", "nope:agent", "> hi"], "sidetask: no module 'nope'"),
         (["run", "--cwd", "nowhere", "> hi"], "sidetask: --cwd nowhere: No such file"),
         (["run", "--mcp", "/nowhere/at/all", "> hi"], "sidetask: the server 'all': there is no"),
+        (["run", "--timeout", "0", "> hi"], "--timeout 0: it is a number of seconds above 0"),
+        (["run", "--timeout", "nan", "> hi"], "--timeout nan: it is"),
+        (["events", "c", "--store", "sqlite:///none.db"], "there is no none.db"),
+        (["conversations", "--store", "sqlite:///none.db"], "there is no none.db"),
         (["run"], "requires an argument"),
         (["run", "--nope", "> hi"], "--nope"),
         (["caht"], 'Did you mean "chat"?'),
@@ -64,6 +68,7 @@ def test_what_cannot_be_is_told_and_ends_with_2(
     told = capsys.readouterr()
     assert why in told.err
     assert told.out == ""
+    assert not (folder / "none.db").exists()
 
 
 @pytest.mark.slow

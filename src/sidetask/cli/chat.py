@@ -82,7 +82,7 @@ async def hold(
                 code = await session.run(chat.read(), see=see, leaving=chat.leaving)
     show_lanes(told)
     if place.url is not None:
-        print(f"kept as {live.conversation_id}: --resume last, or its name, goes on")
+        print(f"kept as {live.conversation_id}: --resume last, or this id, goes on")
     return code
 
 

@@ -16,7 +16,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from sidetask.cli.kept import commands as kept
-from sidetask.cli.kept.place import NOWHERE, Place
+from sidetask.cli.kept.place import NOWHERE, Place, to_look_into
 from sidetask.core.errors import SidetaskError
 
 WRONG = 2
@@ -183,6 +183,8 @@ def run(  # noqa: PLR0913 - the options of a command
     """
     if not text.strip():
         raise SidetaskError("the message is empty: say something")
+    if timeout is not None and not timeout > 0:  # nan is not, either
+        raise SidetaskError(f"--timeout {timeout:g}: it is a number of seconds above 0")
     return _without_terminal(
         text,
         model,
@@ -222,9 +224,7 @@ def events(
     conversation: str,
     /,
     *,
-    store: Annotated[
-        str, Parameter(help="Where it is kept: sqlite:///file.db, postgresql://host/database.")
-    ],
+    store: kept.StoreUrl,
     after: Annotated[int, Parameter(help="Begin after the event with this number.")] = 0,
     follow: Annotated[
         bool,
@@ -250,7 +250,7 @@ def events(
     from sidetask.cli import log  # noqa: PLC0415
     from sidetask.stores.opening import open_store  # noqa: PLC0415
 
-    found = open_store(store)
+    found = open_store(to_look_into(store))
     shown = log.Shown(after=after, as_json=json, trace=trace, follow=follow)
     return asyncio.run(log.show(found, conversation, shown))
 
@@ -303,7 +303,7 @@ def replay(
     Parameters
     ----------
     tape
-        A file that a RecordingModel has written.
+        What --record has written, or a RecordingModel.
     """
     from sidetask.cli import apps  # noqa: PLC0415
     from sidetask.cli.replay import command  # noqa: PLC0415

@@ -2,11 +2,27 @@
 
 from dataclasses import dataclass
 from os import environ
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from sidetask.core.errors import ConversationNotFoundError, SidetaskError
+from sidetask.core.errors import SidetaskError
 
 LAST = "last"
 """Names the conversation that was touched last."""
+SQLITE = "sqlite:///"
+
+
+def to_look_into(url: str) -> str:
+    """The store's URL again: who only looks makes no database.
+
+    Raises:
+        SidetaskError: It names a file that is not there.
+    """
+    if url.startswith(SQLITE):
+        path = Path(unquote(urlsplit(url).path.removeprefix("/")))
+        if not path.exists():
+            raise SidetaskError(f"there is no {path}: nothing was kept there")
+    return url
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +44,8 @@ class Place:
         """The conversation that is gone on with; None: a new one begins.
 
         Raises:
-            SidetaskError: There is no store to find it in.
-            ConversationNotFoundError: The store has none.
+            SidetaskError: There is no store to find it in, or none is there to go on with.
+            ConversationNotFoundError: The store has no such one.
         """
         if self.resume is None:
             return None
@@ -37,13 +53,13 @@ class Place:
             raise SidetaskError("--resume needs --store, or SIDETASK_STORE")
         from sidetask.client import Client  # noqa: PLC0415
 
-        async with Client(self.url) as client:
+        async with Client(to_look_into(self.url)) as client:
             if self.resume != LAST:
                 return (await client.conversation(self.resume)).id
             for found in await client.conversations():
                 if found.status == "open":
                     return found.id
-        raise ConversationNotFoundError(LAST)
+        raise SidetaskError(f"{self.url} keeps no conversation to go on with")
 
 
 NOWHERE = Place()

@@ -8,6 +8,7 @@ from getpass import getuser
 from time import localtime, strftime
 from typing import TypeVar
 
+from sidetask.cli.kept.place import to_look_into
 from sidetask.cli.view.render import cleaned, shortened
 from sidetask.client import Client
 from sidetask.core.codec import value_to_json
@@ -111,7 +112,7 @@ def cancel(store: str, task: str, by: str | None, reason: str) -> int:
 
 def _with(store: str, work: Callable[[Client], Awaitable[None]]) -> int:
     async def run() -> None:
-        async with Client(store) as client:
+        async with Client(to_look_into(store)) as client:
             await work(client)
 
     asyncio.run(run())
