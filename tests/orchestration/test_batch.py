@@ -179,7 +179,7 @@ async def test_a_batch_inside_a_run_is_its_children_within_the_batchs_own_cap(
     async with fleet(clock, 1) as f:  # its one permit is taken by who waits for the batch
         handle = f.agents.dispatch("outer", as_agent(outer))
         await settle()
-        assert sorted(held.begun) == [0, 1]
+        assert sorted(map(str, held.begun)) == ["0", "1"]
         running = f.manager.handle().list_running()
         assert [task.parent_id for task in running] == [None, handle.id, handle.id, handle.id]
         for i in range(3):
