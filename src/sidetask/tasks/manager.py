@@ -36,7 +36,7 @@ from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
-from sidetask.tasks.parts.records import Ending, TaskRecord
+from sidetask.tasks.parts.records import Ending, Past, TaskRecord
 from sidetask.tasks.parts.runner import Executor, Scope
 from sidetask.tasks.values import (
     LoopUpdates,
@@ -242,6 +242,8 @@ class AsyncTaskManager(TaskManager):
             if parent.children is None:
                 parent.children = {}
             parent.children[record.id] = record
+            if parent.past is not None:
+                record.past = Past()
 
     def _twin(self, launch: TaskLaunch) -> TaskRecord | None:
         """The living task that does this very work already."""
@@ -251,12 +253,13 @@ class AsyncTaskManager(TaskManager):
                 return record if work is not None else None
         return None
 
-    def _spawn(self, parent: TaskRecord, call: ToolCall) -> ChildTask:
+    def _spawn(self, parent: TaskRecord, call: ToolCall, task_id: TaskId | None) -> ChildTask:
         launch = TaskLaunch(
             call=call,
             conversation_id=parent.launch.conversation_id,
             run_id=parent.launch.run_id,
             parent_id=parent.id,
+            task_id=task_id,
         )
         return self._handle.task(self.start_nowait(launch).task_id)
 

@@ -7,14 +7,14 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route
 from sidetask.engines.base import Engine
 from sidetask.tasks.aio.outbox import Outbox
-from sidetask.tasks.context import ChildTask
 from sidetask.tasks.parts.approvals import Approvals
 from sidetask.tasks.parts.asking import Asking
+from sidetask.tasks.parts.body import Spawn
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
-from sidetask.tasks.parts.records import Keeping, TaskRecord
+from sidetask.tasks.parts.records import Keeping
 from sidetask.tasks.parts.runner import FindWork, Runner
 from sidetask.tasks.parts.turns import Turns
 
@@ -42,7 +42,7 @@ def assemble(  # noqa: PLR0913 - what a manager is made of
     limits: Limits,
     *,
     find_work: FindWork,
-    spawn: Callable[[TaskRecord, ToolCall], ChildTask],
+    spawn: Spawn,
     route_of: Callable[[ToolCall, Route], Route],
     keeper: Keeping | None = None,
 ) -> Parts:

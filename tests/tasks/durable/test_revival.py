@@ -11,7 +11,7 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.base import Record
 from sidetask.tasks.context import RunContext
-from sidetask.tasks.stored import RESULTS, TASKS, decide
+from sidetask.tasks.stored import APPROVALS, RESULTS, TASKS, decide
 from sidetask.tasks.values import Approval, Completed, Decision, ToolOutcome
 from sidetask.testing import VirtualClock
 from tests.tasks.durable.lives import Lives
@@ -322,6 +322,7 @@ async def test_tasks_that_are_let_go_are_found_as_they_were(lives: Lives) -> Non
     assert bench.manager.kept is not None
     bench.manager.kept.let_go(C)
     await bench.handle.cancel(task)
+    assert bench.told(task) == ["task_queued", "task_started"]  # it has not ended
     bench = await lives.begin()
     assert (await bench.ended(task)).status == "succeeded"
 
@@ -334,6 +335,58 @@ async def test_reviving_twice_finds_nothing_new(lives: Lives) -> None:
     await lives.revive()
     assert (await bench.ended(task)).status == "succeeded"
     assert bench.told(task).count("task_started") == 1
+
+
+async def test_children_that_had_ended_do_not_run_again_and_the_others_go_on_where_they_were(
+    lives: Lives,
+) -> None:
+    ran: list[str] = []
+    keys: dict[str, set[str]] = {}
+
+    async def note(word: str) -> str:
+        ran.append(word)
+        return word
+
+    async def child(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        name = str(call.parsed()["word"])
+        keys.setdefault(name, set()).add(ctx.idempotency_key)
+        await ctx.step("begin", note, f"{name} begins")
+        await ctx.step("wait", asyncio.sleep, 0 if name == "quick" else 100)
+        return Completed(f"{name} is done", f"{name} is done")
+
+    async def parent(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        children = [ctx.spawn("child", word=word) for word in ("quick", "slow", "quick")]
+        return Completed(None, str([await each for each in children]))
+
+    tools = {"child": child, "parent": parent}
+    bench = await lives.begin(tools)
+    task = bench.start_in_background("parent", policy=RETRY)
+    await asyncio.sleep(50)
+    bench = await lives.begin(tools)
+    told = await bench.ended(task)
+    assert told.content == "['quick is done', 'slow is done', 'quick is done']"
+    assert sorted(ran) == ["quick begins", "quick begins", "slow begins"]
+    assert {name: len(found) for name, found in keys.items()} == {"quick": 2, "slow": 1}
+
+
+async def test_a_question_of_a_child_is_asked_anew_by_its_next_life(lives: Lives) -> None:
+    async def parent(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        await ctx.spawn("gated")
+        return Completed(None, "done")
+
+    tools = {"parent": parent}
+    bench = await lives.begin(tools)
+    task = bench.start_in_background("parent", policy=RETRY)
+    await settle()
+    [before] = bench.handle.approvals(C)
+    bench = await lives.begin(tools)
+    await settle()
+    [now] = bench.handle.approvals(C)
+    rows = await lives.disk.find(APPROVALS, conversation_id=C, open=True)
+    assert [each.id for each in rows] == [now.id]
+    assert now.id != before.id
+    bench.handle.approve(now.id, by="ana")
+    assert (await bench.ended(task)).content == "done"
 
 
 def _decided(asked: Approval, decision: Decision) -> Approval:

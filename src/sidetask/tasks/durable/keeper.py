@@ -43,14 +43,17 @@ class StoreKeeper(Keeping):
         self._let_go: set[ConversationId] = set()
         self._ruling: set[asyncio.Task[None]] = set()
 
-    def moved(self, record: TaskRecord) -> None:
+    def moved(self, record: TaskRecord) -> bool:
+        if record.launch.conversation_id in self._let_go:
+            return False
         if record.launch.parent_id is not None:
-            return  # whoever awaits it starts it again
+            return True  # whoever awaits it starts it again
         if not record.kept:
             if record.foreground and record.status is not TaskStatus.AWAITING_APPROVAL:
-                return
+                return True
             record.kept = True
         self._put(task_record(kept_snapshot(record)))
+        return True
 
     def dropped(self, record: TaskRecord) -> None:
         self._owed.pop(_key(task_record(snapshot(record))), None)

@@ -14,6 +14,7 @@ All is read first. Then it is taken up in one go, so that nothing sees half of i
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from sidetask.core.errors import OutcomeUnknownError
@@ -69,7 +70,8 @@ async def read_left(store: Records, conversation_id: ConversationId) -> Left:
     results = await _all_open(store, RESULTS, conversation_id)
     tasks = [each.value for each in await _all_open(store, TASKS, conversation_id)]
     approvals: dict[TaskId, list[Approval]] = {}
-    for asked in await _all(store, APPROVALS, conversation_id) if tasks else ():
+    which = None if tasks else True  # decided ones matter to the tasks alone
+    for asked in await _all(store, APPROVALS, conversation_id, open=which):
         approvals.setdefault(asked.value.task_id, []).append(asked.value)
     return Left(tasks=tasks, results=results, approvals=approvals)
 
@@ -83,6 +85,9 @@ def take_up(parts: Parts, left: Left) -> None:
     for task in left.tasks:
         if parts.ledger.records.find(task.id) is None:
             _take_up(parts, task, left.approvals.get(task.id, ()))
+    for task_id, asked in left.approvals.items():
+        if parts.ledger.records.find(task_id) is None:
+            _withdraw(parts, asked)
     for result in left.results:
         if result.status == "loop":
             found = result.value
@@ -112,6 +117,16 @@ def _take_up(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Non
         case _:
             reason = f"{record.call.name} was running when the process ended. Run it again?"
             parts.asking.suspend(record, (ApprovalRequest(kind=AFTER_CRASH, reason=reason),))
+
+
+def _withdraw(parts: Parts, asked: Sequence[Approval]) -> None:
+    """Their task is gone: it was the child of one that begins again, and asks again."""
+    for approval in asked:
+        if approval.decision is Decision.OPEN and parts.keeper is not None:
+            at = parts.outbox.now()
+            parts.keeper.asked(
+                replace(approval, decision=Decision.WITHDRAWN, decided_by="sidetask", decided_at=at)
+            )
 
 
 def _fail(parts: Parts, record: TaskRecord) -> None:

@@ -4,24 +4,29 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from sidetask.core.errors import InvalidInputError, TaskFencedError
+from sidetask.core.ids import TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.engines.base import Context
 from sidetask.state.provenance import Origin
 from sidetask.state.state import StateView
 from sidetask.tasks.aio.tokens import CancelToken
-from sidetask.tasks.context import ChildTask
+from sidetask.tasks.context import ChildTask, RunContext
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.records import TaskRecord
-from sidetask.tasks.values import ApprovalRequest, Progress
+from sidetask.tasks.values import ApprovalRequest, Completed, Progress, ToolOutcome
 
 T = TypeVar("T")
 
 current_body: "ContextVar[TaskBody | None]" = ContextVar("current_body", default=None)
 """The attempt whose code runs. What its code starts by `call` is its child."""
+
+
+Spawn: TypeAlias = Callable[[TaskRecord, ToolCall, TaskId | None], ChildTask]
+"""Starts a child of a task, perhaps with an id of its own."""
 
 
 class Questions(Protocol):
@@ -47,11 +52,13 @@ class Questions(Protocol):
 class Desk:
     """Where bodies bring what they cannot do themselves."""
 
-    __slots__ = ("ledger", "owner", "questions", "spawn")
+    __slots__ = ("lasting", "ledger", "owner", "questions", "spawn")
 
-    def __init__(self, ledger: Ledger, spawn: Callable[[TaskRecord, ToolCall], ChildTask]) -> None:
+    def __init__(self, ledger: Ledger, spawn: Spawn) -> None:
         self.ledger = ledger
         self.spawn = spawn
+        self.lasting = False
+        """Tasks outlive the process."""
         self.questions: Questions | None = None
         self.owner: object = None
         """The task manager."""
@@ -60,13 +67,14 @@ class Desk:
 class TaskBody:
     """The `TaskHost` of a running attempt. Once it is over, it refuses and forgets."""
 
-    __slots__ = ("_desk", "_loop", "_view", "job", "record", "shared")
+    __slots__ = ("_children", "_desk", "_loop", "_view", "job", "record", "shared")
 
     def __init__(self, desk: Desk, record: TaskRecord, job: Context) -> None:
         self._desk = desk
         self._loop = asyncio.get_running_loop()
         self.record = record
         self.job = job
+        self._children: dict[str, int] | None = None
         self.shared: StateView | None = None
         """The state of the conversation, unfenced."""
         self._view: StateView | None = None
@@ -139,10 +147,50 @@ class TaskBody:
 
     def spawn(self, name: str, arguments: JsonObject) -> ChildTask:
         self.check()
-        return self._desk.spawn(self.record, ToolCall.make(name, arguments))
+        if not self._desk.lasting:
+            return self._desk.spawn(self.record, ToolCall.make(name, arguments), None)
+        # The same child in the next life: by what it does, and how often that was asked before.
+        if self._children is None:
+            self._children = {}
+        work = ToolCall.make(name, arguments, id="child").digest()[:8]
+        before = self._children.get(work, 0)
+        self._children[work] = before + 1
+        call = ToolCall.make(name, arguments, id=f"{work}.{before}")
+        return self._desk.spawn(self.record, call, TaskId(f"{self.record.id}.{call.id}"))
 
 
 def _checked(fraction: float | None, note: str) -> Progress:
     if fraction is not None and not (math.isfinite(fraction) and 0 <= fraction <= 1):
         raise InvalidInputError(f"progress is between 0 and 1, or None, not {fraction!r}")
     return Progress(fraction, note)
+
+
+class _NotKeptError(Exception):
+    """An outcome that the next life shall not be given."""
+
+    def __init__(self, outcome: ToolOutcome) -> None:
+        self.outcome = outcome
+
+
+async def carry_out_once(
+    executor: Callable[[ToolCall, RunContext[Any]], Awaitable[ToolOutcome]],
+    call: ToolCall,
+    context: RunContext[Any],
+) -> ToolOutcome:
+    """Carry out a child whose parent may begin again: what it returned is kept as a step."""
+
+    async def work() -> JsonObject:
+        outcome = await executor(call, context)
+        if not isinstance(outcome, Completed) or outcome.attachments:
+            raise _NotKeptError(outcome)
+        return {
+            "value": outcome.value,
+            "content": outcome.content,
+            "metadata": dict(outcome.metadata),
+        }
+
+    try:
+        kept = cast("dict[str, Any]", await context.step("the whole", work))
+    except _NotKeptError as error:
+        return error.outcome
+    return Completed(kept["value"], kept["content"], metadata=kept["metadata"])

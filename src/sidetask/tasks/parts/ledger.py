@@ -130,8 +130,8 @@ class Ledger:
 
     def send(self, record: TaskRecord, event: type[TaskEvent], fields: dict[str, object]) -> None:
         """Send out an event of a record; `fields` is filled up with what it tells of its task."""
-        if self._keeper is not None:
-            self._keeper.moved(record)
+        if self._keeper is not None and not self._keeper.moved(record):
+            return
         record.journal.fact(event, _envelope(record, fields))
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:

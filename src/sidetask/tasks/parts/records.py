@@ -177,8 +177,8 @@ class Keeping(Protocol):
     tag: str
     """Stands in the ids that are made here, and in no other process's."""
 
-    def moved(self, record: TaskRecord) -> None:
-        """The task is in another status."""
+    def moved(self, record: TaskRecord) -> bool:
+        """The task is in another status; False: nobody is told, for it goes on elsewhere."""
         ...
 
     def dropped(self, record: TaskRecord) -> None:

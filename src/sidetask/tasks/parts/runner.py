@@ -20,8 +20,8 @@ from sidetask.core.ids import TaskId
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import OnCrash, Route
 from sidetask.engines.base import Context, Engine, JobSpec
-from sidetask.tasks.context import ChildTask, RunContext, StateView
-from sidetask.tasks.parts.body import Desk, TaskBody, current_body
+from sidetask.tasks.context import RunContext, StateView
+from sidetask.tasks.parts.body import Desk, Spawn, TaskBody, carry_out_once, current_body
 from sidetask.tasks.parts.delivery import Delivery
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.permits import Permits
@@ -61,7 +61,7 @@ class Runner:
         engine: Engine,
         *,
         find_work: FindWork,
-        spawn: Callable[[TaskRecord, ToolCall], ChildTask],
+        spawn: Spawn,
         keeper: Keeping | None = None,
     ) -> None:
         self._keeper = keeper
@@ -72,6 +72,7 @@ class Runner:
         self._find_work = find_work
         self._working: dict[str, TaskRecord] = {}
         self.desk = Desk(ledger, spawn)
+        self.desk.lasting = keeper is not None
         engine.start(self._run, self._stopped)
 
     # -- starting ------------------------------------------------------------------------
@@ -167,8 +168,12 @@ class Runner:
             turn_id=launch.turn_id,
             run_id=launch.run_id,
         )
-        if self._keeper is not None and record.kept:
-            return _begun(self._keeper, executor, record, context)
+        if self._keeper is not None:
+            if record.kept:
+                return _begun(self._keeper, executor, record, context)
+            is_spawned = launch.parent_id is not None and launch.turn_id is None
+            if is_spawned and launch.executor is None and launch.policy.journal:
+                return carry_out_once(executor, record.call, context)
         return executor(record.call, context)
 
     def _settle(self, record: TaskRecord, outcome: ToolOutcome | Ending) -> None:
