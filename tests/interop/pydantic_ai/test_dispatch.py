@@ -8,14 +8,22 @@ import pytest
 from pydantic import BaseModel
 from pydantic_ai import Agent, DeferredToolRequests, RunContext
 from pydantic_ai.exceptions import UnexpectedModelBehavior
-from pydantic_ai.messages import ModelResponse, TextPart
-from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+)
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
-from sidetask.core.budget import Meter, ambient_meter
+from sidetask.core.budget import Budget, Meter, ambient_meter
 from sidetask.core.errors import ConfigurationError
 from sidetask.interop.pydantic_ai import from_pydantic_ai
+from sidetask.orchestration import BackgroundAgentDispatcher, batch
 from sidetask.orchestration.base import Invocable
+from sidetask.state import provenance
 from sidetask.state.state import State, StateView
 from tests.interop.pydantic_ai.played import Played, TheirTestModel, calls
 
@@ -162,3 +170,73 @@ async def test_an_agent_that_ends_with_open_approvals_says_what_to_do() -> None:
 def test_an_agent_without_a_name_needs_one() -> None:
     with pytest.raises(ConfigurationError, match="name="):
         from_pydantic_ai(Agent(TheirTestModel()))
+
+
+def slow_spender(begun: asyncio.Event | None = None) -> Agent[None, str]:
+    """Looks for ten seconds, and says `seen`; costs a dollar for each request."""
+    replies = {1: ToolCallPart("look", {}), 2: TextPart("seen")}
+
+    async def reply(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        part = replies[len([m for m in messages if isinstance(m, ModelRequest)])]
+        return ModelResponse(parts=[part], usage=RequestUsage(cost=Decimal(1)))
+
+    agent = Agent(FunctionModel(reply), name="reviewer")
+
+    @agent.tool_plain
+    async def look() -> str:
+        """Look."""
+        if begun is not None:
+            begun.set()
+        await asyncio.sleep(10)
+        return "nothing"
+
+    return agent
+
+
+async def test_a_batch_bounds_and_bills_their_runs() -> None:
+    agent = from_pydantic_ai(slow_spender())
+    async with batch(cap=2, budget=Budget(usd=3)) as b:
+        for name in ("a", "b", "c", "d"):
+            b.dispatch(agent, input=f"Review {name}.", name=name)
+        items = {done.name: done async for done in b.as_completed()}
+    assert {name: (str(item.status), item.cost) for name, item in items.items()} == {
+        "a": ("succeeded", 2.0),
+        "b": ("succeeded", 2.0),  # it ran when the three dollars were spent
+        "c": ("cancelled", 0.0),
+        "d": ("cancelled", 0.0),
+    }
+    assert (b.usage.usd, b.usage.requests) == (4.0, 4)
+    assert b.state["a:result"] == "seen"
+    told = provenance(b.state, "a:result")
+    assert told is not None
+    assert (told.source, told.resolver, told.task_id) == ("agent", "a", items["a"].task_id)
+
+
+async def test_a_dispatched_run_is_stopped_and_billed_for_what_it_did() -> None:
+    begun = asyncio.Event()
+    meter = Meter()
+    token = ambient_meter.set(meter)
+    async with BackgroundAgentDispatcher(1) as agents:
+        handle = agents.dispatch("review", from_pydantic_ai(slow_spender(begun)), input="Go.")
+        waits = agents.dispatch("later", from_pydantic_ai(slow_spender()), input="Go.")
+        await begun.wait()
+        waits.cancel()
+        handle.cancel()
+        await handle.wait()
+        assert agents.available_permits == 1
+        assert agents.state.snapshot() == {
+            "review:status": "cancelled",
+            "later:status": "cancelled",
+        }
+    ambient_meter.reset(token)
+    assert (meter.steps, meter.usage.usd) == (1, 1.0)
+
+
+async def test_a_dispatched_runs_error_is_in_the_state_with_its_type() -> None:
+    played = Played(calls("nothing"), calls("nothing"))
+    agent = from_pydantic_ai(Agent(FunctionModel(played.whole)), name="a")
+    async with BackgroundAgentDispatcher(1) as agents:
+        await agents.dispatch("a", agent, input="hi").wait()
+    told = provenance(agents.state, "a:error")
+    assert told is not None
+    assert (agents.state["a:status"], told.error_type) == ("failed", "UnexpectedModelBehavior")
