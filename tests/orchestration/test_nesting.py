@@ -106,6 +106,7 @@ async def test_a_state_that_is_closed_ends_its_watchers_and_not_its_runs(
     held = Held()
     async with fleet(clock, 1) as f:
         f.agents.dispatch("a", held)
+        await settle()
         changes: list[str] = []
 
         async def watch() -> None:
