@@ -148,7 +148,7 @@ class AsyncTaskManager(TaskManager):
         """Give a conversation tools, dependencies and a state of its own."""
         self._scopes[conversation_id] = scope
         if self.kept is not None:
-            self.kept.listen()
+            self.kept.open(conversation_id)
 
     @property
     def limits(self) -> Limits:

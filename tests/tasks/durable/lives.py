@@ -81,7 +81,7 @@ class Lives:
         assert self.now is not None
         kept = self.now.manager.kept
         assert kept is not None
-        kept.listen()
+        kept.open(C)
         await kept.revive(C)
 
     async def die(self) -> None:

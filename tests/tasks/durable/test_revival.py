@@ -1,6 +1,7 @@
 """What a restart does with the tasks that an earlier process has left."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.base import Record
 from sidetask.tasks.context import RunContext
+from sidetask.tasks.parts.runner import Scope
 from sidetask.tasks.stored import APPROVALS, RESULTS, TASKS, decide
 from sidetask.tasks.values import Approval, Completed, Decision, ToolOutcome
 from sidetask.testing import VirtualClock
 from tests.tasks.durable.lives import Lives
-from tests.tasks.harness import C, settle
+from tests.tasks.harness import TOOLS, C, settle
 
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 ASK = TaskPolicy(on_crash="ask")
@@ -250,6 +252,54 @@ async def test_what_was_decided_while_nobody_was_there_counts(lives: Lives) -> N
     bench = await lives.begin()
     assert (await bench.ended(yes)).status == "succeeded"
     assert (await bench.ended(no)).status == "denied"
+
+
+async def test_other_arguments_that_were_approved_while_nobody_was_there_are_the_ones_that_run(
+    lives: Lives,
+) -> None:
+    bench = await lives.begin()
+    task = bench.start_in_background("gated", {"kinds": ["tool", "money"]})
+    await settle()
+    [tool, _] = bench.handle.approvals(C)
+    disk = lives.disk.view()
+    await lives.die()
+    changed = ToolCall.make("gated", {"kinds": ["tool"], "less": 1}, id=tool.call.id)
+    yes = replace(_decided(tool, Decision.APPROVED), call=changed, digest=changed.digest())
+    await decide(disk, yes)
+    bench = await lives.begin()
+    assert (await bench.ended(task)).content == changed.arguments
+    assert list(await lives.disk.find(APPROVALS, conversation_id=C, open=True)) == []
+
+
+async def test_a_question_that_was_given_up_takes_no_answer_of_another(lives: Lives) -> None:
+    async def impatient(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        try:
+            async with asyncio.timeout(1):
+                await ctx.request_approval("quick?")
+        except TimeoutError:
+            await ctx.request_approval("slow?")
+            return Completed(None, "slow way")
+        return Completed(None, "quick way")
+
+    bench = await lives.begin({"impatient": impatient})
+    task = bench.start_in_background("impatient")
+    await asyncio.sleep(5)
+    disk, [asked] = lives.disk.view(), bench.handle.approvals(C)
+    await lives.die()
+    await decide(disk, _decided(asked, Decision.APPROVED))
+    bench = await lives.begin({"impatient": impatient})
+    assert (await bench.ended(task)).content == "slow way"
+
+
+async def test_a_conversation_that_was_let_go_and_begins_anew_is_kept(lives: Lives) -> None:
+    bench = await lives.begin()
+    assert bench.manager.kept is not None
+    bench.manager.kept.let_go(C)
+    bench.manager.open_conversation(C, Scope(TOOLS))
+    task = bench.start_in_background("quick")
+    await bench.idle()
+    assert bench.told(task)[-1] == "task_succeeded"
+    assert [each.id for each in await lives.disk.find(TASKS, conversation_id=C)] == [task]
 
 
 async def test_of_two_decisions_in_two_processes_the_first_stands(lives: Lives) -> None:

@@ -45,7 +45,6 @@ class KeptTasks:
         Raises:
             StoreError: It could not be read; nothing was taken up.
         """
-        self._keeper.take_up(conversation_id)
         left = await read_left(self._store, conversation_id)
         take_up(self._parts, left)
 
@@ -66,15 +65,16 @@ class KeptTasks:
         """Carry out what other processes order of a conversation that is open here, and have
         ordered before; `say` takes what they say."""
         self._says[conversation_id] = say
-        self.listen()
         self._heard(conversation_id)
 
     def leave(self, conversation_id: ConversationId) -> None:
         """Orders wait until somebody attends to them."""
         self._says.pop(conversation_id, None)
 
-    def listen(self) -> None:
-        """Hear of what other processes decide. Twice is fine."""
+    def open(self, conversation_id: ConversationId) -> None:
+        """The conversation is this process's: its tasks are kept, and what other processes decide
+        is heard of. Twice is fine."""
+        self._keeper.take_up(conversation_id)
         if self._unlisten is None:
             self._unlisten = self._store.listen(self._heard)
 

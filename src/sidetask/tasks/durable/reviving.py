@@ -13,6 +13,7 @@
 All is read first. Then it is taken up in one go, so that nothing sees half of it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -86,8 +87,7 @@ def take_up(parts: Parts, left: Left) -> None:
         if parts.ledger.records.find(task.id) is None:
             _take_up(parts, task, left.approvals.get(task.id, ()))
     for task_id, asked in left.approvals.items():
-        if parts.ledger.records.find(task_id) is None:
-            _withdraw(parts, asked)
+        _withdraw(parts, task_id, asked)
     for result in left.results:
         if result.status == "loop":
             found = result.value
@@ -119,10 +119,13 @@ def _take_up(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Non
             parts.asking.suspend(record, (ApprovalRequest(kind=AFTER_CRASH, reason=reason),))
 
 
-def _withdraw(parts: Parts, asked: Sequence[Approval]) -> None:
-    """Their task is gone: it was the child of one that begins again, and asks again."""
+def _withdraw(parts: Parts, task_id: TaskId, asked: Sequence[Approval]) -> None:
+    """Close the questions that nobody waits for. Their task is gone, for it was the child of one
+    that begins again, and asks again; or it goes on with other arguments."""
+    waits = {each.id for each in parts.approvals.of_task(task_id)}
     for approval in asked:
-        if approval.decision is Decision.OPEN and parts.keeper is not None:
+        is_open = approval.decision is Decision.OPEN and approval.id not in waits
+        if is_open and parts.keeper is not None:
             at = parts.outbox.now()
             parts.keeper.asked(
                 replace(approval, decision=Decision.WITHDRAWN, decided_by="sidetask", decided_at=at)
@@ -159,7 +162,7 @@ def _record(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Task
     record.progress = task.progress
     yes = [each for each in asked if each.decision is Decision.APPROVED]
     record.approved = {(each.kind, each.digest) for each in yes} or None
-    record.past = Past(sum(each.kind == IN_BODY for each in yes))
+    record.past = Past(Counter(each.reason for each in yes if each.kind == IN_BODY))
     return record
 
 

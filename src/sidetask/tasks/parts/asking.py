@@ -82,8 +82,8 @@ class Asking:
         record = body.record
         if record.topic is not None:
             raise InvalidInputError("one question at a time: this tool waits for an answer already")
-        if record.past is not None and record.past.granted > 0:
-            record.past.granted -= 1  # this very question was answered before the restart
+        if record.past is not None and record.past.granted[reason] > 0:
+            record.past.granted[reason] -= 1  # it was answered before the restart
             return
         approval = self._ask(record, ApprovalRequest(kind=IN_BODY, reason=reason, metadata=details))
         record.topic = approval.id
@@ -164,6 +164,12 @@ class Asking:
     def restore(self, record: TaskRecord, approvals: Sequence[Approval]) -> None:
         """Take up again what an earlier process has asked about a task that waits: decided
         meanwhile, or still open."""
+        yes = [each for each in approvals if each.decision is Decision.APPROVED]
+        last = max(yes, key=lambda each: each.decided_at or 0.0, default=None)
+        if last is not None and last.digest != record.call.digest():  # to other arguments
+            record.call, record.approved = last.call, {(last.kind, last.digest)}
+            self._relaunch(record)
+            return
         for approval in approvals:
             if approval.decision is Decision.OPEN:
                 self._approvals.restore(approval)
@@ -266,7 +272,7 @@ class Asking:
             self.withdraw(record)
         if asked.kind == IN_BODY and record.topic is None:  # the body begins anew, and asks again
             record.past = record.past or Past()
-            record.past.granted += 1
+            record.past.granted[asked.reason] += 1
         if not self._approvals.of_task(record.id):
             self._relaunch(record)
 

@@ -5,10 +5,10 @@ of a task. They never leave the manager; what does is a snapshot.
 """
 
 from asyncio import TimerHandle
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from contextvars import Context as ContextVars
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from sidetask.core.errors import TaskNotFoundError
@@ -50,8 +50,9 @@ class Waiter:
 class Past:
     """What an earlier process has left of a task."""
 
-    granted: int = 0
-    """Questions of its body that were answered yes, and are not asked again: the first so many."""
+    granted: Counter[str] = field(default_factory=Counter[str])
+    """Questions of its body that were answered yes, by their reason: each is not asked again so
+    often."""
 
 
 class TaskRecord:
