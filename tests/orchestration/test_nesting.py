@@ -10,6 +10,7 @@ from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import OnEnter, Step
 from sidetask.orchestration.guards.words import resolved
 from sidetask.state import State, StateView
+from sidetask.tasks.values import Resolution
 from sidetask.testing import VirtualClock
 from tests.orchestration.fleet import Held, fleet, settle
 from tests.orchestration.flows.governed import governing, stage
@@ -124,3 +125,135 @@ async def test_a_state_that_is_closed_ends_its_watchers_and_not_its_runs(
         assert changes == []
         fork.commit()
         assert f.state.snapshot() == {"a:status": "succeeded", "a:result": "done", "kept": 1}
+
+
+# -- who waits for what queues behind it ---------------------------------------------------------
+
+
+async def test_a_run_that_awaits_a_dispatch_of_its_own_dispatcher_lends_it_its_permit(
+    clock: VirtualClock,
+) -> None:
+    async with fleet(clock, 1) as f:
+        at_work: list[str] = []
+
+        async def nested(input: Json) -> Json:
+            depth = input if isinstance(input, int) else 0
+            at_work.append(f"{depth} begins")
+            if depth:
+                told = await f.agents.dispatch(
+                    f"depth-{depth - 1}", as_agent(nested), input=depth - 1
+                )
+                assert f.agents.available_permits == 0
+            else:
+                told = "bottom"
+            at_work.append(f"{depth} ends")
+            return told
+
+        top = f.agents.dispatch("top", as_agent(nested), input=2)
+        other = f.agents.dispatch("other", as_agent(nested), input=1)
+        assert await top == await other == "bottom"
+        begun = [f"{i} begins" for i in (2, 1, 0)] + [f"{i} ends" for i in (0, 1, 2)]
+        assert at_work == [*begun, "1 begins", "0 begins", "0 ends", "1 ends"]
+        assert f.agents.available_permits == 1
+
+
+async def test_what_is_awaited_together_goes_on_the_permit_one_after_the_other(
+    clock: VirtualClock,
+) -> None:
+    held = Held()
+    async with fleet(clock, 1) as f:
+
+        async def outer(input: Json) -> list[Json]:
+            handles = [f.agents.dispatch(f"inner-{i}", held, input=i) for i in range(3)]
+            async with asyncio.TaskGroup() as group:
+                ends = [group.create_task(handle.wait()) for handle in handles]
+            return [end.result().value for end in ends]
+
+        handle = f.agents.dispatch("outer", as_agent(outer))
+        for i in range(3):
+            await settle()
+            assert (len(held.begun), f.agents.available_permits) == (i + 1, 0)
+            held.let_go(held.begun[-1])
+        assert await handle == ["done", "done", "done"]
+        assert held.most == 1
+
+
+async def test_under_a_call_the_permit_is_that_of_who_called(clock: VirtualClock) -> None:
+    async with fleet(clock, 1) as f:
+
+        async def middle(input: Json) -> Json:
+            return await f.agents.dispatch("inner", as_agent(bottom))
+
+        async def outer(input: Json, state: StateView) -> Json:
+            return await call("middle", as_agent(middle), state)
+
+        async def bottom(input: Json) -> Json:
+            return "bottom"
+
+        assert await f.agents.dispatch("outer", as_agent(outer)) == "bottom"
+
+
+async def test_who_gives_up_waiting_goes_on_beside_what_has_its_permit(
+    clock: VirtualClock,
+) -> None:
+    held = Held()
+    async with fleet(clock, 1) as f:
+
+        async def outer(input: Json) -> Json:
+            inner = f.agents.dispatch("inner", held, input="inner")
+            try:
+                async with asyncio.timeout(5):
+                    await inner
+            except TimeoutError:
+                return await held.gate("outer")
+            return None
+
+        handle = f.agents.dispatch("outer", as_agent(outer))
+        queued = f.agents.dispatch("queued", held, input="queued")
+        await asyncio.sleep(6)
+        assert (f.agents.is_running("outer"), f.agents.is_running("inner")) == (True, True)
+        held.let_go("outer", "late")
+        assert await handle == "late"
+        await settle()
+        assert not f.agents.is_running("queued")  # `inner` has the permit now
+        held.let_go("inner")
+        await settle()
+        assert f.agents.is_running("queued")
+        queued.cancel()
+
+
+async def test_a_permit_that_is_lent_comes_back_from_whoever_ends_last(
+    clock: VirtualClock,
+) -> None:
+    held = Held()
+    waits: list[asyncio.Task[Resolution]] = []
+    async with fleet(clock, 1) as f:
+
+        async def leaves(input: Json) -> None:
+            inner = f.agents.dispatch("inner", held, input="inner")
+            waits.append(asyncio.create_task(inner.wait()))
+            await asyncio.sleep(1)
+
+        await f.agents.dispatch("outer", as_agent(leaves))
+        assert (f.agents.is_running("inner"), f.agents.available_permits) == (True, 0)
+        held.let_go("inner")
+        assert (await waits[0]).value == "done"
+        assert f.agents.available_permits == 1
+
+
+async def test_stopping_who_lends_gives_every_permit_back(clock: VirtualClock) -> None:
+    held = Held()
+    async with fleet(clock, 1) as f:
+
+        async def outer(input: Json) -> Json:
+            return await f.agents.dispatch("inner", held)
+
+        f.agents.dispatch("outer", as_agent(outer))
+        await settle()
+        f.agents.cancel("outer")
+        await settle()
+        assert f.agents.is_running("inner")
+        assert f.agents.available_permits == 0
+        f.agents.cancel("inner")
+        await settle()
+        assert f.agents.available_permits == 1

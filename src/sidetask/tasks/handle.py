@@ -16,6 +16,7 @@ from sidetask.core.routing import (
     OnCompleteLike,
 )
 from sidetask.tasks.aio.streams import Subscription, of_conversation
+from sidetask.tasks.parts.body import current_body
 from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.values import Approval, Idle, Progress, Resolution, TaskSnapshot
 from sidetask.tasks.wiring import Parts
@@ -268,8 +269,27 @@ class TaskHandle:
         return self._parts.runner.detach(self._record, "host")
 
     async def wait(self) -> Resolution:
-        """Wait for the end, whichever. Cancelling the wait leaves the task alone."""
-        return await self._parts.delivery.wait_ended(self._record)
+        """Wait for the end, whichever. Cancelling the wait leaves the task alone.
+
+        The code of a task that waits for one which queues behind it, under the same cap, lends
+        it its permit meanwhile.
+        """
+        lender = self._lender() if self.waiting else None
+        if lender is None:
+            return await self._parts.delivery.wait_ended(self._record)
+        with self._parts.runner.lending(lender, self._record):
+            return await self._parts.delivery.wait_ended(self._record)
+
+    def _lender(self) -> TaskRecord | None:
+        """Whose permits the code goes on that asks."""
+        body, records = current_body.get(), self._parts.ledger.records
+        found = None if body is None or body.fenced else body.record
+        if found is None or records.find(found.id) is not found:
+            return None
+        while found is not None and not (found.ticket.caps or found.ticket.borrower):
+            parent = found.launch.parent_id
+            found = None if parent is None else records.find(parent)
+        return found
 
     def __await__(self) -> Generator[object, None, Json]:
         return self._value().__await__()

@@ -5,6 +5,9 @@ permit while it waits for another. It waits in the queue of the first cap that l
 queues are first come, first served. Only roots queue for a conversation's, a tool's and the
 manager's cap: a child runs on the permits of the parent that awaits it, so nesting cannot
 deadlock. Calls of one step queue among themselves only, which cannot either.
+
+A task that waits for a root that queues for the very permits it holds *lends* them, to one after
+the other: it does nothing meanwhile, and would else wait for itself.
 """
 
 from collections import OrderedDict
@@ -72,7 +75,18 @@ class Cap:
 class Ticket:
     """One task's claim to its permits: queued, holding, or neither."""
 
-    __slots__ = ("caps", "holding", "id", "in_step", "launch", "nested", "queue")
+    __slots__ = (
+        "awaited",
+        "borrower",
+        "caps",
+        "holding",
+        "id",
+        "in_step",
+        "launch",
+        "lender",
+        "nested",
+        "queue",
+    )
 
     def __init__(self, task_id: TaskId, launch: TaskLaunch, *, in_step: bool) -> None:
         self.id = task_id
@@ -84,6 +98,12 @@ class Ticket:
         self.caps: tuple[tuple[Cap, int], ...] = ()
         self.holding = False
         self.queue: Cap | None = None
+        self.awaited: tuple[Ticket, ...] = ()
+        """What it waits for, and would lend its permits to."""
+        self.borrower: Ticket | None = None
+        """What has its permits now."""
+        self.lender: Ticket | None = None
+        """Whose permits these are."""
 
 
 class Permits:
@@ -108,6 +128,11 @@ class Permits:
 
     def release(self, ticket: Ticket) -> list[TaskId]:
         """Give back the permits, or the place in a queue. Returns who may start."""
+        if ticket.borrower is not None:  # they are its own now
+            ticket.borrower.lender = None
+            ticket.borrower = None
+        if ticket.lender is not None:
+            return self._return(ticket, ticket.lender)
         caps, ticket.caps = ticket.caps, ()
         if ticket.holding:
             ticket.holding = False
@@ -116,6 +141,44 @@ class Permits:
         else:
             self._leave_queue(ticket)
         return self._admit(caps)
+
+    def lend(self, lender: Ticket, awaited: Ticket) -> list[TaskId]:
+        """`lender` waits for a task that queues: let that one go on its permits, ahead of the
+        queue, if they are what it lacks. Returns who may start."""
+        lender.awaited += (awaited,)
+        return self._lend(lender)
+
+    def stop_lending(self, lender: Ticket, awaited: Ticket) -> None:
+        """It waits no longer. If the other is at work on its permits, both count from now on,
+        whatever the caps say."""
+        left = list(lender.awaited)
+        left.remove(awaited)
+        lender.awaited = tuple(left)
+        if lender.borrower is awaited:
+            lender.borrower = awaited.lender = None
+            self.force(lender)
+
+    def _lend(self, lender: Ticket) -> list[TaskId]:
+        if not lender.holding or lender.in_step:
+            return []
+        held = {cap for cap, _ in lender.caps}
+        for ticket in lender.awaited:
+            if ticket.queue is not None and held.issuperset(c for c, _ in ticket.caps):
+                self._leave_queue(ticket)
+                self._hand_over(lender, ticket)
+                lender.borrower, ticket.lender = ticket, lender
+                return [ticket.id]
+        return []
+
+    def _return(self, ticket: Ticket, lender: Ticket) -> list[TaskId]:
+        """The borrower has ended, or pauses. Returns who has the permits next."""
+        self._hand_over(ticket, lender)
+        lender.borrower = ticket.lender = None
+        return self._lend(lender)
+
+    def _hand_over(self, one: Ticket, other: Ticket) -> None:
+        other.caps, one.caps = one.caps, ()
+        other.holding, one.holding = True, False
 
     def used(self, name: str) -> int:
         """How many permits of the cap of this tool or executor are taken."""

@@ -10,7 +10,8 @@ still runs then is *abandoned*: it keeps its permits until it really stops.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -100,6 +101,15 @@ class Runner:
         """The task waits for an approval: no timer runs and no permit is held meanwhile."""
         _drop_timers(record)
         self._admit(self._permits.release(record.ticket))
+
+    @contextmanager
+    def lending(self, lender: TaskRecord, awaited: TaskRecord) -> Generator[None]:
+        """While the one waits for the other, that may go on its permits."""
+        self._admit(self._permits.lend(lender.ticket, awaited.ticket))
+        try:
+            yield
+        finally:
+            self._permits.stop_lending(lender.ticket, awaited.ticket)
 
     def release(self, record: TaskRecord) -> None:
         """The record has ended otherwise than through its work: give its permits back."""
