@@ -20,6 +20,7 @@ from sidetask.core.errors import (
     AgentNotStartedError,
     ConversationBusyError,
     InvalidInputError,
+    StoreError,
     TurnCancelledError,
 )
 from sidetask.core.events import ContinueRequested, Event, TaskEvent
@@ -307,6 +308,12 @@ class Driver:
         end: TurnEnd | None = None
         try:
             end = await _carried_out(run, conversation, message, response, heard=heard)
+            if self._around.store.durable:
+                await self._around.outbox.stored()  # what is told of it is on the disk
+        except StoreError as error:
+            _log.exception("the end of %s of %s", turn_id, conversation.id)
+            end = TurnEnd("failed", error=error)
+            run.end = end
         finally:
             self._current = None
             running = self._manager.handle().list_running(conversation.id)

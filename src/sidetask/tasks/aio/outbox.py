@@ -12,18 +12,29 @@ from sidetask.core.ids import ConversationId
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.streams import Stream
+from sidetask.tasks.aio.telling import Telling
 
 
 class Journal:
     """One conversation's way out: its counters, and who listens."""
 
-    __slots__ = ("_append", "_conversation_id", "_everything", "_now", "index", "seq", "stream")
+    __slots__ = (
+        "_append",
+        "_conversation_id",
+        "_everything",
+        "_now",
+        "_telling",
+        "index",
+        "seq",
+        "stream",
+    )
 
     def __init__(self, conversation_id: ConversationId, outbox: "Outbox") -> None:
         self._conversation_id = conversation_id
         self._append = outbox.append
         self._now = outbox.now
         self._everything = outbox.everything
+        self._telling = outbox.telling
         self.seq = 0
         self.index = 0
         self.stream: Stream | None = None
@@ -40,10 +51,14 @@ class Journal:
         event = made(seq=seq, at=self._now(), conversation_id=self._conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
         self._append(event)
         self.seq = seq
-        if self.stream is not None:
-            self.stream.publish(event)
-        if self._everything.heard:
-            self._everything.publish(event)
+        stream, everything, telling = self.stream, self._everything, self._telling
+        if telling is not None:
+            self._publish_when_safe(event, telling)
+            return
+        if stream is not None:
+            stream.publish(event)
+        if everything.heard:
+            everything.publish(event)
 
     def live(
         self, made: type[LiveEvent] | type[TaskProgressed], fields: Mapping[str, object]
@@ -60,10 +75,19 @@ class Journal:
             conversation_id=self._conversation_id,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
+        if self._telling is not None:
+            self._publish_when_safe(event, self._telling)
+            return
         if stream is not None:
             stream.publish(event)
         if everything.heard:
             everything.publish(event)
+
+    def _publish_when_safe(self, event: Event, telling: Telling) -> None:
+        for stream in (self.stream, self._everything):
+            if stream is not None:
+                stream.wire(event)
+                telling.tell(stream, event)
 
     def tell(self, made: type[LiveEvent], fields: Mapping[str, object]) -> None:
         """Publish a live event of class `made` to readers alone."""
@@ -75,9 +99,13 @@ class Journal:
             conversation_id=self._conversation_id,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
-        if self.stream is not None:
-            self.stream.tell(event)
-        self._everything.tell(event)
+        for stream in (self.stream, self._everything):
+            if stream is None:
+                continue
+            if self._telling is not None:
+                self._telling.tell(stream, event)
+            else:
+                stream.tell(event)
 
 
 class Outbox:
@@ -92,6 +120,8 @@ class Outbox:
         self._journals: dict[ConversationId, Journal] = {}
         self.everything = Stream()
         """The events of all conversations."""
+        self.telling = Telling(store.stored) if store.durable else None
+        """Holds back what is not on the disk yet; None: the store forgets at exit anyway."""
 
     def journal(self, conversation_id: ConversationId) -> Journal:
         """The journal of a conversation, made when first asked for."""
@@ -117,10 +147,15 @@ class Outbox:
         """End a conversation's streams and drop its counters."""
         journal = self._journals.pop(conversation_id, None)
         if journal is not None and journal.stream is not None:
-            journal.stream.close()
+            self._end(journal.stream)
 
     def close(self) -> None:
         """End every stream."""
-        self.everything.close()
+        self._end(self.everything)
         for conversation_id in tuple(self._journals):
             self.forget(conversation_id)
+
+    def _end(self, stream: Stream) -> None:
+        if self.telling is not None:
+            self.telling.hurry(stream)
+        stream.close()

@@ -57,10 +57,14 @@ class Stream:
         return bool(self._readers)
 
     def publish(self, event: Event) -> None:
-        for tap in self._taps:
-            tap(event)
+        self.wire(event)
         if self._readers:
             self.tell(event)
+
+    def wire(self, event: Event) -> None:
+        """Publish to the runtime's own wiring alone."""
+        for tap in self._taps:
+            tap(event)
 
     def tell(self, event: Event) -> None:
         """Publish to readers alone."""

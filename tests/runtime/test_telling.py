@@ -1,0 +1,91 @@
+"""Nothing is told before it is on the disk, where there is one."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sidetask import Agent
+from sidetask.core.errors import StoreUnavailableError
+from sidetask.stores.memory import MemoryStore
+from sidetask.testing import ScriptedModel, running_runtime
+from tests.runtime.harness import beside, settle
+
+
+class Slow(MemoryStore):
+    """A store that outlives its process, and takes its time."""
+
+    durable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.safe = asyncio.Event()
+        self.away = 0
+        """How often it says that it is away."""
+
+    async def stored(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailableError("the disk", "it is away")
+        await self.safe.wait()
+
+
+@pytest.fixture
+async def store() -> Slow:
+    return Slow()
+
+
+async def test_an_answer_is_given_when_the_end_of_its_turn_is_safe(store: Slow) -> None:
+    async with running_runtime(store=store) as runtime:
+        opening = await beside(opened(runtime))
+        store.safe.set()
+        chat = await opening
+        store.safe.clear()
+        asking = await beside(chat.ask("hi"))
+        assert not asking.done()
+        store.safe.set()
+        assert str(await asking) == "Hello."
+        await chat.shutdown()
+
+
+async def test_a_reader_sees_what_is_safe_in_order_and_all_of_it(store: Slow) -> None:
+    store.safe.set()
+    async with running_runtime(store=store) as runtime:
+        chat = await opened(runtime)
+        seen: list[str] = []
+        reading = await beside(read(chat.events(), seen))
+        store.safe.clear()
+        asking = await beside(chat.ask("hi"))
+        assert seen == []
+        store.away = 2
+        store.safe.set()
+        await asking
+        await settle()
+        await asyncio.sleep(1)
+        assert seen[0] == "run_started"
+        assert seen[-1] == "run_completed"
+        assert "text_delta" in seen
+        await chat.shutdown()
+        await reading
+
+
+async def test_what_waits_is_told_when_the_conversation_ends(store: Slow) -> None:
+    store.safe.set()
+    async with running_runtime(store=store) as runtime:
+        chat = await opened(runtime)
+        seen: list[str] = []
+        reading = await beside(read(chat.events(), seen))
+        asking = await beside(chat.ask("hi"))
+        await asking
+        await chat.shutdown()
+        await reading
+    assert seen[-1] == "run_completed"
+
+
+async def opened(runtime: Any) -> Any:
+    return await runtime.open(Agent(ScriptedModel("Hello.")))
+
+
+async def read(events: Any, seen: list[str]) -> None:
+    async for event in events:
+        seen.append(str(event.kind))
