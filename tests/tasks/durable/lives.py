@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
+from sidetask.core.errors import StoreUnavailableError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
@@ -20,6 +21,7 @@ class Disk(MemoryStore):
 
     durable = True
     dead = False
+    full = False
     slow: "asyncio.Event | None" = None
     """Holds up `stored`."""
 
@@ -27,10 +29,14 @@ class Disk(MemoryStore):
         return copy(self)  # the same rows
 
     def append(self, fact: Event) -> None:
+        if self.full:
+            raise StoreUnavailableError("the disk is full", "make room")
         if not self.dead:
             super().append(fact)
 
     def put(self, record: Record[Any]) -> None:
+        if self.full:
+            raise StoreUnavailableError("the disk is full", "make room")
         if not self.dead:
             super().put(record)
 
@@ -39,6 +45,8 @@ class Disk(MemoryStore):
             await self.slow.wait()
 
     async def swap(self, record: Record[Any], *, expect: str | None) -> Record[Any] | None:
+        if self.full:
+            raise StoreUnavailableError("the disk is full", "make room")
         if self.dead:
             await asyncio.Event().wait()
         return await super().swap(record, expect=expect)
