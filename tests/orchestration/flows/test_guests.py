@@ -1,6 +1,11 @@
 """Agents with a flow that others invoke, on a state that is not their own."""
 
-from sidetask import Agent
+import asyncio
+
+import pytest
+
+from sidetask import Agent, Limits
+from sidetask.orchestration.base import Mode
 from sidetask.orchestration.calling import call as invoke_agent
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import OnEnter, Step, once
@@ -50,3 +55,19 @@ async def test_what_a_guests_flow_invokes_lands_in_the_state_that_it_was_given()
         assert await invoke_agent("order", agent, state, tasks=runtime) == "Done."
         await settle()
     assert state["crm:result"] == "crm is done"
+
+
+@pytest.mark.parametrize("mode", ["call", "dispatch"])
+async def test_what_a_guests_flow_invokes_needs_no_permit_beside_that_of_its_run(
+    mode: Mode,
+) -> None:
+    crm = Slow("crm")
+    flow = Flow(
+        "order",
+        steps=[Step("ask", on_enter=[OnEnter(crm.agent, mode=mode)], done=resolved("crm"))],
+    )
+    agent = Agent(ScriptedModel("Done."), name="orders", tools=TOOLS, flow=flow)
+    state = State()
+    async with asyncio.timeout(100), running_runtime(limits=Limits(total=1)) as runtime:
+        crm.let_go()
+        assert await invoke_agent("order", agent, state, tasks=runtime) == "Done."

@@ -16,7 +16,7 @@ from sidetask.orchestration.calling import call, invoke
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
 from sidetask.orchestration.flows.plan import OnEnter, Step
 from sidetask.orchestration.guards.base import Guard
-from sidetask.orchestration.invoker import Invoker
+from sidetask.orchestration.invoker import Invoker, inside
 from sidetask.orchestration.resolvers.resolver import Resolver
 from sidetask.state.provenance import Origin
 from sidetask.state.results import settled, start_result, status_key
@@ -51,16 +51,18 @@ class Host:
 class Entrance:
     """Invokes what steps begin with."""
 
-    __slots__ = ("_context", "_dispatcher", "_holds", "_seat")
+    __slots__ = ("_context", "_dispatcher", "_holds", "_parent", "_seat")
 
     def __init__(self, seat: Seat, holds: Callable[[Guard], bool]) -> None:
         self._seat = seat
         self._holds = holds
         self._dispatcher: BackgroundAgentDispatcher | None = None
         # A step may begin through a write of a tool: what it invokes is no child of that tool's
-        # task, and ends with nobody but itself.
+        # task, and ends with nobody but itself. A guest's is a child of the run that the guest is
+        # part of: that one waits for it, and may hold the only permit.
+        self._parent = inside() if seat.is_guest else None
         self._context: Context = copy_context()
-        self._context.run(current_body.set, None)
+        self._context.run(current_body.set, self._parent)
         self._context.run(ambient_meter.set, seat.meter)
 
     def enter(self, step: Step, *, again: bool) -> asyncio.Task[None]:
@@ -117,5 +119,7 @@ class Entrance:
     def _dispatching(self, host: Host) -> BackgroundAgentDispatcher:
         if self._dispatcher is None:
             cap = min(CAP, self._seat.manager.limits.conversation)
-            self._dispatcher = BackgroundAgentDispatcher(cap, conversation=host)
+            self._dispatcher = BackgroundAgentDispatcher(
+                cap, conversation=host, parent=self._parent
+            )
         return self._dispatcher
