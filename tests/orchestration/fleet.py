@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from sidetask.core.errors import TaskFencedError
 from sidetask.core.events import Event
 from sidetask.core.jsons import Json
 from sidetask.orchestration import BackgroundAgentDispatcher
+from sidetask.orchestration.invoker import EXECUTOR
 from sidetask.state import Provenance, State, StateView
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.outbox import Outbox
@@ -118,6 +119,8 @@ async def fleet(
             await settle()
         assert made.agents.active_count == 0
         assert made.agents.invoker.runs == {}
+        assert list(made.manager.executors) == [EXECUTOR]  # no dispatcher is left
+        assert not cast("Any", made.agents)._named
         await asyncio.sleep(200)  # whoever ignores cancellation has had his time
         assert made.agents.available_permits == made.agents.max_concurrent
         await made.manager.handle().close()

@@ -26,6 +26,7 @@ from sidetask.tasks.parts.permits import Limits
 from sidetask.tasks.values import TaskLaunch
 from sidetask.testing import VirtualClock
 from tests.orchestration.fleet import Held, fleet, settle
+from tests.orchestration.steps import Slow
 
 
 async def give_back(input: Json) -> Json:
@@ -119,6 +120,17 @@ async def test_cancelling_a_call_stops_the_agent_before_it_is_told() -> None:
     assert calling.cancelled()
     assert state.snapshot() == {"a:status": "cancelled"}
     assert held.gate(None).cancelled()
+
+
+async def test_who_cancels_a_call_waits_until_the_agent_has_stopped() -> None:
+    slow, state = Slow("slow", 100, cleanup=3), State()
+    calling = asyncio.ensure_future(call("a", slow, state))
+    await settle()
+    calling.cancel()
+    await asyncio.wait({calling}, timeout=2)
+    assert (slow.running, calling.done()) == (1, False)
+    await asyncio.wait({calling})
+    assert (slow.running, state.snapshot()) == (0, {"a:status": "cancelled"})
 
 
 async def test_somebody_else_may_cancel_what_is_called(clock: VirtualClock) -> None:

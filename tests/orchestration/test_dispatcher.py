@@ -263,6 +263,24 @@ async def test_submit_waits_for_room_in_the_order_of_asking(clock: VirtualClock)
         assert f.agents.status("r3") is None
 
 
+async def test_nobody_who_asks_later_gets_the_room_of_who_waits(clock: VirtualClock) -> None:
+    held = Held()
+    async with fleet(clock, 1, max_queue=0) as f:
+        first = f.agents.dispatch("first", held, input="first")
+        waits = asyncio.ensure_future(f.agents.submit("waits", held, input="waits"))
+        await settle()
+        late: list[asyncio.Future[TaskHandle]] = []
+        f.agents.on_end = lambda _: late.append(
+            asyncio.ensure_future(f.agents.submit("late", held, input="late"))
+        )
+        held.let_go("first")
+        await first
+        await settle()
+        assert (waits.done(), late[0].done()) == (True, False)
+        f.agents.on_end = None
+        late[0].cancel()
+
+
 async def test_submit_waits_only_for_what_it_needs(clock: VirtualClock) -> None:
     held = Held()
     async with fleet(clock, 1, max_queue=0) as f:

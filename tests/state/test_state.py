@@ -226,6 +226,12 @@ def test_provenance_belongs_to_the_write() -> None:
     assert (told.source, told.resolver, told.task_id, told.version) == ("host", None, None, 2)
     assert state.provenance("b") is None
 
+    writer = state.as_writer(origin)
+    for word in ("one", "two"):
+        writer.set(word, 1, source="llm", resolver=word)
+    found = [state.provenance(word) for word in ("one", "two")]
+    assert [each.resolver for each in found if each] == ["one", "two"]
+
 
 def test_a_writer_within_a_writer_keeps_the_ids_of_the_work_it_is_part_of() -> None:
     state, refused = State(), [False]

@@ -110,6 +110,15 @@ def test_a_value_over_the_limit_is_refused(value: object) -> None:
         State().set("a", value)
 
 
+def test_a_value_may_be_as_big_as_the_limit_and_no_bigger() -> None:
+    state = State(max_value=10)
+    for fits, too_big in (("x" * 8, "x" * 9), (["x" * 5], ["x" * 6]), ("é" * 4, "é" * 4 + "x")):
+        state.set("a", fits)
+        with pytest.raises(StateValueError):
+            state.set("a", too_big)
+        assert state["a"] == fits
+
+
 @given(JSON)
 def test_the_size_that_counts_is_about_that_of_the_text(value: object) -> None:
     text = len(json.dumps(value, ensure_ascii=False).encode())
