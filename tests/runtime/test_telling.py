@@ -89,3 +89,19 @@ async def opened(runtime: Any) -> Any:
 async def read(events: Any, seen: list[str]) -> None:
     async for event in events:
         seen.append(str(event.kind))
+
+
+async def test_whoever_reads_a_turn_sees_its_end_when_it_is_safe(store: Slow) -> None:
+    store.safe.set()
+    async with running_runtime(store=store) as runtime:
+        chat = await opened(runtime)
+        store.safe.clear()
+        response = await chat.chat("hi")
+        seen: list[str] = []
+        reading = await beside(read(response, seen))
+        assert "text_delta" in seen
+        assert "run_completed" not in seen
+        store.safe.set()
+        await reading
+        assert seen[-1] == "run_completed"
+        await chat.shutdown()

@@ -23,7 +23,14 @@ from sidetask.core.errors import (
     StoreError,
     TurnCancelledError,
 )
-from sidetask.core.events import ContinueRequested, Event, TaskEvent
+from sidetask.core.events import (
+    ContinueRequested,
+    Event,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    TaskEvent,
+)
 from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
@@ -40,6 +47,7 @@ KEPT = 16
 PATIENCE = 10.0
 """Seconds that a turn may take to end when the conversation is closed: more than its cleanup."""
 
+_ENDS = (RunCompleted, RunFailed, RunCancelled)
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +69,8 @@ class Current:
     run_id: RunId
     token: CancelToken
     response: ChatResponse
+    end: Event | None = None
+    """Of the run, where it is told when it is on the disk."""
 
 
 class Driver:
@@ -79,6 +89,7 @@ class Driver:
         self._observer = observer
         self._manager = manager
         self._around = around
+        self._durable = around.store.durable
         self._max_auto_turns = max_auto_turns
         self._inbox: list[Waiting] = []
         self._current: Current | None = None
@@ -303,18 +314,20 @@ class Driver:
             self._around, conversation, turn_id, token, response.order, budget=response.budget
         )
         self._latest_run = run.run_id
-        self._current = Current(run, run.run_id, token, response)
+        self._current = current = Current(run, run.run_id, token, response)
         heard = self._admit(response, turn_id)
         end: TurnEnd | None = None
         try:
             end = await _carried_out(run, conversation, message, response, heard=heard)
-            if self._around.store.durable:
+            if self._durable:
                 await self._around.outbox.stored()  # what is told of it is on the disk
         except StoreError as error:
             _log.exception("the end of %s of %s", turn_id, conversation.id)
             end = TurnEnd("failed", error=error)
             run.end = end
         finally:
+            if current.end is not None:
+                response.append(current.end)
             self._current = None
             running = self._manager.handle().list_running(conversation.id)
             end = run.end or end or _cancelled("cancelled from outside")
@@ -339,7 +352,10 @@ class Driver:
         """Every event of the conversation, as it lands."""
         current = self._current
         if current is not None and event.run_id == current.run_id:
-            current.response.append(event)
+            if self._durable and isinstance(event, _ENDS):
+                current.end = event
+            else:
+                current.response.append(event)
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
                 current.run.cut_reply()
