@@ -378,6 +378,17 @@ async def test_closing_takes_no_more_and_waits_for_all_and_twice_is_fine(
         await f.agents.close()
 
 
+async def test_a_run_that_closes_its_own_dispatcher_is_told_so(clock: VirtualClock) -> None:
+    async with fleet(clock) as f:
+
+        async def closing(input: object) -> None:
+            await f.agents.close()
+
+        await f.agents.dispatch("a", as_agent(closing)).wait()
+        assert f.origin("a:error").error_type == "InvalidInputError"
+        assert f.agents.dispatch("b", Held()).cancel()
+
+
 async def test_a_close_that_is_cancelled_stops_all_first(clock: VirtualClock) -> None:
     async with fleet(clock, 1) as f:
         f.agents.dispatch("a", Held())

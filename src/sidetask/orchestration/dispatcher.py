@@ -17,6 +17,7 @@ from sidetask.core.budget import Meter
 from sidetask.core.errors import (
     ConfigurationError,
     DuplicateTaskError,
+    InvalidInputError,
     ManagerClosedError,
     TooManyTasksError,
 )
@@ -32,7 +33,7 @@ from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.handle import TaskHandle
 from sidetask.tasks.manager import AsyncTaskManager
-from sidetask.tasks.parts.body import TaskBody
+from sidetask.tasks.parts.body import TaskBody, current_body
 from sidetask.tasks.parts.permits import Limits
 
 OnFull = Literal["reject", "drop_oldest"]
@@ -207,7 +208,17 @@ class BackgroundAgentDispatcher:
 
         With `cancel`, or when the wait itself is cancelled, what is alive is stopped; what does
         not stop within its grace is abandoned.
+
+        Raises:
+            InvalidInputError: A run of it asks, which would wait for its own end.
         """
+        body = current_body.get()
+        if (
+            body is not None
+            and body.record.id in self._alive
+            and body.owner is self._invoker.manager
+        ):
+            raise InvalidInputError("a run cannot wait for its own end: close from outside")
         self._closed = True
         wake_all(self._sleepers)
         if cancel:
