@@ -57,7 +57,7 @@ async def test_what_a_guests_flow_invokes_lands_in_the_state_that_it_was_given()
     assert state["crm:result"] == "crm is done"
 
 
-@pytest.mark.parametrize("mode", ["call", "dispatch"])
+@pytest.mark.parametrize("mode", ["call", "dispatch", "background"])
 async def test_what_a_guests_flow_invokes_needs_no_permit_beside_that_of_its_run(
     mode: Mode,
 ) -> None:

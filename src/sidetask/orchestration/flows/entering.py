@@ -11,12 +11,13 @@ from sidetask.core.budget import ambient_meter
 from sidetask.core.ids import ConversationId
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
+from sidetask.core.routing import TaskPolicy, background
 from sidetask.orchestration.base import Mode
-from sidetask.orchestration.calling import call, invoke
+from sidetask.orchestration.calling import call
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
 from sidetask.orchestration.flows.plan import OnEnter, Step
 from sidetask.orchestration.guards.base import Guard
-from sidetask.orchestration.invoker import Invoker, inside
+from sidetask.orchestration.invoker import Invoker, Launching, Run, inside
 from sidetask.orchestration.resolvers.resolver import Resolver
 from sidetask.state.provenance import Origin
 from sidetask.state.results import settled, start_result, status_key
@@ -106,15 +107,16 @@ class Entrance:
             case Mode.DISPATCH:
                 self._dispatching(host).dispatch(entry.name, agent, state, input=given)
             case _:
-                await invoke(
-                    Mode.BACKGROUND,
-                    entry.name,
-                    agent,
-                    state,
-                    input=given,
-                    conversation=host,
-                    on_complete=entry.on_complete,
-                )
+                run = Run(entry.name, host.invoker.find(agent), state, input=given)
+                host.invoker.start(run, self._background(entry))
+
+    def _background(self, entry: OnEnter) -> Launching:
+        return Launching(
+            route=background(),
+            policy=TaskPolicy(on_complete=entry.on_complete),
+            conversation_id=self._seat.conversation_id,
+            parent=self._parent,
+        )
 
     def _dispatching(self, host: Host) -> BackgroundAgentDispatcher:
         if self._dispatcher is None:
