@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from sidetask.core.budget import Budget, ambient_meter
 from sidetask.core.jsons import Json
 from sidetask.core.usage import Usage
@@ -193,8 +195,9 @@ async def test_under_a_call_the_permit_is_that_of_who_called(clock: VirtualClock
         assert await f.agents.dispatch("outer", as_agent(outer)) == "bottom"
 
 
+@pytest.mark.parametrize("first", ["outer", "inner"])
 async def test_who_gives_up_waiting_goes_on_beside_what_has_its_permit(
-    clock: VirtualClock,
+    clock: VirtualClock, first: str
 ) -> None:
     held = Held()
     async with fleet(clock, 1) as f:
@@ -212,13 +215,13 @@ async def test_who_gives_up_waiting_goes_on_beside_what_has_its_permit(
         queued = f.agents.dispatch("queued", held, input="queued")
         await asyncio.sleep(6)
         assert (f.agents.is_running("outer"), f.agents.is_running("inner")) == (True, True)
-        held.let_go("outer", "late")
-        assert await handle == "late"
+        held.let_go(first)
         await settle()
-        assert not f.agents.is_running("queued")  # `inner` has the permit now
-        held.let_go("inner")
+        assert not f.agents.is_running("queued")  # the other one has the permit
+        held.let_go("inner" if first == "outer" else "outer")
         await settle()
         assert f.agents.is_running("queued")
+        assert await handle == "done"
         queued.cancel()
 
 
