@@ -71,8 +71,10 @@ class LocalEngine(Engine):
         if not task.cancelled():
             error = task.exception()
             if error is not None:
+                # Without the task itself: from Python 3.12 on its context would be entered, and
+                # this callback runs in it.
                 task.get_loop().call_exception_handler(
-                    {"message": "a job's body raised", "exception": error, "task": task}
+                    {"message": f"the body of {task.get_name()} raised", "exception": error}
                 )
         job_id = task.get_name()
         self.jobs.pop(job_id).task = None  # else each would hold the other for the collector
