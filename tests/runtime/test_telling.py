@@ -105,3 +105,24 @@ async def test_whoever_reads_a_turn_sees_its_end_when_it_is_safe(store: Slow) ->
         await reading
         assert seen[-1] == "run_completed"
         await chat.shutdown()
+
+
+async def test_a_database_that_stays_away_keeps_nothing_alive(store: Slow) -> None:
+    store.safe.set()
+    async with running_runtime(store=store) as runtime:
+        chat = await opened(runtime)
+        reading = await beside(read(chat.events(), []))
+        store.away = 1_000_000
+        with pytest.raises(StoreUnavailableError):
+            await chat.ask("hi")
+        await asyncio.sleep(1)
+        assert telling()
+        await chat.shutdown()
+        await reading
+    await asyncio.sleep(1)
+    assert not telling()
+
+
+def telling() -> list[str]:
+    """The asyncio tasks that wait for the disk."""
+    return [task.get_name() for task in asyncio.all_tasks() if "telling" in task.get_name()]

@@ -61,12 +61,12 @@ class Telling:
             self._task = None
 
     async def _safe(self) -> None:
-        while True:
+        while self._batch:  # until it is safe, or all of it was told in a hurry
             try:
-                return await self._stored()
+                await self._stored()
+                return
             except StoreUnavailableError:  # what was taken is kept there, and tried again
                 await asyncio.sleep(PAUSE)
             except Exception:  # noqa: BLE001 - the one boundary: its writer was told of a refusal
                 _log.exception("the store refused what readers would have been told")
                 self._batch.clear()
-                return None
