@@ -1,6 +1,6 @@
 """The one place that wires models, tools, tasks, state and store together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import environ
 from typing import Any, Literal, Self, Unpack
@@ -75,6 +75,8 @@ class Runtime(Invoking):
             engine needs is not.
     """
 
+    _make_manager: Callable[..., AsyncTaskManager] = AsyncTaskManager
+
     def __init__(  # noqa: PLR0913 - each is one choice of the host
         self,
         *,
@@ -107,11 +109,13 @@ class Runtime(Invoking):
         self._observer = open_observer(tracing, self._outbox.everything)
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
-        self._manager = AsyncTaskManager(
+        self._engine = open_engine(engine, store) if isinstance(engine, str) else engine
+        self._routing = routing
+        self._manager = self._make_manager(
             limits=limits,
             routing=routing,
             outbox=self._outbox,
-            engine=open_engine(engine, store) if isinstance(engine, str) else engine,
+            engine=self._engine,
             store=self._store,
         )
         self._around = Surroundings(
@@ -129,9 +133,9 @@ class Runtime(Invoking):
             forget=self._forget,
         )
         """How agents are invoked with this runtime's tasks: `call(..., tasks=runtime)`."""
-        house = House(() if policy is None else (policy,), tuple(hooks), on_approval)
+        self._house = House(() if policy is None else (policy,), tuple(hooks), on_approval)
         self._residents = Residents(
-            self._grounds(house, spaces, max_auto_turns=max_auto_turns, max_depth=max_depth)
+            self._grounds(spaces, max_auto_turns=max_auto_turns, max_depth=max_depth)
         )
         super().__init__(self._host(), self._store)
 
@@ -298,14 +302,12 @@ class Runtime(Invoking):
             forget=self._forget,
         )
 
-    def _grounds(
-        self, house: House, spaces: SharedSpaces, *, max_auto_turns: int, max_depth: int
-    ) -> Grounds:
+    def _grounds(self, spaces: SharedSpaces, *, max_auto_turns: int, max_depth: int) -> Grounds:
         return Grounds(
             manager=self._manager,
             around=self._around,
             models=self._models,
-            house=house,
+            house=self._house,
             families=Families(self._manager.handle, max_depth=max_depth),
             toolsets=self._toolsets,
             invoker=self.invoker,

@@ -36,7 +36,7 @@ from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
-from sidetask.tasks.parts.records import Ending, Past, TaskRecord
+from sidetask.tasks.parts.records import Ending, Keeping, Past, TaskRecord
 from sidetask.tasks.parts.runner import Executor, Scope
 from sidetask.tasks.values import (
     LoopUpdates,
@@ -110,8 +110,10 @@ class AsyncTaskManager(TaskManager):
         outbox: Outbox | None = None,
         engine: Engine | None = None,
         store: Store | None = None,
+        keeper: Keeping | None = None,
     ) -> None:
-        """`store`: where tasks are kept. One that survives the process keeps them for the next."""
+        """`store`: where tasks are kept. One that survives the process keeps them for the next.
+        `keeper`: who keeps them instead, where that is no store."""
         self._limits = limits or Limits()
         self._default = Scope(executors or {}, deps, state)
         self._scopes: dict[ConversationId, Scope] = {}
@@ -120,9 +122,9 @@ class AsyncTaskManager(TaskManager):
         self._routing = routing
         self._closed = False
         outbox = outbox or Outbox(MemoryStore(), SystemClock())
-        keeper = None
+        kept = None
         if store is not None and store.durable:
-            keeper = StoreKeeper(store, outbox.now)
+            kept = StoreKeeper(store, outbox.now)
             engine = engine or StoredEngine(StoredSteps(store, outbox.now))
         self._parts: Parts = assemble(
             outbox,
@@ -131,12 +133,12 @@ class AsyncTaskManager(TaskManager):
             find_work=self._find_work,
             spawn=self._spawn,
             route_of=self._route_of,
-            keeper=keeper,
+            keeper=kept or keeper,
         )
         self.kept: KeptTasks | None = None
         """What a store that survives the process adds; None: there is none."""
-        if store is not None and keeper is not None:
-            self.kept = KeptTasks(self._parts, keeper, store)
+        if store is not None and kept is not None:
+            self.kept = KeptTasks(self._parts, kept, store)
         self._parts.runner.desk.owner = self
         self._handle = ManagerHandle(self._parts, self._close)
 
