@@ -101,15 +101,15 @@ class Runtime(Invoking):
         self._tools = tuple([as_tool(each) for each in tools])
         self._models = Models(models)
         self._deps = deps
-        store = environ.get(STORE) or "memory:" if store is None else store
-        self._store = open_store(store) if isinstance(store, str) else store
-        self._owns_store = isinstance(store, str)
+        self.place, self._store = _opened(store)
+        """The URL of its store; None: the program has opened the store itself."""
+        self._owns_store = self.place is not None
         self._forgets = self._owns_store and not self._store.durable
         self._outbox = Outbox(self._store, clock or SystemClock())
         self._observer = open_observer(tracing, self._outbox.everything)
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
-        self._engine = open_engine(engine, store) if isinstance(engine, str) else engine
+        self._engine = open_engine(engine, self.place) if isinstance(engine, str) else engine
         self._routing = routing
         self._manager = self._make_manager(
             limits=limits,
@@ -118,9 +118,8 @@ class Runtime(Invoking):
             engine=self._engine,
             store=self._store,
         )
-        self._around = Surroundings(
-            self._manager, self._store, self._outbox, self.quota, self._manager.kept
-        )
+        kept = self._manager.kept
+        self._around = Surroundings(self._manager, self._store, self._outbox, self.quota, kept)
         built_in, outputs = task_tools(self._manager), KeptOutputs(self._store, self._outbox.now)
         self._sources = Sources(self._tools, built_in=(*built_in, outputs.tool))
         self._toolsets = Toolsets(built_in, routed=routing is not None, outputs=outputs)
@@ -381,6 +380,13 @@ def _by_name(
         if named.setdefault(agent.name, agent) is not agent:
             raise ConfigurationError(f"two agents are named {agent.name!r}: give one name=")
     return named
+
+
+def _opened(store: str | Store | None) -> tuple[str | None, Store]:
+    """The store that was given, or that the environment names, and its URL."""
+    if store is None:
+        store = environ.get(STORE) or "memory:"
+    return (store, open_store(store)) if isinstance(store, str) else (None, store)
 
 
 def _paced(quota: Quota, limits: Limits | None) -> Quota:
