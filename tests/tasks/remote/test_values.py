@@ -9,8 +9,8 @@ from sidetask.core.errors import CodecError
 from sidetask.core.ids import RunId, TaskId, TurnId
 from sidetask.core.messages import Image, ToolCall
 from sidetask.core.routing import TaskPolicy
+from sidetask.stores.queue import LOST
 from sidetask.tasks.remote.values import (
-    LOST,
     Ask,
     Granted,
     JobOrder,

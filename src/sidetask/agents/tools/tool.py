@@ -50,12 +50,14 @@ from sidetask.core.routing import (
 )
 from sidetask.models.base import ToolSchema
 from sidetask.tasks.aio.threads import shared as shared_threads
-from sidetask.tasks.values import Errored, ToolOutcome
+from sidetask.tasks.values import ApprovalNeeded, Errored, Refused, ToolOutcome
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
+Held: TypeAlias = ApprovalNeeded | Refused | Errored
+"""What keeps a call from running."""
 Body: TypeAlias = Callable[[Arguments, Context], Awaitable[object]]
 KeepFor: TypeAlias = Callable[[Context, str], str | None]
 """Keeps the whole text of a task's output; returns the id by which a model reads on in it."""
@@ -81,6 +83,9 @@ class ToolOptions(TypedDict, total=False):
     """What the end of a background call does to its conversation; wins over the policy's."""
     policy: TaskPolicy | None
     """All the other axes."""
+    portable: bool | None
+    """A worker may carry out a background call with the tool of this name that it has itself.
+    Else: what is made of a function is, and what is made of a schema is not."""
 
 
 @final
@@ -99,6 +104,8 @@ class Tool(Generic[P, R_co]):
     route: Route = foreground()
     policy: TaskPolicy = DEFAULT_POLICY
     approval: ApprovalRule | None = None
+    portable: bool = False
+    """It needs nothing that this process alone has: a worker may carry a background call out."""
     parse: Callable[[str], Arguments] = field(repr=False)
     """From the JSON text that a model wrote to what `body` takes.
 
@@ -151,6 +158,7 @@ class Tool(Generic[P, R_co]):
             route=route,
             policy=policy,
             approval=options.get("approval"),
+            portable=options.get("portable") or False,
             parse=_parse_object,
             body=body,
             function=body,
@@ -168,16 +176,10 @@ class Tool(Generic[P, R_co]):
         Raises:
             ApprovalDeniedError: A person said no while the body waited for an approval.
         """
+        arguments = self._admit(call, ctx, exactly)
+        if not isinstance(arguments, dict):
+            return arguments
         own = None if keep is None else partial(keep, ctx)
-        try:
-            parse = self.parse_exactly if exactly else None
-            arguments = (parse or self.parse)(call.arguments)
-        except InvalidInputError as error:
-            return Errored(cut(str(error)), "ToolArgumentsError")
-        if self.approval is not None:
-            held = held_by(self.approval, call, ctx, arguments)
-            if held is not None:
-                return held
         try:
             return to_completed(await self.body(arguments, ctx), own)
         except ApprovalDeniedError:
@@ -185,6 +187,22 @@ class Tool(Generic[P, R_co]):
         except Exception as error:  # noqa: BLE001 - the one boundary: a fault becomes an answer
             _log.debug("tool %s failed", self.name, exc_info=error)
             return Errored(cut(_told(error), own), type(error).__name__)
+
+    def held(self, call: ToolCall, ctx: Context, *, exactly: bool = False) -> Held | None:
+        """What keeps a call from running, before anything of it has happened; None: nothing."""
+        found = self._admit(call, ctx, exactly)
+        return None if isinstance(found, dict) else found
+
+    def _admit(self, call: ToolCall, ctx: Context, exactly: bool) -> Arguments | Held:
+        try:
+            parse = self.parse_exactly if exactly else None
+            arguments = (parse or self.parse)(call.arguments)
+        except InvalidInputError as error:
+            return Errored(cut(str(error)), "ToolArgumentsError")
+        held = None
+        if self.approval is not None:
+            held = held_by(self.approval, call, ctx, arguments)
+        return arguments if held is None else held
 
 
 AnyTool: TypeAlias = Tool[..., object]
@@ -229,6 +247,7 @@ def _of_function(function: Callable[P, R], options: ToolOptions) -> Tool[P, R]:
         route=route,
         policy=policy,
         approval=options.get("approval"),
+        portable=options.get("portable") is not False,
         parse=found.parse,
         parse_exactly=found.parse_exactly,
         body=_body(function, found.context),

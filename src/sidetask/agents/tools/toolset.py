@@ -55,6 +55,8 @@ class Toolset:
         keep = outputs.keep if outputs is not None else None
         self.tools: Mapping[str, AnyTool] = {each.name: each for each in tools}
         self.executors = {each.name: partial(each.execute, keep=keep) for each in tools}
+        self.portable = {each.name: each for each in tools if each.portable}
+        """Those that a worker may carry out."""
         self.output: OutputReader | None = None
         schemas = [each.schema for each in tools]
         if output_type is not None and output_type is not str:  # a text is what a turn ends with

@@ -26,9 +26,6 @@ from sidetask.tasks.values import (
     ToolOutcome,
 )
 
-LOST: JsonObject = {"lost": True}
-"""The result of a job whose worker died, and which is not run again by itself."""
-
 
 def key_of(agent: str, tool: str) -> str:
     """What a job is claimed by."""
