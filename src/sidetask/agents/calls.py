@@ -81,7 +81,7 @@ class StepCalls:
         try:
             await self._log.commit(message, ack=acks)
         except Exception:  # the one boundary: the history here is valid, whatever the store says
-            self._log.keep(message, ack=acks)
+            self._log.keep_unwritten(message, ack=acks)
             raise
 
     def _warn(self, loops: Mapping[CallId, Loop]) -> None:

@@ -46,6 +46,7 @@ class Conversation:
         "summary_model",
         "toolset",
         "turns",
+        "unwritten",
         "usage",
     )
 
@@ -73,6 +74,9 @@ class Conversation:
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
         """All messages."""
+        self.unwritten: list[tuple[Message, tuple[TaskId, ...]]] = []
+        """Those of them that the store did not take, with the results that they deliver: they are
+        written with the next one, so that what it has is no history with a hole."""
         self.context = Context(self.history)
         """What the model is given of them; messages are appended to both through it."""
         self.room: Room | None = None
@@ -107,6 +111,7 @@ class Conversation:
     def clear(self) -> None:
         """Begin anew: no message was ever said."""
         self.context.clear()
+        self.unwritten.clear()
         self.call_ids.clear()
         if self.room is not None:
             self.room.begin_anew()

@@ -65,15 +65,35 @@ class TurnLog:
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""
-        covered = ack
-        if ack and self._kept is not None:  # with those that these have read for themselves
-            covered = self._kept.covered(self.conversation.id, ack)
-        await self._store.commit_turn(self.conversation.id, (message,), ack=covered)
-        self.keep(message, ack=ack)
+        if self.conversation.unwritten:
+            await self.write_rest()
+        await self._store.commit_turn(self.conversation.id, (message,), ack=self._covered(ack))
+        self._keep(message, ack)
         self.fact(_committed(message), message=message)
 
-    def keep(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
-        """The half of a commit that cannot fail: the history in this process."""
+    async def write_rest(self) -> None:
+        """Write what `keep_unwritten` has kept."""
+        unwritten = self.conversation.unwritten
+        messages = [message for message, _ in unwritten]
+        acks = [id for _, covered in unwritten for id in covered]
+        await self._store.commit_turn(self.conversation.id, messages, ack=acks)
+        unwritten.clear()
+        for message in messages:
+            self.fact(_committed(message), message=message)
+
+    def keep_unwritten(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
+        """The half of a commit that cannot fail: the history in this process. The other half is
+        done with the next message."""
+        self.conversation.unwritten.append((message, self._covered(ack)))
+        self._keep(message, ack)
+
+    def _covered(self, ack: tuple[TaskId, ...]) -> tuple[TaskId, ...]:
+        """With those that these have read for themselves."""
+        if not ack or self._kept is None:
+            return ack
+        return self._kept.covered(self.conversation.id, ack)
+
+    def _keep(self, message: Message, ack: tuple[TaskId, ...]) -> None:
         self.conversation.context.append(message)
         if ack:
             self.manager.ack(self.conversation.id, ack)

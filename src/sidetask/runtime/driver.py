@@ -6,6 +6,9 @@ turn and in the same tick in which the driver would stop, so no result is left l
 
 A user's Stop parks the turns that nobody asked for until the user speaks again. At most
 `max_auto_turns` of them follow each other.
+
+Where a store takes nothing, who waits for an answer gets the error. What nobody waits for, results
+and what was said by `send`, waits until it takes again.
 """
 
 import asyncio
@@ -34,6 +37,7 @@ from sidetask.core.events import (
 from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
+from sidetask.runtime.keeping.absence import Absence, is_among
 from sidetask.runtime.response import ChatResponse
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import spawn, stop, wait_done
@@ -99,6 +103,7 @@ class Driver:
         self._sleepers: Sleepers = []
         self._latest_run = RunId("")
         self._is_held = False
+        self._absence = Absence(around.outbox.stored)
         self.closed = False
         self.turns: list[ChatResponse] = []
         """The last turns that were admitted."""
@@ -163,8 +168,8 @@ class Driver:
 
     def send(self, message: UserMessage) -> None:
         """Let a message join the running turn at its next safe point, or begin a turn."""
-        if self._current is None:
-            self.ask(message)
+        if self._current is None and not self._absence.lasts:
+            self.ask(message, ChatResponse("user", sent=True))
         else:
             self._conversation.steering.append(message)
             self._user_spoke()
@@ -276,6 +281,10 @@ class Driver:
             current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
             while not self.closed and self._has_work:
+                if self._absence.lasts:  # a turn that somebody waits for begins, and fails
+                    await self._absence.wait_over(lambda: self.closed or bool(self._inbox))
+                    if self.closed or not self._has_work:
+                        return
                 await self._run(*self._next())
                 if not self._has_work:
                     return
@@ -294,8 +303,9 @@ class Driver:
     def _next(self) -> tuple[UserMessage | None, ChatResponse]:
         """The turn to run, which there is."""
         conversation = self._conversation
-        if conversation.steering:  # it came too late for the turn that it was meant for
-            return conversation.steering.pop(0), ChatResponse("user")
+        is_hurried = self._absence.lasts and self._inbox
+        if conversation.steering and not is_hurried:  # too late for the turn it was meant for
+            return conversation.steering.pop(0), ChatResponse("user", sent=True)
         if self._inbox:
             waiting = self._inbox.pop(0)
             if self._observer is not None:
@@ -332,6 +342,11 @@ class Driver:
             running = self._manager.handle().list_running(conversation.id)
             end = run.end or end or _cancelled("cancelled from outside")
             response.finish(end, tuple(running))
+            self._absence.note(end.error)
+            if self._absence.lasts:
+                self._auto_turns = max(0, self._auto_turns - (response.cause == "tasks"))
+                said = message if response.sent else None
+                self._inbox = _put_off(conversation, self._inbox, said)
             self.wake()
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
@@ -366,6 +381,17 @@ class Driver:
     def wake(self) -> None:
         """Let those who wait for a change look again."""
         wake_all(self._sleepers)
+
+
+def _put_off(
+    conversation: Conversation, inbox: list[Waiting], said: UserMessage | None
+) -> list[Waiting]:
+    """What nobody waits for is still to be said. Returns the inbox of those who wait."""
+    steering = conversation.steering
+    if said is not None and not is_among(said, conversation.history):
+        steering.insert(0, said)
+    steering += [each.message for each in inbox if each.response.sent]
+    return [each for each in inbox if not each.response.sent]
 
 
 def _is_inside(task: asyncio.Task[None] | None) -> bool:

@@ -57,12 +57,18 @@ class ChatResponse:
         "events",
         "given",
         "order",
+        "sent",
         "task_ids",
         "turn_id",
     )
 
     def __init__(
-        self, cause: Cause, task_ids: tuple[TaskId, ...] = (), *, order: RunOrder | None = None
+        self,
+        cause: Cause,
+        task_ids: tuple[TaskId, ...] = (),
+        *,
+        order: RunOrder | None = None,
+        sent: bool = False,
     ) -> None:
         self.cause = cause
         self.budget: Budget | None = None
@@ -71,6 +77,8 @@ class ChatResponse:
         """What the host said of the run, if it asked for it by a request."""
         self.task_ids = task_ids
         """The tasks whose results began this turn."""
+        self.sent = sent
+        """Its message was said by `send`: nobody who said it waits for the answer."""
         self.turn_id: TurnId | None = None
         """None until the turn is admitted."""
         self.given = False

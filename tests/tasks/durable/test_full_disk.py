@@ -1,14 +1,21 @@
 """A store that takes nothing for a while."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from sidetask.core.errors import AlreadyDecidedError, StoreUnavailableError
+from sidetask.core.messages import ToolCall
+from sidetask.core.routing import TaskPolicy
+from sidetask.tasks.context import RunContext
 from sidetask.tasks.stored import TASKS
+from sidetask.tasks.values import Completed, ToolOutcome
 from sidetask.testing import VirtualClock
 from tests.tasks.durable.lives import Lives
 from tests.tasks.harness import C, settle
+
+RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
 
 @pytest.fixture
@@ -59,3 +66,53 @@ async def test_a_decision_is_entered_when_the_disk_takes_it_and_nothing_runs_bef
         bench.handle.deny(asked.id, by="bob")
     lives.disk.full = False
     assert (await bench.ended(task)).status == "succeeded"
+
+
+async def test_an_end_that_a_full_disk_did_not_take_is_told_when_there_is_room(
+    lives: Lives,
+) -> None:
+    bench = await lives.begin()
+    tasks = [bench.start_in_background("sleep", {"seconds": seconds}) for seconds in (1, 2)]
+    await settle()
+    lives.disk.full = True
+    for task in tasks:
+        await bench.ended(task)
+    assert bench.told(tasks[0]) == ["task_queued", "task_started"]
+    with pytest.raises(StoreUnavailableError):
+        bench.start_in_background("quick")
+    lives.disk.full = False
+    await asyncio.sleep(1)
+    assert bench.kinds()[-4:] == ["task_succeeded", "continue_requested"] * 2
+    assert [bench.end_of(task).duration for task in tasks] == [1, 2]
+    facts = await lives.disk.facts(C)
+    assert [fact.seq for fact in facts] == list(range(1, len(facts) + 1))
+    assert [fact.at for fact in facts] == sorted([fact.at for fact in facts]), "as it happened"
+
+
+async def test_a_fact_that_comes_after_a_late_one_makes_it_told_first(lives: Lives) -> None:
+    bench = await lives.begin()
+    task = bench.start_in_background("sleep", {"seconds": 1})
+    await settle()
+    lives.disk.full = True
+    await bench.ended(task)
+    lives.disk.full = False
+    bench.start_in_background("sleep")
+    assert bench.kinds()[-3:] == ["task_succeeded", "continue_requested", "task_queued"]
+
+
+async def test_a_step_that_is_done_waits_for_the_disk_and_is_not_lost(lives: Lives) -> None:
+    async def stepping(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        async def done() -> str:
+            lives.runs.append(call.name)
+            lives.disk.full = True
+            return "done"
+
+        return Completed(None, await ctx.step("one", done))
+
+    bench = await lives.begin({"stepping": stepping})
+    task = bench.start_in_background("stepping", policy=RETRY)
+    await asyncio.sleep(10)
+    assert bench.handle.get(task).status == "running"
+    lives.disk.full = False
+    assert (await bench.ended(task)).content == "done"
+    assert lives.runs == ["stepping"]

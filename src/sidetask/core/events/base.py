@@ -80,6 +80,8 @@ class Event:
     live: ClassVar[bool] = False
     terminal: ClassVar[bool] = False
     """The last event of a run or a task. A slow subscriber never loses it silently."""
+    owed: ClassVar[bool] = False
+    """It tells what is done already: while a store takes nothing it waits, and is not refused."""
 
     seq: int
     """From 1 in each conversation; a live event carries the last fact's."""

@@ -14,6 +14,7 @@ class UserMessageCommitted(Event):
     """A user's message is part of the history."""
 
     kind = EventKind.USER_MESSAGE_COMMITTED
+    owed = True
     message: UserMessage
 
 
@@ -22,6 +23,7 @@ class AssistantMessageCommitted(Event):
     """A model's reply is part of the history."""
 
     kind = EventKind.ASSISTANT_MESSAGE_COMMITTED
+    owed = True
     message: AssistantMessage
 
 
@@ -30,6 +32,7 @@ class ToolMessageCommitted(Event):
     """The answers to a step's calls are part of the history."""
 
     kind = EventKind.TOOL_MESSAGE_COMMITTED
+    owed = True
     message: ToolMessage
 
 
@@ -38,6 +41,7 @@ class NotificationsCommitted(Event):
     """Results of background tasks are part of the history."""
 
     kind = EventKind.NOTIFICATIONS_COMMITTED
+    owed = True
     message: NotificationMessage
 
 

@@ -31,6 +31,7 @@ class RunCompleted(Event):
 
     kind = EventKind.RUN_COMPLETED
     terminal = True
+    owed = True
     text: str
     steps: int
     usage: Usage
@@ -44,6 +45,7 @@ class RunFailed(Event):
 
     kind = EventKind.RUN_FAILED
     terminal = True
+    owed = True
     error: str
     error_type: str
 
@@ -54,6 +56,7 @@ class RunCancelled(Event):
 
     kind = EventKind.RUN_CANCELLED
     terminal = True
+    owed = True
     reason: str
 
 

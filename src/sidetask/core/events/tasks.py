@@ -91,6 +91,7 @@ class TaskEnded(TaskEvent):
     """Base of the ends: exactly one for each task, when its work has stopped."""
 
     terminal = True
+    owed = True
     duration: float
     """Seconds from the first start to the end; 0 if it never started."""
 
@@ -151,6 +152,7 @@ class ContinueRequested(Event):
     """Results are ready that ask for a turn of their own. Follows the end of its tasks."""
 
     kind = EventKind.CONTINUE_REQUESTED
+    owed = True
     task_ids: tuple[TaskId, ...]
     interrupt: bool = False
     """They may cut a reply that is streaming."""

@@ -108,6 +108,7 @@ class Keeper:
             StoreError: The store does not take it; it can be tried again.
         """
         conversation, at = self._conversation, self._outbox.now()
+        self._outbox.journal(conversation.id).catch_up()
         self._save()
         if conversation.turns:
             note = TurnNote(

@@ -262,7 +262,10 @@ class Move:
 
     async def _write_down(self) -> None:
         keeper = self._keeper or self._make_keeper()
+        log = TurnLog(self._on.around, self._conversation, TurnId(""))
         try:
+            if self._conversation.unwritten:
+                await log.write_rest()
             await keeper.keep()
         except StoreError:
             if self.residence.fate == "keep":

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 WAITING = 100_000
 """How many writes may wait. More are refused: the database is slower than the program."""
-_PAUSES = (0.1, 5.0)
+_PAUSES = (0.1, 1.0)
 """Seconds between two tries, at first and at most."""
 
 _log = logging.getLogger(__name__)

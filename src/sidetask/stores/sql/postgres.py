@@ -5,7 +5,8 @@ transaction is committed, and hear it on a direct connection each: a pooler that
 out for single transactions hears nothing.
 
 A connection that is lost while it commits does not say whether it has. The server does: it is
-asked for the transaction by its id, over a new connection.
+asked for the transaction by its id, over a new connection, as soon as there is one. Until then
+nobody can say what became of the batch, and whoever asks waits.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ _CHANNEL = "sidetask"
 _LOCK = 0x51DE7A5C  # any number, as long as every version has the same
 _PATIENCE = 1.0  # seconds after which a listener looks whether it shall end, or tries again
 _LOOKS, _LOOK = 100, 0.05  # how often, and how many seconds apart
+_DOUBT = 60.0  # seconds to try for a new connection
 _HELP = "check that the server runs and can be reached; it is tried again"
 
 
@@ -151,13 +153,27 @@ class PostgresConnection(Connection):
 
     def _has_committed(self) -> bool:
         self.close()
-        self._made = self._connect()
+        self._made = self._connect_again()
         asked = "SELECT pg_xact_status(?::xid8)"
         for _ in range(_LOOKS):
-            if (status := self.rows(asked, (self._transaction,))[0][0]) != "in progress":
+            try:
+                status = self.rows(asked, (self._transaction,))[0][0]
+            except errors.DataError:  # it crashed before it wrote down that there was such a one
+                return False
+            if status != "in progress":
                 return status == "committed"
             time.sleep(_LOOK)  # the server has not noticed yet that we are gone
         return False
+
+    def _connect_again(self) -> psycopg.Connection[Row]:
+        until = time.monotonic() + _DOUBT
+        while True:
+            try:
+                return self._connect()
+            except errors.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK)
 
 
 class _Listener:

@@ -3,16 +3,27 @@
 A change is made first, then its event goes through here. What the store refuses is not
 published. Facts get the next `seq` of their conversation; live events get none, and are not
 even made when nobody listens.
+
+While a database is away, facts are refused, and with them what they would tell of. Those that
+tell of what is done already (`Event.owed`: an end, a message that was committed) wait here, in
+order, and no later fact of their conversation comes before them.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
+from sidetask.core.errors import StoreError, StoreUnavailableError
 from sidetask.core.events import Event, LiveEvent, TaskProgressed
 from sidetask.core.ids import ConversationId
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.clock import Clock
+from sidetask.tasks.aio.spawn import spawn
 from sidetask.tasks.aio.streams import Stream
-from sidetask.tasks.aio.telling import Telling
+from sidetask.tasks.aio.telling import PAUSE, Telling
+
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -23,8 +34,10 @@ class Journal:
         "_conversation_id",
         "_everything",
         "_now",
+        "_owe",
         "_telling",
         "index",
+        "late",
         "seq",
         "stream",
     )
@@ -35,6 +48,9 @@ class Journal:
         self._now = outbox.now
         self._everything = outbox.everything
         self._telling = outbox.telling
+        self._owe = outbox.owe
+        self.late: list[Event] = []
+        """What the store did not take yet."""
         self.seq = 0
         self.index = 0
         self.stream: Stream | None = None
@@ -47,10 +63,51 @@ class Journal:
 
     def fact(self, made: type[Event], fields: Mapping[str, object]) -> None:
         """Make, store and publish a fact of class `made`."""
+        if self.late:
+            self._catch_up(made)
         seq = self.seq + 1
         event = made(seq=seq, at=self._now(), conversation_id=self._conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
-        self._append(event)
-        self.seq = seq
+        if self.late:
+            self.late.append(event)
+            return
+        try:
+            self._append(event)
+        except StoreUnavailableError:
+            if not made.owed:
+                raise
+            self.late.append(event)
+            self._owe(self)
+            return
+        self._stored(event)
+
+    def catch_up(self) -> None:
+        """Hand over what is late.
+
+        Raises:
+            StoreError: The store does not take it. What it refuses for good is not late any more.
+        """
+        while self.late:
+            event = replace(self.late[0], seq=self.seq + 1)
+            try:
+                self._append(event)
+            except StoreUnavailableError:
+                raise
+            except StoreError:
+                self.late.clear()
+                raise
+            del self.late[0]
+            self._stored(event)
+
+    def _catch_up(self, before: type[Event]) -> None:
+        """As `catch_up`; before a fact that is owed itself, only as far as it goes."""
+        try:
+            self.catch_up()
+        except StoreUnavailableError:
+            if not before.owed:
+                raise
+
+    def _stored(self, event: Event) -> None:
+        self.seq = event.seq
         stream, everything, telling = self.stream, self._everything, self._telling
         if telling is not None:
             self._publish_when_safe(event, telling)
@@ -122,6 +179,8 @@ class Outbox:
         """The events of all conversations."""
         self.telling = Telling(store.stored) if store.durable else None
         """Holds back what is not on the disk yet; None: the store forgets at exit anyway."""
+        self._owing: dict[Journal, None] = {}
+        self._paying: asyncio.Task[None] | None = None
 
     def journal(self, conversation_id: ConversationId) -> Journal:
         """The journal of a conversation, made when first asked for."""
@@ -143,17 +202,46 @@ class Outbox:
         """Wait until every fact so far is safe."""
         return self._store.stored()
 
+    def owe(self, journal: Journal) -> None:
+        """A journal has what the store does not take now: it does when the store is back."""
+        self._owing[journal] = None
+        if self._paying is None:
+            self._paying = spawn(self._pay(), name="what the store did not take")
+
     def forget(self, conversation_id: ConversationId) -> None:
         """End a conversation's streams and drop its counters."""
         journal = self._journals.pop(conversation_id, None)
+        if journal is not None:
+            journal.late.clear()
         if journal is not None and journal.stream is not None:
             self._end(journal.stream)
 
     def close(self) -> None:
         """End every stream."""
+        if self._paying is not None:
+            self._paying.cancel()
         self._end(self.everything)
         for conversation_id in tuple(self._journals):
             self.forget(conversation_id)
+
+    async def _pay(self) -> None:
+        try:
+            while self._owing:
+                await asyncio.sleep(PAUSE)
+                for journal in tuple(self._owing):
+                    await self._pay_for(journal)
+        finally:
+            self._paying = None
+
+    async def _pay_for(self, journal: Journal) -> None:
+        try:
+            await self._store.stored()
+            journal.catch_up()
+        except StoreUnavailableError:
+            return
+        except StoreError:
+            _log.exception("events are lost: the store refused them")
+        self._owing.pop(journal, None)
 
     def _end(self, stream: Stream) -> None:
         if self.telling is not None:

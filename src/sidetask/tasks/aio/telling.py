@@ -20,6 +20,15 @@ PAUSE = 0.2
 _log = logging.getLogger(__name__)
 
 
+async def when_safe(stored: Callable[[], Awaitable[None]]) -> None:
+    """Wait until all that was handed over is safe, however long its database is away."""
+    while True:
+        try:
+            return await stored()
+        except StoreUnavailableError:  # what was taken is kept there, and tried again
+            await asyncio.sleep(PAUSE)
+
+
 class Telling:
     """Events on their way to readers, in order."""
 

@@ -21,6 +21,7 @@ from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import DeliveryMode
 from sidetask.stores.base import DELIVERED, Record, Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.telling import when_safe
 from sidetask.tasks.handle import snapshot
 from sidetask.tasks.parts.records import Keeping, TaskRecord
 from sidetask.tasks.stored import approval_record, result_record, task_record
@@ -80,7 +81,7 @@ class StoreKeeper(Keeping):
         self._ruling.add(task)
 
     async def safe(self) -> None:
-        await self.store.stored()
+        await when_safe(self.store.stored)
 
     def pay(self) -> None:
         """Hand over what is owed, as far as the store takes it."""

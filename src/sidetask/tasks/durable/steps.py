@@ -1,12 +1,14 @@
 """The finished steps of tasks, in a store."""
 
+import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from sidetask.core.errors import CodecError, InvalidInputError
+from sidetask.core.errors import CodecError, InvalidInputError, StoreUnavailableError
 from sidetask.core.jsons import Json
 from sidetask.engines.base import JobSpec, StepJournal
 from sidetask.stores.base import Record, Store
+from sidetask.tasks.aio.telling import PAUSE, when_safe
 from sidetask.tasks.stored import STEPS, Step
 
 
@@ -32,18 +34,26 @@ class StoredSteps(StepJournal):
             raise InvalidInputError(
                 f"a step returns a JSON value, for it is kept; {key.rpartition('#')[0]!r}: {error}"
             ) from None
-        self._store.put(
-            Record(
-                kind=STEPS,
-                conversation_id=spec.conversation_id,
-                id=_id(spec, key),
-                status="done",
-                at=self._now(),
-                value=step,
-            )
+        done = Record(
+            kind=STEPS,
+            conversation_id=spec.conversation_id,
+            id=_id(spec, key),
+            status="done",
+            at=self._now(),
+            value=step,
         )
-        await self._store.stored()
+        await self._keep(done)
         return step.value
+
+    async def _keep(self, done: Record[Step]) -> None:
+        """A step that is done must not be done again: a database that is away is waited for."""
+        while True:
+            try:
+                self._store.put(done)
+                break
+            except StoreUnavailableError:
+                await asyncio.sleep(PAUSE)
+        await when_safe(self._store.stored)
 
 
 def _id(spec: JobSpec, key: str) -> str:
