@@ -33,6 +33,8 @@ from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, RunId, TaskId, value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message, Text, UserMessage
+from sidetask.stores.members import Members
+from sidetask.stores.queue import Queue
 
 T = TypeVar("T")
 
@@ -218,8 +220,9 @@ class Conversations(Protocol):
 
     async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
         """Forget what nobody touched since then, in seconds since the epoch: conversations, which
-        it returns, and of the others facts and closed records. Their messages stay, and so does
-        a conversation in which something is open."""
+        it returns, and of the others facts, closed records, and jobs that are over and whose task
+        is closed. Their messages stay, and so does a conversation in which something is open, or
+        a job not over."""
         ...
 
 
@@ -292,6 +295,10 @@ class Store(Log, Conversations, Records, States, Protocol):
 
     durable: bool
     """What is stored survives the process."""
+    queue: Queue
+    """The jobs of its conversations, which are deleted with them."""
+    members: Members
+    """The processes that share it."""
 
     async def start(self) -> None:
         """Open it. The first use would, too; here is where errors are best met. Twice is fine.

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Protocol
 
+from sidetask.core.errors import ConfigurationError
 from sidetask.core.ids import value
 from sidetask.stores.queue import MAX_CLAIMS, StoredJob
 
@@ -76,12 +77,25 @@ class Members(Protocol):
         """Become a member, until `leave`, or the end of the store or the process.
 
         Raises:
-            ConfigurationError: This sort of store cannot tell who lives, or a member of this id
-                lives already.
-            StoreUnavailableError: It cannot be reached now.
+            ConfigurationError: This sort of store cannot tell who lives.
+            StoreUnavailableError: It cannot be reached now, or a member of this id is not known
+                to be dead.
         """
         ...
 
     async def living(self) -> Sequence[Member]:
         """The members that live now, in the order in which they joined."""
         ...
+
+
+class NoMembers(Members):
+    """Of a store that cannot tell who lives."""
+
+    async def join(self, member: Member) -> Membership:
+        raise ConfigurationError(
+            "workers need a store that can tell which processes live: give "
+            "'postgresql://user@host/database'; with another one all work is done at home"
+        )
+
+    async def living(self) -> Sequence[Member]:
+        return ()

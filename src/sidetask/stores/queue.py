@@ -11,7 +11,7 @@ becomes of it; who claims it owns it until it is over, or until its owner is kno
 | parked     |         |        |           | cancelled  |           | queued |                    |
 
 `ended` and `cancelled` are over: nothing changes them. An empty place changes nothing either, and
-the caller is told so. What every queue promises, tested by `tests/stores/queue`:
+the caller is told so. What every queue promises, tested by `tests/stores/test_queue.py`:
 
 * Of any number of claimers in any number of processes one gets a job, and only one that named its
   key; the one that was enqueued first comes first, also when it was given back in between.

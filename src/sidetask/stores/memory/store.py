@@ -27,6 +27,9 @@ from sidetask.stores.base import (
     replaces,
     space_of,
 )
+from sidetask.stores.members import NoMembers
+from sidetask.stores.memory.queue import MemoryQueue
+from sidetask.stores.queue import StoredJob
 
 T = TypeVar("T")
 
@@ -76,6 +79,11 @@ class _Records:
     def has_open(self, conversation_id: ConversationId) -> bool:
         kinds = self._of.get(conversation_id, {}).values()
         return any(record.open for records in kinds for _, record in records.values())
+
+    def is_open(self, conversation_id: ConversationId, id: str) -> bool:
+        """Whether something of this id is open, of whatever kind."""
+        kinds = self._of.get(conversation_id, {}).values()
+        return any(id in records and records[id][1].open for records in kinds)
 
     def drop(self, conversation_id: ConversationId, kind: str | None = None) -> None:
         """Forget the records of a conversation, of one kind or all."""
@@ -191,6 +199,8 @@ class MemoryStore(_RecordStore, Store):
 
     def __init__(self, *, facts: int = FACTS) -> None:
         super().__init__()
+        self.queue = MemoryQueue()
+        self.members = NoMembers()
         self._limit = facts
         self._facts: dict[ConversationId, list[Event]] = {}
         # Lists: an empty deque has 0.7 KiB, and dropping the first of 1,000 takes 0.1 us.
@@ -273,6 +283,7 @@ class MemoryStore(_RecordStore, Store):
     async def delete(self, conversation_id: ConversationId) -> None:
         self._facts.pop(conversation_id, None)
         self._messages.pop(conversation_id, None)
+        self.queue.drop(conversation_id)
         self._forget(conversation_id)
 
     async def erase(self, user: str) -> Sequence[ConversationId]:
@@ -286,15 +297,21 @@ class MemoryStore(_RecordStore, Store):
         old = [
             each.id
             for each in self._conversations.values()
-            if each.updated_at < older_than and not self._records.has_open(each.id)
+            if each.updated_at < older_than
+            and not self._records.has_open(each.id)
+            and not self.queue.has_open(each.id)
         ]
         for conversation_id in old:
             await self.delete(conversation_id)
+        self.queue.drop_over(older_than, self._waits_for)
         self._records.drop_closed(older_than)
         for facts in self._facts.values():
             gone = sum(1 for fact in facts[:-1] if fact.at < older_than)  # the last tells the seq
             del facts[:gone]
         return old
+
+    def _waits_for(self, job: StoredJob) -> bool:
+        return self._records.is_open(job.conversation_id, job.task_id)
 
 
 def _recency(conversation: ConversationRecord) -> tuple[float, str]:
