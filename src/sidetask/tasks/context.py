@@ -9,6 +9,7 @@ from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from sidetask.core.ids import CallId, ConversationId, RunId, TaskId, TurnId
 from sidetask.core.jsons import Json, JsonObject
+from sidetask.core.messages import ToolCall
 from sidetask.state.state import StateView
 from sidetask.tasks.aio.tokens import CancelToken
 
@@ -32,6 +33,8 @@ class TaskHost(Protocol):
     def attempt(self) -> int: ...
     @property
     def token(self) -> CancelToken: ...
+    @property
+    def admitted(self) -> ToolCall | None: ...
     @property
     def state(self) -> StateView: ...
     def progress(self, fraction: float | None, note: str) -> None: ...
@@ -86,6 +89,12 @@ class RunContext(Generic[Deps]):
     def cancelled(self) -> CancelToken:
         """True once this task is asked to stop; `await ctx.cancelled.wait()` waits for that."""
         return self._host.token
+
+    @property
+    def admitted(self) -> ToolCall | None:
+        """The call as it was admitted before a restart and has begun in another process; None: it
+        begins now. For executors."""
+        return self._host.admitted
 
     def is_approved(self, kind: str, digest: str) -> bool:
         """Whether a person has approved this very call (see `ToolCall.digest`). For executors."""

@@ -333,4 +333,5 @@ def snapshot(record: TaskRecord) -> TaskSnapshot:
         error=record.error,
         metadata=launch.metadata,
         executor=launch.executor,
+        job=record.remote,
     )

@@ -85,6 +85,8 @@ class TaskSnapshot:
     metadata: Mapping[str, Json]
     executor: str | None = None
     """What carries it out, where that is not the tool of its name."""
+    job: str | None = None
+    """Its job in the store's queue, where another process carries it out."""
 
 
 class Decision(StrEnum):

@@ -17,7 +17,7 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.durable.keeper import StoreKeeper
-from sidetask.tasks.durable.reviving import read_left, take_up
+from sidetask.tasks.durable.reviving import Elsewhere, read_left, take_up
 from sidetask.tasks.parts.records import Ending
 from sidetask.tasks.stored import APPROVALS, ORDERS, Order
 from sidetask.tasks.wiring import Parts
@@ -32,6 +32,8 @@ class KeptTasks:
         self._parts = parts
         self._keeper = keeper
         self._store = store
+        self.elsewhere: Elsewhere | None = None
+        """Knows what other processes carry out; None: none does."""
         self._unlisten: Callable[[], None] | None = None
         self._changed: dict[ConversationId | None, None] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -45,13 +47,15 @@ class KeptTasks:
         Raises:
             StoreError: It could not be read; nothing was taken up.
         """
-        left = await read_left(self._store, conversation_id)
-        take_up(self._parts, left)
+        left = await read_left(self._store, conversation_id, self.elsewhere)
+        take_up(self._parts, left, self.elsewhere)
 
     def let_go(self, conversation_id: ConversationId) -> None:
         """From now on nothing of its tasks is kept: `revive` finds them as they are now. For a
         conversation whose tasks are about to be stopped, and shall go on elsewhere."""
         self._keeper.let_go(conversation_id)
+        if self.elsewhere is not None:
+            self.elsewhere.let_go(conversation_id)
 
     def covered(
         self, conversation_id: ConversationId, task_ids: Collection[TaskId]
@@ -75,6 +79,8 @@ class KeptTasks:
         """The conversation is this process's: its tasks are kept, and what other processes decide
         is heard of. Twice is fine."""
         self._keeper.take_up(conversation_id)
+        if self.elsewhere is not None:
+            self.elsewhere.take_up(conversation_id)
         if self._unlisten is None:
             self._unlisten = self._store.listen(self._heard)
 

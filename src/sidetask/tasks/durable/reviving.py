@@ -7,6 +7,8 @@
     running                  as its `on_crash` says: it fails with an unknown outcome, runs again,
                              or a person is asked
     awaiting approval        the questions are open again; what was decided meanwhile counts
+    out, with its job        it waits for its job again, whatever its `on_crash` says: nothing of it
+                             begins a second time. What its body asks is asked anew
     foreground, running      it fails, and nobody hears of it but its event: its turn is over, and
                              its call is answered with the turn
 
@@ -15,8 +17,8 @@ All is read first. Then it is taken up in one go, so that nothing sees half of i
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import field, replace
+from typing import Protocol, TypeVar
 
 from sidetask.core.errors import OutcomeUnknownError
 from sidetask.core.events import TaskCancelled
@@ -46,12 +48,46 @@ AFTER_CRASH = "crash"
 
 
 @value(kw_only=True)
+class Outside:
+    """The job of a task that another process carries out."""
+
+    job_id: str
+    call: ToolCall | None
+    """As it was admitted; None: that cannot be read."""
+    answered: Counter[str]
+    """How many of its questions were answered yes, by their reason."""
+
+
+class Elsewhere(Protocol):
+    """Knows what of tasks other processes carry out."""
+
+    async def left(
+        self, conversation_id: ConversationId, tasks: Sequence[TaskSnapshot]
+    ) -> Mapping[TaskId, Outside]:
+        """The jobs of these tasks, which are all that have not ended; others are cancelled."""
+        ...
+
+    def cancel_soon(self, job_id: str, reason: str) -> None:
+        """Nobody waits for this job."""
+        ...
+
+    def let_go(self, conversation_id: ConversationId) -> None:
+        """What of it is out goes on, for whoever takes the conversation up."""
+        ...
+
+    def take_up(self, conversation_id: ConversationId) -> None:
+        """It is this process's again."""
+        ...
+
+
+@value(kw_only=True)
 class Left:
     """What an earlier process has left of a conversation."""
 
     tasks: Sequence[TaskSnapshot]
     results: Sequence[Record[Resolution]]
     approvals: Mapping[TaskId, Sequence[Approval]]
+    outside: Mapping[TaskId, Outside] = field(default_factory=dict[TaskId, Outside])
 
 
 async def find_calls(store: Records, conversation_id: ConversationId) -> Mapping[CallId, TaskId]:
@@ -66,7 +102,9 @@ async def find_calls(store: Records, conversation_id: ConversationId) -> Mapping
     return found
 
 
-async def read_left(store: Records, conversation_id: ConversationId) -> Left:
+async def read_left(
+    store: Records, conversation_id: ConversationId, elsewhere: Elsewhere | None = None
+) -> Left:
     """Read what of a conversation's tasks has not ended or was not taken."""
     results = await _all_open(store, RESULTS, conversation_id)
     tasks = [each.value for each in await _all_open(store, TASKS, conversation_id)]
@@ -74,18 +112,26 @@ async def read_left(store: Records, conversation_id: ConversationId) -> Left:
     which = None if tasks else True  # decided ones matter to the tasks alone
     for asked in await _all(store, APPROVALS, conversation_id, open=which):
         approvals.setdefault(asked.value.task_id, []).append(asked.value)
-    return Left(tasks=tasks, results=results, approvals=approvals)
+    outside: Mapping[TaskId, Outside] = {}
+    if elsewhere is not None:
+        outside = await elsewhere.left(conversation_id, tasks)
+    return Left(tasks=tasks, results=results, approvals=approvals, outside=outside)
 
 
-def take_up(parts: Parts, left: Left) -> None:
+def take_up(parts: Parts, left: Left, elsewhere: Elsewhere | None = None) -> None:
     """Go on with all of it. What is here already is left alone."""
     for result in left.results:
         found = result.value
         if not parts.mailbox.holds(found.conversation_id, found.task_id):
             parts.mailbox.restore(found, to_loop=result.status == "loop")
     for task in left.tasks:
-        if parts.ledger.records.find(task.id) is None:
-            _take_up(parts, task, left.approvals.get(task.id, ()))
+        if parts.ledger.records.find(task.id) is not None:
+            continue
+        asked, outside = left.approvals.get(task.id, ()), left.outside.get(task.id)
+        if outside is None or elsewhere is None:
+            _take_up(parts, task, asked)
+        else:
+            _wait_again(parts, task, asked, outside, elsewhere)
     for task_id, asked in left.approvals.items():
         _withdraw(parts, task_id, asked)
     for result in left.results:
@@ -117,6 +163,29 @@ def _take_up(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Non
         case _:
             reason = f"{record.call.name} was running when the process ended. Run it again?"
             parts.asking.suspend(record, (ApprovalRequest(kind=AFTER_CRASH, reason=reason),))
+
+
+def _wait_again(
+    parts: Parts,
+    task: TaskSnapshot,
+    asked: Sequence[Approval],
+    outside: Outside,
+    elsewhere: Elsewhere,
+) -> None:
+    record = _record(parts, task, asked)
+    assert record.past is not None
+    no = [each for each in asked if each.decision in (Decision.DENIED, Decision.EXPIRED)]
+    if no and task.status is TaskStatus.AWAITING_APPROVAL:
+        parts.ledger.restore(record)
+        parts.asking.restore(record, no)
+        elsewhere.cancel_soon(outside.job_id, "it was denied")
+        return
+    record.status = TaskStatus.QUEUED
+    record.remote = outside.job_id
+    record.past.admitted = outside.call
+    record.past.granted -= outside.answered
+    parts.ledger.restore(record)
+    parts.runner.launch(record, background())
 
 
 def _withdraw(parts: Parts, task_id: TaskId, asked: Sequence[Approval]) -> None:

@@ -137,6 +137,12 @@ class TaskBody:
     def is_approved(self, kind: str, digest: str) -> bool:
         return self.record.approved is not None and (kind, digest) in self.record.approved
 
+    @property
+    def admitted(self) -> ToolCall | None:
+        """The call as an earlier process has admitted and begun it elsewhere."""
+        past = self.record.past
+        return None if past is None or self.record.remote is None else past.admitted
+
     def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
         return self.job.step(key, fn, *args)
 

@@ -53,6 +53,9 @@ class Past:
     granted: Counter[str] = field(default_factory=Counter[str])
     """Questions of its body that were answered yes, by their reason: each is not asked again so
     often."""
+    admitted: ToolCall | None = None
+    """The call as policies and hooks have left it, while its job is out: they are not asked again
+    about what has begun."""
 
 
 class TaskRecord:
@@ -84,6 +87,7 @@ class TaskRecord:
         "on_complete",
         "past",
         "progress",
+        "remote",
         "resolution",
         "started_at",
         "status",
@@ -130,6 +134,8 @@ class TaskRecord:
         )
         self.job_id: str | None = None
         """The engine's job that carries the task out now; it may outlive the record's end."""
+        self.remote: str | None = None
+        """The job in the store's queue by which another process carries out this attempt."""
         self.topic: str | None = None
         """The approval that the job waits for in its body."""
         self.approved: set[tuple[str, str]] | None = None

@@ -45,6 +45,9 @@ class Scope:
     executors: Mapping[str, Executor] = field(default_factory=dict[str, Executor])
     deps: object = None
     state: StateView | None = None
+    takes: Callable[[TaskRecord], bool] | None = None
+    """Decides, when a task begins to run, whether another process carries it out, and sees to it
+    that a restart would know what has begun; None: none does."""
 
 
 FindWork: TypeAlias = Callable[[TaskRecord], tuple[Executor, Scope]]
@@ -179,6 +182,8 @@ class Runner:
             run_id=launch.run_id,
         )
         if self._keeper is not None:
+            if record.kept and scope.takes is not None and scope.takes(record):
+                return executor(record.call, context)
             if record.kept:
                 return _begun(self._keeper, executor, record, context)
             is_spawned = launch.parent_id is not None and launch.turn_id is None
@@ -197,7 +202,7 @@ class Runner:
         match record.ending or outcome:
             case ApprovalNeeded(requests, final) if requests and self.desk.questions is not None:
                 record.call = final or record.call
-                record.body = record.job_id = None
+                record.body = record.job_id = record.remote = None
                 record.vars = copy_context()  # not those of who approves
                 self.desk.questions.suspend(record, requests)
                 return
