@@ -22,6 +22,17 @@ async def test_lines_are_turns_and_blank_ones_and_comments_are_not(capsys: Captu
     assert capsys.readouterr().out.splitlines() == ["❯ > one", "one", "", "❯ > two", "two"]  # noqa: RUF001
 
 
+async def test_a_line_that_says_quit_ends_the_input_and_what_runs_is_waited_for(
+    capsys: Capture,
+) -> None:
+    slow = Agent("you", tools=[bake])
+    said = Said("bake cake seconds=7", "/quit", "> never")
+    assert await hold(slow, said, Manner(approve=True)) == 0
+    out = capsys.readouterr().out
+    assert "baked cake" in out
+    assert "never" not in out
+
+
 async def test_a_refused_line_does_not_stop_the_rest_and_makes_the_exit_code_1(
     capsys: Capture,
 ) -> None:

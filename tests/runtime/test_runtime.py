@@ -330,3 +330,9 @@ async def test_a_run_takes_dependencies_and_the_settings_of_a_runtime() -> None:
     agent = Agent(ScriptedModel(call("show"), "ok"))
     result = await agent.run("go", deps="mine", tools=[show])
     assert "mine" in str(result.history[-2])
+
+
+async def test_who_forgets_to_await_an_agent_is_told_so() -> None:
+    async with running_runtime() as runtime:
+        with pytest.raises(AttributeError, match="'ask' belongs to the live agent"):
+            getattr(runtime.open(Agent("you")), "ask")  # noqa: B009 - as an untyped program would

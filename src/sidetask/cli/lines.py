@@ -1,6 +1,7 @@
 """A chat without a terminal: lines in, each a turn, and what became of them out.
 
-The end of the input is not the end: what still runs is waited for, and late results are told.
+The end of the input, or `/quit`, is not the end: what still runs is waited for, and late results
+are told.
 """
 
 import asyncio
@@ -81,6 +82,8 @@ async def hold(
 
 async def _say(session: Session, lines: AsyncIterable[str]) -> int:
     async for line in lines:
+        if line.strip() == "/quit":  # as it was written for a terminal
+            break
         if line.strip() and not line.lstrip().startswith("#"):
             await _turn(session, line)
     await _settle(session)

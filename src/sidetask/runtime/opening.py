@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sidetask.runtime.handle import AgentHandle
 from sidetask.runtime.sync import SyncHandle
@@ -19,6 +19,14 @@ class Opening:
         self._also_close = also_close
         self._handle: AgentHandle | None = None
         self._sync: SyncHandle | None = None
+
+    if not TYPE_CHECKING:  # a type checker knows that there is no such attribute
+
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(
+                f"{name!r} belongs to the live agent, which is not open yet: `chat = await ...`,"
+                " `async with ... as chat`, or `with ... as chat`"
+            )
 
     def __await__(self) -> Generator[object, None, AgentHandle]:
         return self._begin().__await__()
