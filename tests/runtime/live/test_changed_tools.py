@@ -71,8 +71,8 @@ async def approved(chat: AgentHandle) -> list[str]:
 
 async def test_a_yes_to_a_tool_that_is_gone_is_an_error_that_the_model_is_told(path: Path) -> None:
     await ask_to_pay(path)
-    async with runtime_on(path, agent("I see.", "Oh.")) as runtime:
-        [told] = await approved(await runtime.resume("mine"))
+    async with runtime_on(path, agent("I see.", "Oh.")) as runtime, runtime.resume("mine") as chat:
+        [told] = await approved(chat)
     assert told.startswith("failed: ")
     assert "'pay'" in told
 
@@ -86,8 +86,11 @@ async def test_a_yes_to_a_call_that_fits_no_longer_runs_nothing_and_is_told(path
         ran.append("changed")
         return "changed"
 
-    async with runtime_on(path, agent("I see.", tools=[changed])) as runtime:
-        [told] = await approved(await runtime.resume("mine"))
+    async with (
+        runtime_on(path, agent("I see.", tools=[changed])) as runtime,
+        runtime.resume("mine") as chat,
+    ):
+        [told] = await approved(chat)
     assert told.startswith("failed: ")
     assert "currency" in told
     assert ran == []
@@ -101,8 +104,11 @@ async def test_a_yes_to_a_call_that_still_fits_runs_it(path: Path) -> None:
         """Pay a bill, in some currency."""
         return f"{amount} {currency}"
 
-    async with runtime_on(path, agent("I see.", tools=[changed])) as runtime:
-        assert await approved(await runtime.resume("mine")) == ["succeeded: 5 EUR"]
+    async with (
+        runtime_on(path, agent("I see.", tools=[changed])) as runtime,
+        runtime.resume("mine") as chat,
+    ):
+        assert await approved(chat) == ["succeeded: 5 EUR"]
 
 
 @pytest.mark.parametrize(
