@@ -1,0 +1,116 @@
+"""Who else shares the store: which jobs to leave to them, and what they leave when they die."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from sidetask.stores.members import Member, Members, Membership
+from sidetask.stores.queue import Queue, StoredJob
+from sidetask.worker.counters import Counters
+
+LOOK = 1.0
+"""Seconds between two looks at who lives, if nothing hints at a change."""
+REAP = 0.3
+"""Seconds between two looks at who died, while there are others. Nothing tells of a death."""
+LOOKED_THROUGH = 1_000
+"""Queued jobs that are looked through, while two releases share a key."""
+_log = logging.getLogger(__name__)
+
+
+class Peers:
+    """The other members, as they were lately seen."""
+
+    def __init__(
+        self, members: Members, membership: Membership, counters: Counters, *, retries: int
+    ) -> None:
+        self._members = members
+        self._membership = membership
+        self._counters = counters
+        self._retries = retries
+        self._others: Sequence[Member] = ()
+        self._look_due = self._reap_due = 0.0
+
+    @property
+    def me(self) -> str:
+        """The name by which this worker owns jobs."""
+        return self._membership.member.id
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is time to look again."""
+        return REAP if self._others else LOOK
+
+    def hurry(self) -> None:
+        """Something may have changed."""
+        self._look_due = 0.0
+
+    async def look(self) -> bool:
+        """See who lives and who does no more, if it is time to. True: jobs were taken from the
+        dead.
+
+        Raises:
+            StoreError: It cannot be seen now.
+        """
+        now, before = asyncio.get_running_loop().time(), self._others
+        if now >= self._look_due:
+            self._look_due = now + LOOK
+            living = await self._members.living()
+            self._others = [each for each in living if each.id != self.me]
+        # Who died meanwhile is among the living no more, and has to be reaped all the same.
+        if now >= self._reap_due and (before or self._others):
+            self._reap_due = now + REAP
+            return await self.reap()
+        return False
+
+    async def reap(self) -> bool:
+        """Take from the dead what they had; True: there was something.
+
+        Raises:
+            StoreError: It cannot be done now.
+        """
+        found = await self._membership.reap(max_claims=self._retries)
+        for job in found:
+            self._counters.reaped += 1
+            self._counters.parked += job.status == "parked"
+            _log.warning("%s is %s: the worker that had it died", job.id, job.status)
+        return bool(found)
+
+    def shared_keys(self, known: Mapping[str, str]) -> frozenset[str]:
+        """The keys that another worker has in another release."""
+        return frozenset(
+            [
+                key
+                for each in self._workers()
+                for key, fingerprint in each.tools.items()
+                if known.get(key, fingerprint) != fingerprint
+            ]
+        )
+
+    async def claim(
+        self, queue: Queue, known: Mapping[str, str], limit: int
+    ) -> Sequence[StoredJob]:
+        """Get jobs that are to be carried out here. One that was made for another release of its
+        tool is left to who has that, as long as somebody has.
+
+        Raises:
+            StoreError: There is no knowing what was claimed: what was, is found when it is over.
+        """
+        shared = self.shared_keys(known)
+        plain = known.keys() - shared
+        found = list(await queue.claim(self.me, plain, limit=limit)) if plain else []
+        if not shared or len(found) == limit:
+            return found
+        for job in await queue.find(statuses=["queued"], limit=LOOKED_THROUGH):
+            if len(found) == limit:
+                break
+            if job.key in shared and self._is_for_me(job, known):
+                found += await queue.claim(self.me, [job.key], limit=1, job_id=job.id)
+        return found
+
+    def _is_for_me(self, job: StoredJob, known: Mapping[str, str]) -> bool:
+        if known[job.key] == job.fingerprint:
+            return True
+        return all(each.tools.get(job.key) != job.fingerprint for each in self._workers())
+
+    def _workers(self) -> Sequence[Member]:
+        return [each for each in self._others if each.role == "worker" and not each.draining]

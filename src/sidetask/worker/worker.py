@@ -1,0 +1,283 @@
+"""A worker: takes jobs from the queue of a store, carries them out, and says what became of them.
+
+    join -> claim and carry out -> drain -> leave
+              |
+              +-> lost: stop at once, write nothing
+
+* It claims while it has room: when the queue hints at a job, when a job of its own has ended or
+  waits for a person, and once a second anyway.
+* A job is its own until the queue says otherwise. What it writes of one that is not any more is
+  refused there, so there is no moment at which two workers could both end a job.
+* `drain` claims no more. What runs gets its grace; then it is cancelled and handed back, if it may
+  begin again. What may not ends as lost: nobody knows how far it got.
+* Who loses its lock may be taken for dead, and its jobs be at work elsewhere. It stops them, and
+  whoever started it starts another one.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+
+from sidetask.core.errors import (
+    ConfigurationError,
+    StoreError,
+)
+from sidetask.core.ids import TaskId
+from sidetask.runtime.runtime import Runtime
+from sidetask.stores.members import Member, Membership
+from sidetask.stores.queue import MAX_CLAIMS, OWNED, Queue
+from sidetask.tasks.aio.spawn import run_to_end, spawn, stop, wait_done
+from sidetask.worker.asks import Asks
+from sidetask.worker.counters import Counters, Gauges
+from sidetask.worker.crew import Crew
+from sidetask.worker.peers import LOOK, Peers
+from sidetask.worker.work import Work
+from sidetask.worker.workshop import Workshop
+
+CLEANUP, HURRY = 5.0, 1.0
+"""Seconds that jobs get to stop when they are cut off; and when that is to be at once."""
+GOING = "the worker is going"
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Carries out background calls of conversations that other processes have open, with the tools
+    of the agents that are registered with `runtime`: `concurrency` at once. At the end what still
+    runs gets `grace` seconds. A job is set aside when `retries` workers have died of it.
+
+    Raises:
+        ConfigurationError: A number out of range, or no agent has a tool that may run elsewhere.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        concurrency: int = 20,
+        grace: float = 30.0,
+        retries: int = MAX_CLAIMS,
+    ) -> None:
+        for name, number, least in (("concurrency", concurrency, 1), ("retries", retries, 1)):
+            if number < least:
+                raise ConfigurationError(f"{name} is at least {least}, not {number}")
+        if not grace >= 0:
+            raise ConfigurationError(f"grace is seconds >= 0, not {grace}")
+        self._concurrency = concurrency
+        self._grace = grace
+        self._retries = retries
+        works: dict[TaskId, Work] = {}
+        self._asks = Asks(works)
+        self._shop = Workshop(runtime, self._asks)
+        if not self._shop.known:
+            raise ConfigurationError(
+                "the runtime has no tool that a worker could carry out: register agents that have"
+                " some, Runtime(agents=[...])"
+            )
+        self.counters = Counters()
+        self._crew = Crew(self._shop, works, self._asks, self.counters, self._stir)
+        self.lost = False
+        """It may have been taken for dead, and has stopped for that."""
+        self.member: Member | None = None
+        """As others see it; None: it has not joined."""
+        self._ending = asyncio.Event()
+        self._is_hurried = self._is_used = False
+        self._wake = asyncio.Event()
+        """There may be something to claim."""
+        self._news = asyncio.Event()
+        """There may be something to stop, or somebody may have come or gone."""
+        self._over = asyncio.Event()
+        """A job may be over, or wait for a person."""
+        self._to_look_at: set[str] = set()
+
+    # -- for the host ------------------------------------------------------------------------------
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        """What it can carry out: the fingerprint of each key."""
+        return {key: each.tool.fingerprint for key, each in self._shop.known.items()}
+
+    @property
+    def gauges(self) -> Gauges:
+        """How it is now."""
+        return Gauges(
+            ready=self.member is not None and not self._ending.is_set(),
+            running=self._shop.taken,
+            waiting=self._crew.waiting,
+            concurrency=self._concurrency,
+        )
+
+    def drain(self) -> None:
+        """Take no more jobs, and end when those that run have, or their grace is over. A second
+        time: end at once."""
+        self._is_hurried = self._ending.is_set()
+        self._ending.set()
+        self._stir()
+
+    async def run(self, joined: Callable[[], object] = lambda: None) -> None:
+        """Work until it is drained, or `lost`. `joined` is called when it is a member.
+
+        Raises:
+            ConfigurationError: The store has no workers, or an engine that has live agents here.
+            StoreError: The store cannot be reached.
+        """
+        if self._is_used:
+            raise ConfigurationError("this worker has run: make another one")
+        self._is_used = True
+        if self._shop.is_shared:
+            raise ConfigurationError(
+                "live agents are open on this runtime's engine: give the worker a runtime of its"
+                " own"
+            )
+        store = self._shop.lasting
+        await store.start()
+        membership = await store.members.join(self._member())
+        self._queue: Queue = store.queue
+        self._membership: Membership = membership
+        self._peers = Peers(store.members, membership, self.counters, retries=self._retries)
+        self.member = membership.member
+        try:
+            await self._work(joined)
+        finally:
+            self.member = None
+            await run_to_end(self._leave(), within=self._grace + 60.0)
+
+    def _member(self) -> Member:
+        host, pid = socket.gethostname(), os.getpid()
+        return Member(
+            id=f"{host}-{pid}-{os.urandom(4).hex()}",
+            role="worker",
+            host=host,
+            pid=pid,
+            started_at=self._shop.now(),
+            version=version("sidetask"),
+            tools=self.tools,
+            concurrency=self._concurrency,
+        )
+
+    # -- at work -----------------------------------------------------------------------------------
+
+    async def _work(self, joined: Callable[[], object]) -> None:
+        ends = [self._crew.begin(self._queue, self._peers.me), self._queue.listen(self._heard)]
+        self._peers.hurry()
+        claiming = spawn(self._claim_all(), name="claiming")
+        others = [
+            spawn(self._watch(), name="watching"),
+            spawn(self._mourn(), name="the lock"),
+        ]
+        joined()
+        try:
+            await self._ending.wait()
+            await wait_done(claiming, within=CLEANUP)  # not cut off: what it claimed is known
+            if not self.lost:
+                await self._drain()
+        finally:
+            await run_to_end(self._cut_off(), within=2 * CLEANUP)
+            await run_to_end(stop([claiming, *others], within=CLEANUP), within=2 * CLEANUP)
+            for end in ends:
+                end()
+
+    async def _claim_all(self) -> None:
+        while not self._ending.is_set():
+            self._wake.clear()
+            room = self._concurrency - self._crew.room_taken
+            if room > 0:
+                try:
+                    for job in await self._peers.claim(self._queue, self.tools, room):
+                        self._crew.take(job)
+                except StoreError as error:
+                    _log.warning("nothing can be claimed: %s", error)
+            await _set(self._wake, LOOK)
+
+    def _stir(self) -> None:
+        for each in (self._wake, self._news, self._over):
+            each.set()
+
+    async def _watch(self) -> None:
+        """Hear of what is to be stopped here, and of who has died."""
+        while True:
+            self._news.clear()
+            try:
+                await self._see_to_cancels()
+                if await self._peers.look():
+                    self._wake.set()
+            except StoreError as error:
+                _log.warning("the store cannot be read: %s", error)
+            await _set(self._news, self._peers.pause)
+
+    async def _mourn(self) -> None:
+        await self._membership.lost.wait()
+        self.lost = self._is_hurried = self._crew.is_lost = True
+        self._crew.leave("the worker lost its lock")
+        self._ending.set()
+        self._stir()
+
+    # -- hearing -----------------------------------------------------------------------------------
+
+    def _heard(self, job_id: str | None) -> None:
+        """Another process has changed a job; None: perhaps any, or who lives."""
+        if job_id is None:
+            self._to_look_at.update(self._crew.jobs)
+            self._peers.hurry()
+            self._stir()
+        elif job_id in self._crew.jobs:
+            self._to_look_at.add(job_id)
+            self._news.set()
+        else:
+            self._wake.set()
+
+    async def _see_to_cancels(self) -> None:
+        ids, self._to_look_at = self._to_look_at, set()
+        for job_id in ids:
+            stands = await self._queue.get(job_id)
+            work = self._crew.jobs.get(job_id)
+            if work is None:
+                continue
+            if stands is None or stands.owner != self._peers.me or stands.status not in OWNED:
+                work.leave("it is somebody else's now")
+            elif stands.status == "cancelling":
+                work.stop(stands.error or "cancelled")
+
+    # -- going -------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Let what runs come to its end, for a while."""
+        draining = replace(self._membership.member, draining=True)
+        try:
+            await self._membership.update(draining)
+        except StoreError:
+            _log.warning("others do not know that this worker drains", exc_info=True)
+        await self._until_idle(self._grace)
+
+    async def _until_idle(self, within: float) -> None:
+        """Wait until no job is left. Those that wait for a person, or have not begun, leave."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._crew.jobs and not self._is_hurried:
+                    self._over.clear()
+                    for work in tuple(self._crew.jobs.values()):
+                        if work.waits or work.task is None:
+                            work.leave(GOING)
+                    await self._over.wait()
+
+    async def _cut_off(self) -> None:
+        await self._crew.cut_off(GOING, HURRY if self._is_hurried else CLEANUP)
+
+    async def _leave(self) -> None:
+        await self._asks.close()
+        await self._shop.close()
+        try:
+            await self._membership.leave()
+        except StoreError:
+            _log.warning("the members do not know yet that this one has left", exc_info=True)
+
+
+async def _set(event: asyncio.Event, within: float) -> None:
+    """Wait until it is set, or so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()

@@ -1,0 +1,164 @@
+"""Where the calls of conversations are carried out that are open in other processes.
+
+A workshop is a runtime of its own, with the agents, rules and models of the one it is made for.
+What is told in it stays in memory and is forgotten; what outlives it goes to the store of the other
+one: finished steps, long outputs, writes to the shared state. So a tool finds here what it would
+find at home, and an agent that it invokes is bound by the rules of the agent that called the tool.
+"""
+
+# ruff: noqa: SLF001 - it is made of the other runtime's parts
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+
+from sidetask.agents.agent import AgentConfig
+from sidetask.agents.policies.hooks import HookContext
+from sidetask.agents.tools.kept import KeptOutputs
+from sidetask.agents.tools.tool import AnyTool, KeepFor
+from sidetask.core.events import Event
+from sidetask.core.ids import ConversationId, value
+from sidetask.engines.stored import StoredEngine
+from sidetask.runtime.residents.grounds import Grounds
+from sidetask.runtime.residents.residents import made
+from sidetask.runtime.runtime import Runtime
+from sidetask.state.spaces import SharedSpaces
+from sidetask.stores.base import Store
+from sidetask.tasks.durable.steps import StoredSteps
+from sidetask.tasks.manager import AsyncTaskManager
+from sidetask.tasks.parts.records import Keeping
+from sidetask.tasks.parts.runner import Scope
+from sidetask.tasks.remote.values import key_of
+from sidetask.worker.place import Place
+
+EXECUTOR = "carry_out_job"
+"""The registered name of what carries every job out."""
+PLENTY = 1_000_000
+"""Whoever claims jobs bounds them: no cap here makes one wait."""
+
+
+@value
+class Known:
+    """A tool that can be carried out here, and the agent that has it."""
+
+    agent: AgentConfig
+    tool: AnyTool
+
+
+class Workshop(Runtime):
+    """Carries calls out, with the tools of the runtime that it is made for."""
+
+    def __init__(self, of: Runtime, keeper: Keeping) -> None:
+        # First, since the runtime makes its parts of them.
+        self._of = of
+        self._make_manager = partial(AsyncTaskManager, keeper=keeper)
+        now = of._outbox.now
+        limits = replace(
+            of._manager.limits, conversation=PLENTY, total=None, approval_age=None
+        )  # a question expires at home
+        super().__init__(
+            agents=of._agents.values(),
+            tools=of._tools,
+            deps=of._deps,
+            store="memory:",
+            engine=of._engine or StoredEngine(StoredSteps(of._store, now)),
+            limits=limits,
+            routing=of._routing,
+            clock=of._outbox,
+            quota=of.quota,
+        )
+        self.lasting: Store = of._store
+        """What outlives the process."""
+        self.keep: KeepFor = KeptOutputs(of._store, now).keep
+        """Keeps the outputs that are too long for a model."""
+        self.known: Mapping[str, Known] = {
+            key_of(agent.name, tool.name): Known(agent, tool)
+            for agent in self._agents.values()
+            if isinstance(agent, AgentConfig)
+            for tool in agent.with_tools(*self._tools).toolbox
+            if tool.portable
+        }
+        self._places: dict[ConversationId, Place] = {}
+
+    @property
+    def manager(self) -> AsyncTaskManager:
+        """Runs the calls."""
+        return self._manager
+
+    def tap(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` with whatever happens here. Returns what ends it."""
+        return self._outbox.everything.tap(listener)
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._outbox.now()
+
+    @property
+    def is_shared(self) -> bool:
+        """It would run on an engine that live agents of the other runtime run on."""
+        return self._of._engine is not None and bool(self._of.live_agents)
+
+    @property
+    def answers(self) -> bool:
+        """A function of the host answers what agents ask that are opened here."""
+        return callable(self._house.on_approval)
+
+    @property
+    def taken(self) -> int:
+        """How many jobs are at work: without those that wait for a person, and with those that
+        were given up and have not stopped."""
+        return self._manager.permits.used(EXECUTOR)
+
+    @asynccontextmanager
+    async def conversation(
+        self, key: ConversationId, agent: AgentConfig, user: str | None
+    ) -> AsyncGenerator[None]:
+        """Have what a conversation's tasks run with: its tools, dependencies and state. All calls
+        of it that are carried out at the same time share them.
+
+        Raises:
+            StoreError: Its state cannot be read.
+            Exception: Its dependencies cannot be made.
+        """
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = Place(self.lasting, self._outbox.now, key, user)
+        place.users += 1
+        try:
+            async with place.turn:
+                await place.load()
+                if not place.is_open:
+                    deps = await made(self._deps)
+                    place.open()
+                    self._settle(place, agent, deps)
+            yield
+        finally:
+            place.users -= 1
+            if not place.users:
+                del self._places[key]
+                await self._leave(place)
+
+    def _settle(self, place: Place, agent: AgentConfig, deps: object) -> None:
+        """Let tasks of the conversation begin, and agents that they invoke."""
+        key, state = place.key, place.state
+        house = self._house.of(agent)
+        ctx = HookContext(conversation_id=key, agent=agent.name, user=place.user, state=state)
+        tools = agent.with_tools(*self._tools).toolbox
+        executors = {each.name: partial(each.execute, keep=self.keep) for each in tools}
+        self._manager.open_conversation(key, Scope(house.gated(executors, ctx), deps, state))
+        self._families.enter(key, None, house.policies)
+        self.invoker.homes[state.home] = key
+
+    async def _leave(self, place: Place) -> None:
+        place.close()
+        self.invoker.homes.pop(place.state.home, None)
+        self._families.leave(place.key)
+        self._manager.forget(place.key)
+        await self._store.delete(place.key)
+
+    def _grounds(self, spaces: SharedSpaces, *, max_auto_turns: int, max_depth: int) -> Grounds:
+        grounds = super()._grounds(spaces, max_auto_turns=max_auto_turns, max_depth=max_depth)
+        self._house, self._models = self._of._house, self._of._models
+        self._families = grounds.families
+        return replace(grounds, house=self._house, models=self._models)

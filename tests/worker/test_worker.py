@@ -1,0 +1,241 @@
+"""A worker takes jobs, carries them out, and says what became of them."""
+
+import asyncio
+from typing import Any
+
+from sidetask import RunContext, background, tool
+from sidetask.core.routing import TaskPolicy
+from sidetask.tasks.remote.values import Granted
+from sidetask.tasks.values import ApprovalNeeded, Completed, Errored
+from sidetask.testing import VirtualClock
+from tests.worker.harness import C, settle, sharing
+
+RETRY = TaskPolicy(idempotent=True, on_crash="retry")
+
+
+@tool(route=background())
+async def add(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+async def test_a_job_is_carried_out_and_its_outcome_is_in_the_queue(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        await place.worker(add)
+        job = place.enqueue(add, {"a": 1, "b": 2})
+        assert await place.outcome(job) == Completed(3, "3")
+
+
+async def test_what_was_queued_before_it_came_is_carried_out_at_once(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        job = place.enqueue(add, {"a": 1, "b": 2})
+        began = clock.now()
+        await place.worker(add)
+        await place.over(job)
+        assert clock.now() - began < 0.1
+
+
+async def test_a_tool_sees_what_it_would_see_at_home(clock: VirtualClock) -> None:
+    seen: dict[str, Any] = {}
+
+    @tool(route=background())
+    async def look(ctx: RunContext[str]) -> str:
+        seen.update(
+            deps=ctx.deps,
+            conversation=ctx.conversation_id,
+            turn=ctx.turn_id,
+            run=ctx.run_id,
+            task=ctx.task_id,
+            attempt=ctx.attempt,
+            key=ctx.idempotency_key,
+            approved=ctx.is_approved("tool", "digest"),
+            refused=ctx.is_approved("tool", "other"),
+        )
+        return "ok"
+
+    async def deps() -> str:
+        return "made"
+
+    async with sharing(clock) as place:
+        await place.worker(look, runtime={"deps": deps})
+        job = place.enqueue(
+            look,
+            attempt=2,
+            turn_id="turn-3",
+            run_id="run-4",
+            approved=(Granted("tool", "digest"),),
+        )
+        await place.over(job)
+    assert seen == {
+        "deps": "made",
+        "conversation": C,
+        "turn": "turn-3",
+        "run": "run-4",
+        "task": "task-1",
+        "attempt": 2,
+        "key": "task-1:call-of-task-1",
+        "approved": True,
+        "refused": False,
+    }
+
+
+async def test_a_tool_that_fails_is_told_in_its_words(clock: VirtualClock) -> None:
+    @tool(route=background())
+    async def fail() -> None:
+        """Fail."""
+        raise ValueError("no luck")
+
+    async with sharing(clock) as place:
+        await place.worker(fail)
+        assert await place.outcome(place.enqueue(fail)) == Errored(
+            "ValueError: no luck", "ValueError"
+        )
+
+
+async def test_a_tool_that_asks_first_says_so_and_nothing_has_happened(
+    clock: VirtualClock,
+) -> None:
+    ran: list[str] = []
+
+    @tool(route=background(), approval="ask")
+    async def send() -> str:
+        """Send."""
+        ran.append("sent")
+        return "sent"
+
+    async with sharing(clock) as place:
+        worker = await place.worker(send)
+        outcome = await place.outcome(place.enqueue(send))
+        assert isinstance(outcome, ApprovalNeeded)
+        assert ran == []
+        assert worker.counters.ends["asked"] == 1
+
+
+async def test_a_synchronous_tool_runs_on_a_thread(clock: VirtualClock) -> None:
+    @tool(route=background())
+    def count(to: int) -> int:
+        """Count."""
+        return sum(range(to))
+
+    async with sharing(clock) as place:
+        await place.worker(count)
+        assert await place.outcome(place.enqueue(count, {"to": 10})) == Completed(45, "45")
+
+
+async def test_no_more_are_at_work_than_may_and_the_oldest_come_first(clock: VirtualClock) -> None:
+    began: list[int] = []
+    go = asyncio.Semaphore(0)
+
+    @tool(route=background())
+    async def work(number: int) -> None:
+        """Work."""
+        began.append(number)
+        await go.acquire()
+
+    async with sharing(clock) as place:
+        worker = await place.worker(work, concurrency=2)
+        jobs = [place.enqueue(work, {"number": n}, task=f"task-{n}") for n in range(5)]
+        await settle()
+        assert began == [0, 1]
+        assert worker.gauges.running == 2
+        go.release()
+        await settle()
+        assert began == [0, 1, 2]
+        for _ in range(4):
+            go.release()
+        for job in jobs:
+            await place.over(job)
+        assert began == [0, 1, 2, 3, 4]
+
+
+async def test_progress_is_noted_twice_a_second_and_the_last_one_always(
+    clock: VirtualClock,
+) -> None:
+    noted: list[float] = []
+
+    @tool(route=background())
+    async def work(ctx: RunContext[object]) -> None:
+        """Work."""
+        for step in range(100):
+            await ctx.progress(step / 100, f"step {step}")
+            await asyncio.sleep(0.01)
+
+    async with sharing(clock) as place:
+        note = place.store.queue.note
+
+        def spy(job_id: str, owner: str, progress: Any) -> None:
+            noted.append(progress["fraction"])
+            note(job_id, owner, progress)
+
+        place.store.queue.note = spy  # pyright: ignore[reportAttributeAccessIssue]
+        await place.worker(work)
+        job = await place.over(place.enqueue(work))
+        assert len(noted) <= 4
+        assert noted[-1] == 0.99
+        assert job.progress is not None
+        assert job.progress["note"] == "step 99"
+
+
+async def test_what_is_cancelled_by_another_process_hears_it_at_once(clock: VirtualClock) -> None:
+    heard: list[str] = []
+
+    @tool(route=background())
+    async def wait(ctx: RunContext[object]) -> None:
+        """Wait."""
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            heard.append(ctx.cancelled.reason)
+
+    async with sharing(clock) as place:
+        worker = await place.worker(wait)
+        job = place.enqueue(wait)
+        await settle()
+        began = clock.now()
+        await place.store.queue.cancel(job, "not wanted")
+        outcome = await place.outcome(job)
+        assert clock.now() - began < 0.1
+        assert heard == ["not wanted"]
+        assert outcome == Errored("The call was cancelled: not wanted.", "TaskCancelled")
+        assert worker.counters.ends["cancelled"] == 1
+
+
+async def test_who_does_not_stop_is_given_up_within_its_grace_and_keeps_its_room(
+    clock: VirtualClock,
+) -> None:
+    @tool(route=background(), policy=TaskPolicy(grace=2))
+    async def stubborn() -> str:
+        """Stay."""
+        until = asyncio.get_running_loop().time() + 20
+        while (left := until - asyncio.get_running_loop().time()) > 0:
+            try:
+                await asyncio.sleep(left)
+            except asyncio.CancelledError:
+                continue
+        return "late"
+
+    async with sharing(clock) as place:
+        worker = await place.worker(stubborn, concurrency=1)
+        job = place.enqueue(stubborn)
+        await settle()
+        began = clock.now()
+        await place.store.queue.cancel(job)
+        outcome = await place.outcome(job)
+        assert 2 <= clock.now() - began < 2.5
+        assert isinstance(outcome, Errored)
+        assert worker.gauges.running == 1
+        await settle(20)
+        assert worker.gauges.running == 0
+
+
+async def test_a_timeout_ends_it(clock: VirtualClock) -> None:
+    @tool(route=background(), policy=TaskPolicy(timeout=3))
+    async def wait() -> None:
+        """Wait."""
+        await asyncio.sleep(1000)
+
+    async with sharing(clock) as place:
+        worker = await place.worker(wait)
+        outcome = await place.outcome(place.enqueue(wait))
+        assert outcome == Errored("The call timed out after 3 s.", "TaskTimedOut")
+        assert worker.counters.ends["timed_out"] == 1
