@@ -49,6 +49,7 @@ from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import wait_done
+from sidetask.tasks.elsewhere import Placement
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
 from sidetask.tasks.parts.permits import Limits
@@ -66,11 +67,14 @@ class Runtime(Invoking):
     each conversation (it may be async). `tools` are given to every agent besides its own.
     `store` says where conversations are kept: `"sqlite:///file.db"`; not said, in memory, or where
     the environment variable `SIDETASK_STORE` says. `engine="dbos"` makes background tasks workflows
-    of DBOS in that database. Sub-agents may be nested `max_depth` deep.
+    of DBOS in that database. Sub-agents may be nested `max_depth` deep. `background` says where
+    background calls run when `sidetask worker`s share the store: `"auto"`, on a worker if one lives
+    that has the tool, and else here; `"here"`; `"workers"`, which wait until there is one.
     `tracing=True` makes spans and metrics for OpenTelemetry; a `Tracing` says how.
 
     Raises:
-        ConfigurationError: Two agents of one name, or no such store or engine.
+        ConfigurationError: Two agents of one name, or no such store or engine; or workers are to
+            do the work, and the store has none.
         MissingExtraError: `tracing`, and OpenTelemetry is not installed; or what a store or an
             engine needs is not.
     """
@@ -95,6 +99,7 @@ class Runtime(Invoking):
         on_approval: OnApproval | None = None,
         max_auto_turns: int = MAX_AUTO_TURNS,
         max_depth: int = MAX_DEPTH,
+        background: Placement = "auto",
         tracing: bool | Observing = False,
     ) -> None:
         self._agents = _by_name(agents)
@@ -111,13 +116,7 @@ class Runtime(Invoking):
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
         self._engine = open_engine(engine, self.place) if isinstance(engine, str) else engine
         self._routing = routing
-        self._manager = self._make_manager(
-            limits=limits,
-            routing=routing,
-            outbox=self._outbox,
-            engine=self._engine,
-            store=self._store,
-        )
+        self._manager = self._manage(limits, background)
         kept = self._manager.kept
         self._around = Surroundings(self._manager, self._store, self._outbox, self.quota, kept)
         built_in, outputs = task_tools(self._manager), KeptOutputs(self._store, self._outbox.now)
@@ -291,6 +290,16 @@ class Runtime(Invoking):
         await self.close()
 
     # -- steps -------------------------------------------------------------------------------
+
+    def _manage(self, limits: Limits | None, background: Placement) -> AsyncTaskManager:
+        return self._make_manager(
+            limits=limits,
+            routing=self._routing,
+            outbox=self._outbox,
+            engine=self._engine,
+            store=self._store,
+            placement=background,
+        )
 
     def _host(self) -> Host:
         return Host(

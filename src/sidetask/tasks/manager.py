@@ -33,11 +33,13 @@ from sidetask.tasks.context import ChildTask, StateView
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.durable.kept import KeptTasks
 from sidetask.tasks.durable.steps import StoredSteps
+from sidetask.tasks.elsewhere import Placement
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.mailbox import Mailbox
 from sidetask.tasks.parts.permits import Limits, Permits
 from sidetask.tasks.parts.records import Ending, Keeping, Past, TaskRecord
 from sidetask.tasks.parts.runner import Executor, Scope
+from sidetask.tasks.remote.opening import check_placement, open_elsewhere
 from sidetask.tasks.values import (
     LoopUpdates,
     Pending,
@@ -111,9 +113,12 @@ class AsyncTaskManager(TaskManager):
         engine: Engine | None = None,
         store: Store | None = None,
         keeper: Keeping | None = None,
+        placement: Placement = "auto",
     ) -> None:
         """`store`: where tasks are kept. One that survives the process keeps them for the next.
-        `keeper`: who keeps them instead, where that is no store."""
+        `keeper`: who keeps them instead, where that is no store. `placement`: where background
+        calls run, if other processes share the store."""
+        check_placement(placement, store)
         self._limits = limits or Limits()
         self._default = Scope(executors or {}, deps, state)
         self._scopes: dict[ConversationId, Scope] = {}
@@ -138,7 +143,8 @@ class AsyncTaskManager(TaskManager):
         self.kept: KeptTasks | None = None
         """What a store that survives the process adds; None: there is none."""
         if store is not None and kept is not None:
-            self.kept = KeptTasks(self._parts, kept, store)
+            elsewhere = open_elsewhere(self._parts, kept, store, placement)
+            self.kept = KeptTasks(self._parts, kept, store, elsewhere)
         self._parts.runner.desk.owner = self
         self._handle = ManagerHandle(self._parts, self._close)
 

@@ -9,7 +9,7 @@ changes them again; the policies look once more, because a person may have chang
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
 from sidetask.agents.policies.hooks import (
     AskFirst,
@@ -27,6 +27,7 @@ from sidetask.core.errors import InvalidInputError
 from sidetask.core.jsons import Json
 from sidetask.core.messages import ToolCall
 from sidetask.tasks.aio.spawn import hosted
+from sidetask.tasks.elsewhere import ToolExecutor
 from sidetask.tasks.parts.runner import Executor
 from sidetask.tasks.values import (
     ApprovalNeeded,
@@ -36,16 +37,6 @@ from sidetask.tasks.values import (
     Refused,
     ToolOutcome,
 )
-
-
-class ToolExecutor(Protocol):
-    """What carries out the calls of a tool: by its function's types, or `exactly` as the JSON has
-    it. Behind a gate it is that, or `"yes"` would pass a rule that looks for `true`."""
-
-    async def __call__(
-        self, call: ToolCall, ctx: Context, *, exactly: bool = False
-    ) -> ToolOutcome: ...
-
 
 Held: TypeAlias = ApprovalNeeded | Refused | Errored
 """What keeps a call from running."""

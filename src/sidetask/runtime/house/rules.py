@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.policies.calling import TurnHooks
-from sidetask.agents.policies.gate import ToolExecutor, ToolGate
+from sidetask.agents.policies.gate import ToolGate
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.core.errors import ConfigurationError
@@ -18,6 +18,7 @@ from sidetask.core.ids import value
 from sidetask.runtime.house.approving import ApprovalDesk, OnApproval, check_on_approval
 from sidetask.runtime.views import ConversationApprovals
 from sidetask.tasks.aio.streams import Stream
+from sidetask.tasks.elsewhere import ToolExecutor
 from sidetask.tasks.parts.runner import Executor
 
 Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]

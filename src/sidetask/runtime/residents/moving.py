@@ -87,8 +87,7 @@ class Move:
         ctx = HookContext(
             conversation_id=self.key, agent=plan.config.name, user=self.user, state=state
         )
-        executors = plan.house.gated(plan.toolset.executors, ctx)
-        on.manager.open_conversation(self.key, Scope(executors, deps, state))
+        on.manager.open_conversation(self.key, self._scope(plan, ctx, deps, state))
         plan.house.settle(conversation, ctx)
         if not isinstance(state, BorrowedState):
             on.invoker.homes[state.home] = self.key
@@ -184,6 +183,20 @@ class Move:
         if spends is not None:
             conversation.meter = metered(config.budget, spends)
         return conversation
+
+    def _scope(
+        self, plan: Plan, ctx: HookContext, deps: object, state: State | BorrowedState
+    ) -> Scope:
+        """What the conversation's tasks run with: their gate stays here, whoever carries them
+        out. A guest's state is only here, so its calls stay, too."""
+        tools, kept = plan.toolset, self._on.manager.kept
+        elsewhere = None if kept is None else kept.elsewhere
+        if elsewhere is None or isinstance(state, BorrowedState):
+            return Scope(plan.house.gated(tools.executors, ctx), deps, state)
+        sending = elsewhere.sending(
+            tools.executors, tools.portable, agent=ctx.agent, user=self.user
+        )
+        return Scope(plan.house.gated(sending.executors, ctx), deps, state, sending.take)
 
     def _seat(self, conversation: Conversation) -> Seat:
         return Seat(

@@ -79,6 +79,8 @@ class Residents:
         given = asked.get("deps")
         deps = await made(self._on.deps if given is None else given)
         await self._on.store.start()
+        if self._on.manager.kept is not None:
+            await self._on.manager.kept.look_out()
         if self._closed:
             raise AgentNotStartedError
         wanted = asked.get("conversation_id")

@@ -17,7 +17,8 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.durable.keeper import StoreKeeper
-from sidetask.tasks.durable.reviving import Elsewhere, read_left, take_up
+from sidetask.tasks.durable.reviving import read_left, take_up
+from sidetask.tasks.elsewhere import Elsewhere
 from sidetask.tasks.parts.records import Ending
 from sidetask.tasks.stored import APPROVALS, ORDERS, Order
 from sidetask.tasks.wiring import Parts
@@ -28,12 +29,18 @@ _log = logging.getLogger(__name__)
 class KeptTasks:
     """What a durable store adds to a manager."""
 
-    def __init__(self, parts: Parts, keeper: StoreKeeper, store: Store) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        keeper: StoreKeeper,
+        store: Store,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self._parts = parts
         self._keeper = keeper
         self._store = store
-        self.elsewhere: Elsewhere | None = None
-        """Knows what other processes carry out; None: none does."""
+        self.elsewhere = elsewhere
+        """Who has calls carried out by other processes; None: there are none."""
         self._unlisten: Callable[[], None] | None = None
         self._changed: dict[ConversationId | None, None] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -71,6 +78,15 @@ class KeptTasks:
         self._says[conversation_id] = say
         self._heard(conversation_id)
 
+    async def look_out(self) -> None:
+        """Look who else shares the store, before the first conversation is opened. Twice is fine.
+
+        Raises:
+            StoreError: It cannot be asked.
+        """
+        if self.elsewhere is not None:
+            await self.elsewhere.open()
+
     def leave(self, conversation_id: ConversationId) -> None:
         """Orders wait until somebody attends to them."""
         self._says.pop(conversation_id, None)
@@ -93,6 +109,8 @@ class KeptTasks:
             self._looking.cancel()
             await wait_done(self._looking)
         await self._keeper.close(grace)
+        if self.elsewhere is not None:
+            await self.elsewhere.close(grace)
 
     def _heard(self, conversation_id: ConversationId | None) -> None:
         concerned = self._says if conversation_id is None else conversation_id in self._says

@@ -18,7 +18,7 @@ All is read first. Then it is taken up in one go, so that nothing sees half of i
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sidetask.core.errors import OutcomeUnknownError
 from sidetask.core.events import TaskCancelled
@@ -27,6 +27,7 @@ from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import OnCrash, TaskKind, background
 from sidetask.stores.base import PAGE, Kind, Record, Records
+from sidetask.tasks.elsewhere import Elsewhere, Outside
 from sidetask.tasks.parts.asking import IN_BODY
 from sidetask.tasks.parts.records import Ending, Past, TaskRecord
 from sidetask.tasks.stored import APPROVALS, RESULTS, TASKS
@@ -45,39 +46,6 @@ T = TypeVar("T")
 
 AFTER_CRASH = "crash"
 """The kind of the question whether a task that was running may run again."""
-
-
-@value(kw_only=True)
-class Outside:
-    """The job of a task that another process carries out."""
-
-    job_id: str
-    call: ToolCall | None
-    """As it was admitted; None: that cannot be read."""
-    answered: Counter[str]
-    """How many of its questions were answered yes, by their reason."""
-
-
-class Elsewhere(Protocol):
-    """Knows what of tasks other processes carry out."""
-
-    async def left(
-        self, conversation_id: ConversationId, tasks: Sequence[TaskSnapshot]
-    ) -> Mapping[TaskId, Outside]:
-        """The jobs of these tasks, which are all that have not ended; others are cancelled."""
-        ...
-
-    def cancel_soon(self, job_id: str, reason: str) -> None:
-        """Nobody waits for this job."""
-        ...
-
-    def let_go(self, conversation_id: ConversationId) -> None:
-        """What of it is out goes on, for whoever takes the conversation up."""
-        ...
-
-    def take_up(self, conversation_id: ConversationId) -> None:
-        """It is this process's again."""
-        ...
 
 
 @value(kw_only=True)

@@ -36,7 +36,7 @@ from sidetask.tasks.durable.reviving import AFTER_CRASH
 from sidetask.tasks.parts.body import TaskBody
 from sidetask.tasks.parts.records import Ending, TaskRecord
 from sidetask.tasks.parts.runner import Runner
-from sidetask.tasks.remote.home import Home
+from sidetask.tasks.remote.post import Post
 from sidetask.tasks.remote.values import Ask, outcome_from_json, progress_from_json
 from sidetask.tasks.values import (
     ApprovalNeeded,
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 class RemoteCall:
     """Waits for the outcome of a job."""
 
-    def __init__(self, home: Home, body: TaskBody, job_id: str, key: str) -> None:
+    def __init__(self, home: Post, body: TaskBody, job_id: str, key: str) -> None:
         self._home = home
         self._body = body
         self.record = body.record

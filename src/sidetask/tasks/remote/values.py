@@ -105,7 +105,7 @@ def outcome_to_json(outcome: ToolOutcome) -> JsonObject:
     Raises:
         CodecError: It is no outcome.
     """
-    kind = cast("type[ToolOutcome]", type(outcome))
+    kind = type(outcome)
     if kind not in _WORDS:
         raise CodecError(f"{outcome!r:.100} is no outcome of a tool")
     try:
