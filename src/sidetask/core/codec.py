@@ -150,6 +150,9 @@ def _shape(hint: Any) -> _Shape:
             return _Shape(_each(each.write, tuple, list), _each(each.read, list, tuple))
         case (kind, arguments) if kind is Mapping and arguments == (str, Json):
             return _both(lambda value: _free(_expect(value, Mapping)))
+        case (kind, (key, item)) if kind is Mapping and key is str:
+            each = _shape(item)
+            return _Shape(_under(each.write), _under(each.read))
         case (kind, members) if kind is Union or kind is UnionType:
             return _union(members)
         case _ if is_dataclass(hint) and isinstance(hint, type):
@@ -244,6 +247,14 @@ def _each(step: _Step, found: type, made: type) -> _Step:
     return lambda values: made(
         [_within(f"[{at}]", step, item) for at, item in enumerate(_expect(values, found))]
     )
+
+
+def _under(step: _Step) -> _Step:
+    """Each value of an object, whose keys are words."""
+    return lambda found: {
+        _expect(key, str): _within(f"[{key!r}]", step, item)
+        for key, item in _expect(found, Mapping).items()
+    }
 
 
 def _within(place: str, step: _Step, value: Any) -> Any:

@@ -99,3 +99,6 @@ class NoMembers(Members):
 
     async def living(self) -> Sequence[Member]:
         return ()
+
+    async def close(self) -> None:
+        """Nobody is a member."""

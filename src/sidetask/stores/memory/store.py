@@ -199,7 +199,7 @@ class MemoryStore(_RecordStore, Store):
 
     def __init__(self, *, facts: int = FACTS) -> None:
         super().__init__()
-        self.queue = MemoryQueue()
+        self.queue = self._queue = MemoryQueue()
         self.members = NoMembers()
         self._limit = facts
         self._facts: dict[ConversationId, list[Event]] = {}
@@ -283,7 +283,7 @@ class MemoryStore(_RecordStore, Store):
     async def delete(self, conversation_id: ConversationId) -> None:
         self._facts.pop(conversation_id, None)
         self._messages.pop(conversation_id, None)
-        self.queue.drop(conversation_id)
+        self._queue.drop(conversation_id)
         self._forget(conversation_id)
 
     async def erase(self, user: str) -> Sequence[ConversationId]:
@@ -299,11 +299,11 @@ class MemoryStore(_RecordStore, Store):
             for each in self._conversations.values()
             if each.updated_at < older_than
             and not self._records.has_open(each.id)
-            and not self.queue.has_open(each.id)
+            and not self._queue.has_open(each.id)
         ]
         for conversation_id in old:
             await self.delete(conversation_id)
-        self.queue.drop_over(older_than, self._waits_for)
+        self._queue.drop_over(older_than, self._waits_for)
         self._records.drop_closed(older_than)
         for facts in self._facts.values():
             gone = sum(1 for fact in facts[:-1] if fact.at < older_than)  # the last tells the seq

@@ -13,9 +13,9 @@ from sidetask.stores.base import (
     ConversationRecord,
     check_name,
 )
-from sidetask.stores.sql.driver import Connection, Row
+from sidetask.stores.sql.driver import ALL, JOBS, Connection, Row
 from sidetask.stores.sql.line import Line
-from sidetask.stores.sql.rows import read, written
+from sidetask.stores.sql.rows import plain, read, written
 
 _SAVE = """INSERT INTO sidetask_conversations
     (id, agent, user_id, title, status, turns, created_at, updated_at)
@@ -41,10 +41,17 @@ _DELETE = (
     "DELETE FROM sidetask_counters WHERE conversation_id = ?",
     "DELETE FROM sidetask_state WHERE space = 'conversation' AND owner = ?",
 )
+_DELETE_JOBS = "DELETE FROM sidetask_jobs WHERE conversation_id = ?"
 _DROP = "DELETE FROM sidetask_records WHERE conversation_id = ? AND kind = ?"
 _OLD = """SELECT id FROM sidetask_conversations AS c WHERE updated_at < ? AND NOT EXISTS
-    (SELECT 1 FROM sidetask_records AS r WHERE r.conversation_id = c.id AND r.open = 1)"""
+    (SELECT 1 FROM sidetask_records AS r WHERE r.conversation_id = c.id AND r.open = 1)
+    AND NOT EXISTS (SELECT 1 FROM sidetask_jobs AS j
+    WHERE j.conversation_id = c.id AND j.status NOT IN ('ended', 'cancelled'))"""
 _TRIM = (
+    # Who has a task that is open has not read yet what became of its job.
+    """DELETE FROM sidetask_jobs AS j WHERE status IN ('ended', 'cancelled') AND ended_at < ?
+    AND NOT EXISTS (SELECT 1 FROM sidetask_records AS r
+    WHERE r.conversation_id = j.conversation_id AND r.id = j.task_id AND r.open = 1)""",
     "DELETE FROM sidetask_records WHERE open = 0 AND at < ?",
     # The last fact stays: it tells the seq that the next one goes on from.
     """DELETE FROM sidetask_facts AS f WHERE at < ? AND seq <
@@ -63,10 +70,10 @@ class SqlConversations:
             check_name("the user of a conversation", conversation.user)
         row = (
             conversation.id,
-            _plain(conversation.agent),
+            plain(conversation.agent),
             conversation.user,
-            _plain(conversation.title),
-            _plain(conversation.status),
+            plain(conversation.title),
+            plain(conversation.status),
             conversation.turns,
             conversation.created_at,
             conversation.updated_at,
@@ -134,7 +141,7 @@ class SqlConversations:
         await self._line.ask(conversation_id, clear)
 
     async def delete(self, conversation_id: ConversationId) -> None:
-        await self._line.ask("", lambda db: _delete(db, [conversation_id]))
+        await self._line.ask(ALL, lambda db: _delete(db, [conversation_id]))
         self._line.refused.pop(conversation_id, None)
 
     async def erase(self, user: str) -> Sequence[ConversationId]:
@@ -146,7 +153,7 @@ class SqlConversations:
             db.run("DELETE FROM sidetask_state WHERE space = 'user' AND owner = ?", (user,))
             return theirs
 
-        return await self._line.ask("", erase)
+        return await self._line.ask(ALL, erase)
 
     async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
         def vacuum(db: Connection) -> list[ConversationId]:
@@ -156,7 +163,7 @@ class SqlConversations:
                 db.run(statement, (older_than,))
             return old
 
-        return await self._line.ask("", vacuum)
+        return await self._line.ask(ALL, vacuum)
 
 
 def _save(db: Connection, rows: Sequence[Row]) -> None:
@@ -167,6 +174,8 @@ def _delete(db: Connection, conversation_ids: Iterable[str]) -> None:
     rows = [(conversation_id,) for conversation_id in conversation_ids]
     for statement in _DELETE:
         db.run_each(statement, rows)
+    if sum([db.run(_DELETE_JOBS, row) for row in rows]):
+        db.tell([JOBS])  # who works on one of them
 
 
 def _record(row: Row) -> ConversationRecord:
@@ -185,8 +194,3 @@ def _record(row: Row) -> ConversationRecord:
 
 def _ids(rows: Iterable[Row]) -> list[ConversationId]:
     return [ConversationId(row[0]) for row in rows]
-
-
-def _plain(text: str) -> str:
-    """Words that every database takes."""
-    return text.encode(errors="replace").decode().replace("\0", "")

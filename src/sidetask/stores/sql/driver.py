@@ -6,6 +6,7 @@ called `sidetask_x`. Everything here is called in the store's one thread.
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from socket import socket
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sidetask.core.errors import StoreError
@@ -14,7 +15,13 @@ T = TypeVar("T")
 
 Row: TypeAlias = tuple[Any, ...]
 Heard: TypeAlias = Callable[[str | None], None]
-"""Told in the loop which conversation another process has written to; None: perhaps any."""
+"""Told in the loop what another process has written to: a topic. None: perhaps any."""
+
+ALL = ""
+"""The topic of whoever reads conversations; that of one conversation is its id."""
+JOBS = "\0"
+"""The topic of whoever looks at jobs or members; that of one job is this and its id. No
+conversation's id begins with it."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer and no failure
@@ -49,7 +56,7 @@ class Connection(Protocol):
         """End the transaction if there is one, and never fail."""
         ...
 
-    def tell(self, conversation_ids: Collection[str]) -> None:
+    def tell(self, topics: Collection[str]) -> None:
         """Within a transaction: let other processes know, when it is committed."""
         ...
 
@@ -66,6 +73,26 @@ class Looker(Protocol):
         ...
 
 
+class Locks(Protocol):
+    """Locks by number, which a connection holds until it ends. The database takes them away when
+    the other side is gone."""
+
+    held: str
+    """A query for the numbers of those that somebody holds now, in whatever transaction."""
+
+    def take(self, connection: Connection, number: int) -> None:
+        """Hold a lock that nobody else has, until the connection ends."""
+        ...
+
+    def try_for_now(self, connection: Connection, number: int) -> bool:
+        """Within a transaction: hold a lock until its end, if nobody else does."""
+        ...
+
+    def wait(self, connection: Connection, woken: socket) -> None:
+        """Return when `woken` can be read; raise when the connection breaks."""
+        ...
+
+
 class Driver(Protocol):
     """How to reach one database."""
 
@@ -73,6 +100,12 @@ class Driver(Protocol):
     """The type of a column that counts rows as they are inserted."""
     text: str
     """The type of a text that is sorted letter by letter."""
+    for_update: str
+    """At the end of a query: nobody else changes these rows until the transaction ends."""
+    skip_locked: str
+    """As above, without the rows that another transaction is about to change."""
+    locks: Locks | None
+    """None: it cannot tell who lives."""
 
     def open(self) -> Connection:
         """Connect.

@@ -78,19 +78,20 @@ class Line(Looker):
             self._schedule()
         self._waiting.append((write, conversation_id, row))
 
-    async def ask(self, conversation_id: str, ask: Callable[[Connection], T] | None) -> T:
-        """Do something in a transaction, after all that was handed over.
+    async def ask(self, conversation_id: str | None, ask: Callable[[Connection], T] | None) -> T:
+        """Do something in a transaction, after all that was handed over. Those who hear of the
+        conversation, or of another topic, are told; None: nobody is.
 
         Raises:
             StoreError: It could not be done; nothing of it is written.
         """
         if self._closed:
             raise StoreClosedError
-        if ask is not None and conversation_id in self.refused:
+        if ask is not None and conversation_id is not None and conversation_id in self.refused:
             raise anew(self.refused[conversation_id])
         return await self._stand(conversation_id, ask)
 
-    async def _stand(self, conversation_id: str, ask: Callable[[Connection], T] | None) -> T:
+    async def _stand(self, conversation_id: str | None, ask: Callable[[Connection], T] | None) -> T:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move_to(loop)
@@ -107,7 +108,7 @@ class Line(Looker):
     async def flushed(self) -> None:
         """Return when all that was handed over is written."""
         if self._waiting or self._batch or self._failure is not None or self._closed:
-            await self.ask("", None)
+            await self.ask(None, None)
 
     async def read(self, question: Callable[[Connection], T]) -> T:
         """Ask something that writes nothing, after all that was handed over is written."""
@@ -132,7 +133,7 @@ class Line(Looker):
         self._closed = True
         try:
             if self._waiting or self._batch:
-                await self._stand("", None)
+                await self._stand(None, None)
         finally:
             if self._retry is not None:
                 self._retry.cancel()

@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from selectors import EVENT_READ, DefaultSelector
+from socket import socket
+from typing import cast
 from uuid import uuid4
 
 import psycopg
@@ -22,16 +25,36 @@ from psycopg import errors, sql
 from psycopg.rows import tuple_row
 
 from sidetask.core.errors import ConfigurationError, StoreError, StoreUnavailableError
-from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Passing, Refused, Row
+from sidetask.stores.sql.driver import (
+    JOBS,
+    Connection,
+    Driver,
+    Heard,
+    Locks,
+    Looker,
+    Passing,
+    Refused,
+    Row,
+)
 from sidetask.stores.sql.store import SqlStore
 
 CONNECT = 10
 """Seconds to wait for a connection."""
-_CHANNEL = "sidetask"
+_CHANNEL, _JOBS_CHANNEL = "sidetask", "sidetask_jobs"
 _LOCK = 0x51DE7A5C  # any number, as long as every version has the same
+_LIVES = 0x51DE7A5D  # as above: the first half of a member's lock
 _PATIENCE = 1.0  # seconds after which a listener looks whether it shall end, or tries again
 _LOOKS, _LOOK = 100, 0.05  # how often, and how many seconds apart
 _DOUBT = 60.0  # seconds to try for a new connection
+_WATCHED = (
+    # The server gives a dead machine's locks away after half a minute, not after hours; and it
+    # does not end a connection for saying nothing.
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    """SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('idle_session_timeout', 'statement_timeout')""",
+)
 _HELP = "check that the server runs and can be reached; it is tried again"
 
 
@@ -40,9 +63,12 @@ class PostgresDriver(Driver):
 
     counter = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
     text = 'TEXT COLLATE "C"'
+    for_update = " FOR UPDATE"
+    skip_locked = " FOR UPDATE SKIP LOCKED"
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.locks = PostgresLocks()
         self._writer = uuid4().hex
         """Tells our writes from those of others."""
 
@@ -142,14 +168,30 @@ class PostgresConnection(Connection):
         with suppress(psycopg.Error):
             self._made.execute("ROLLBACK")
 
-    def tell(self, conversation_ids: Collection[str]) -> None:
+    def tell(self, topics: Collection[str]) -> None:
         # 8,000 bytes is the most that a payload may have; a name may have four for each letter.
-        told = [(_CHANNEL, f"{self._writer} {each}") for each in sorted(conversation_ids)]
+        told = [
+            (_JOBS_CHANNEL, f"{self._writer} {each.removeprefix(JOBS)}")
+            if each.startswith(JOBS)
+            else (_CHANNEL, f"{self._writer} {each}")
+            for each in sorted(topics)
+        ]
         self.run_each("SELECT pg_notify(?, ?)", told)
 
     def close(self) -> None:
         with suppress(psycopg.Error):
             self._made.close()
+
+    def wait(self, woken: socket) -> None:
+        """See `Locks`. It takes no time of the processor: the system knows when either is ready."""
+        made = self._made
+        for setting in _WATCHED:
+            made.execute(setting)
+        with DefaultSelector() as selector:
+            selector.register(made.fileno(), EVENT_READ)
+            selector.register(woken, EVENT_READ)
+            while all(key.fileobj is not woken for key, _ in selector.select()):
+                made.pgconn.consume_input()  # raises if the other side is gone
 
     def _has_committed(self) -> bool:
         self.close()
@@ -174,6 +216,24 @@ class PostgresConnection(Connection):
                 if time.monotonic() > until:
                     raise
                 time.sleep(_LOOK)
+
+
+class PostgresLocks(Locks):
+    """Advisory locks of a session: only a direct connection has any."""
+
+    held = f"""SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory'
+        AND classid = {_LIVES} AND objsubid = 2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""  # noqa: S608 - a number
+
+    def take(self, connection: Connection, number: int) -> None:
+        connection.rows("SELECT pg_advisory_lock(?, ?)", (_LIVES, number))
+
+    def try_for_now(self, connection: Connection, number: int) -> bool:
+        asked = "SELECT pg_try_advisory_xact_lock(?, ?)"
+        return connection.rows(asked, (_LIVES, number))[0][0]
+
+    def wait(self, connection: Connection, woken: socket) -> None:
+        cast("PostgresConnection", connection).wait(woken)
 
 
 class _Listener:
@@ -201,20 +261,21 @@ class _Listener:
                 self._ended.wait(_PATIENCE)
 
     def _listen(self, connection: psycopg.Connection[Row]) -> None:
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
+        for channel in (_CHANNEL, _JOBS_CHANNEL):
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         self._tell(None)  # what was said before nobody has heard
         while not self._ended.is_set():
             for notice in connection.notifies(timeout=_PATIENCE):
-                writer, _, conversation_id = notice.payload.partition(" ")
+                writer, _, of = notice.payload.partition(" ")
                 if writer != self._writer:
-                    self._tell(conversation_id or None)
+                    self._tell(JOBS + of if notice.channel == _JOBS_CHANNEL else of)
                 if self._ended.is_set():
                     return
 
-    def _tell(self, conversation_id: str | None) -> None:
+    def _tell(self, topic: str | None) -> None:
         def tell() -> None:
             if not self._ended.is_set():
-                self._heard(conversation_id)
+                self._heard(topic)
 
         try:
             self._loop.call_soon_threadsafe(tell)

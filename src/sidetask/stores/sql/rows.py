@@ -42,3 +42,8 @@ def read(where: str, text: str, reader: Callable[[Any], T]) -> T:
     except (ValueError, RecursionError, TypeError) as error:
         why = str(error) if isinstance(error, CodecError) else "it is not JSON"
         raise StoreCorruptError(where, why) from None
+
+
+def plain(text: str) -> str:
+    """Words that every database takes."""
+    return text.encode(errors="replace").decode().replace("\0", "")

@@ -62,6 +62,35 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             total DOUBLE PRECISION NOT NULL,
             PRIMARY KEY (conversation_id, name))""",
     ),
+    (
+        """CREATE TABLE sidetask_jobs (
+            place {counter},
+            id {text} NOT NULL UNIQUE,
+            conversation_id {text} NOT NULL,
+            task_id {text} NOT NULL,
+            key TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            on_crash TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            data TEXT NOT NULL,
+            status TEXT NOT NULL,
+            owner TEXT,
+            claims BIGINT NOT NULL,
+            claimed_at DOUBLE PRECISION,
+            ended_at DOUBLE PRECISION,
+            progress TEXT,
+            result TEXT,
+            error TEXT)""",
+        """CREATE INDEX st_jobs_of_conversation ON sidetask_jobs (conversation_id)""",
+        """CREATE INDEX st_jobs_of_task ON sidetask_jobs (task_id)""",
+        """CREATE INDEX st_jobs_queued ON sidetask_jobs (place) WHERE status = 'queued'""",
+        """CREATE INDEX st_jobs_owned ON sidetask_jobs (owner)
+            WHERE status IN ('running', 'cancelling')""",
+        """CREATE TABLE sidetask_members (
+            place {counter},
+            id {text} NOT NULL UNIQUE,
+            data TEXT NOT NULL)""",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

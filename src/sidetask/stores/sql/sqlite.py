@@ -30,7 +30,7 @@ BUSY = 5.0
 """Seconds that a write waits for another process."""
 LOOK = 0.2
 """Seconds between two looks for what others wrote."""
-_REMEMBERED = 10_000  # conversations whose last change is noted for others
+_REMEMBERED = 10_000  # topics whose last change is noted for others
 
 _TOUCHES = """CREATE TABLE IF NOT EXISTS sidetask_touches (
     conversation_id TEXT PRIMARY KEY, touch INTEGER NOT NULL UNIQUE, writer TEXT NOT NULL)"""
@@ -62,6 +62,9 @@ class SqliteDriver(Driver):
 
     counter = "INTEGER PRIMARY KEY AUTOINCREMENT"
     text = "TEXT"
+    for_update = ""  # one transaction writes at a time
+    skip_locked = ""
+    locks = None
 
     def __init__(self, path: Path, *, busy: float = BUSY) -> None:
         self._path = path
@@ -146,12 +149,12 @@ class SqliteConnection(Connection):
             with suppress(sqlite3.Error):
                 self._made.execute("ROLLBACK")
 
-    def tell(self, conversation_ids: Collection[str]) -> None:
-        self._told += len(conversation_ids)
+    def tell(self, topics: Collection[str]) -> None:
+        self._told += len(topics)
         if self._told >= _REMEMBERED:
             self._told = 0
             self._made.execute(_FORGET, (_REMEMBERED,))
-        self._made.executemany(_TOUCH, [(each, self._writer) for each in sorted(conversation_ids)])
+        self._made.executemany(_TOUCH, [(each, self._writer) for each in sorted(topics)])
 
     def close(self) -> None:
         with suppress(sqlite3.Error):
@@ -186,8 +189,8 @@ class _Poll:
         if self._ended or looking.cancelled():
             return
         changed = [] if looking.exception() is not None else looking.result()
-        for conversation_id in [None] if changed is None else changed:
-            self._heard(conversation_id or None)
+        for topic in [None] if changed is None else changed:
+            self._heard(topic)
         asyncio.get_running_loop().call_later(LOOK, self._look)
 
     def _changes(self, connection: Connection) -> list[str] | None:

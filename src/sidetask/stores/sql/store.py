@@ -8,11 +8,15 @@ from sidetask.core.codec import event_from_json, event_to_json
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
 from sidetask.stores.base import Store, check_name
+from sidetask.stores.members import NoMembers
 from sidetask.stores.sql.conversations import SqlConversations
 from sidetask.stores.sql.driver import Connection, Driver, Refused, Row
 from sidetask.stores.sql.line import WAITING, Line
 from sidetask.stores.sql.records import SqlRecords
 from sidetask.stores.sql.rows import read, written
+from sidetask.stores.sql.sharing.bus import Bus
+from sidetask.stores.sql.sharing.members import SqlMembers
+from sidetask.stores.sql.sharing.queue import SqlQueue
 
 _FACTS = """SELECT seq, data FROM sidetask_facts
     WHERE conversation_id = ? AND seq > ? ORDER BY seq"""
@@ -28,23 +32,25 @@ class SqlStore(SqlConversations, SqlRecords, Store):
     durable = True
 
     def __init__(self, driver: Driver, *, waiting: int = WAITING) -> None:
-        self._driver = driver
         self._line = Line(driver, waiting=waiting)
         self._known: set[str] = set()
-        self._ears: dict[object, Callable[[ConversationId | None], None]] = {}
-        self._unwatch: Callable[[], None] | None = None
+        self._bus = Bus(driver, self._line)
+        self.queue = SqlQueue(driver, self._line, self._bus)
+        locks = driver.locks
+        self._members = (
+            NoMembers() if locks is None else SqlMembers(driver, locks, self._line, self.queue)
+        )
+        self.members = self._members
 
     async def start(self) -> None:
         await self._line.open()
 
     async def close(self) -> None:
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
         try:
+            await self._members.close()
             await self._line.close()
         finally:
-            self._tell(None)  # who follows learns that it is closed
+            self._bus.end()  # who follows learns that it is closed
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -83,24 +89,7 @@ class SqlStore(SqlConversations, SqlRecords, Store):
         return found[0][0]
 
     def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
-        ear = object()
-        self._ears[ear] = heard
-        if self._unwatch is None:
-            self._unwatch = self._driver.watch(self._line, self._tell)
-        else:
-            heard(None)
-
-        def end() -> None:
-            self._ears.pop(ear, None)
-            if not self._ears and self._unwatch is not None:
-                self._unwatch()
-                self._unwatch = None
-
-        return end
-
-    def _tell(self, conversation_id: str | None) -> None:
-        for heard in tuple(self._ears.values()):
-            heard(None if conversation_id is None else ConversationId(conversation_id))
+        return self._bus.of_conversations(heard)
 
 
 def _append(db: Connection, rows: Sequence[Row]) -> None:

@@ -38,14 +38,15 @@ class Question(Generic[T]):
 
     ask: Callable[[Connection], T] | None
     """None: nothing; only to know when all before it is written."""
-    conversation_id: str
+    conversation_id: str | None
     answered: asyncio.Future[None]
     answer: T | None = None
     error: Exception | None = None
 
 
-Item: TypeAlias = "tuple[Write | None, str, Row | Question[Any]]"
-"""What writes a row, the conversation it is of, and the row; or None, and a question."""
+Item: TypeAlias = "tuple[Write | None, str | None, Row | Question[Any]]"
+"""What writes a row, the conversation or another topic that it is of, and the row; or None, and a
+question. None for a topic: nobody is told, unless the question itself tells."""
 
 
 @dataclass(slots=True)
@@ -138,8 +139,9 @@ class Writer:
                 elif write is None:
                     self._ask(connection, cast("Question[Any]", item))
                 elif why := self._try(connection, partial(write, connection, [cast("Row", item)])):
-                    written.refused[conversation_id] = StoreRefusedError(conversation_id, str(why))
-                    _log.error("%s", written.refused[conversation_id])
+                    of = cast("str", conversation_id)
+                    written.refused[of] = StoreRefusedError(of, str(why))
+                    _log.error("%s", written.refused[of])
             self._commit(connection, batch)
         except BaseException:  # the one boundary: whatever it was, no half of it stays
             connection.rollback()
@@ -147,9 +149,9 @@ class Writer:
         return written
 
     def _commit(self, connection: Connection, batch: Sequence[Item]) -> None:
-        written = {id for _, id, item in batch if not isinstance(item, Question) or item.ask}
-        if written:
-            connection.tell(written)
+        written = {of for _, of, item in batch if not isinstance(item, Question) or item.ask}
+        if topics := {of for of in written if of is not None}:
+            connection.tell(topics)
         connection.commit()
 
     def _ask(self, connection: Connection, question: Question[Any]) -> None:

@@ -1,0 +1,1 @@
+"""What processes share through a database: news, the queue, and who lives."""
