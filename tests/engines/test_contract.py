@@ -1,9 +1,11 @@
 """What every engine promises. A new engine adds one line to `ENGINES`."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -210,6 +212,44 @@ async def test_a_step_gives_its_value_and_only_the_jobs_own_task_takes_steps(
     engine.submit(job("steps"))
     await pause(1)
     assert bodies.values == [42, "refused"]
+
+
+async def test_a_step_is_refused_to_another_thread_that_the_job_is_blocked_by(
+    engine: Engine, bodies: Bodies, pause: Pause
+) -> None:
+    async def stray(context: Context) -> None:
+        with pytest.raises(InvalidInputError, match="one step at a time"):
+            await context.step("one", pause, 0)
+        bodies.values.append("refused")
+
+    async def blocked(context: Context) -> None:
+        thread = Thread(target=lambda: asyncio.run(stray(context)))
+        thread.start()
+        thread.join()
+
+    bodies.work["blocked"] = blocked
+    engine.submit(job("blocked"))
+    await engine.result("blocked:1")
+    assert bodies.values == ["refused"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+async def test_a_step_is_refused_to_a_task_that_begins_inside_of_the_jobs_own(
+    engine: Engine, bodies: Bodies, pause: Pause
+) -> None:
+    async def stray(context: Context) -> None:
+        with pytest.raises(InvalidInputError, match="one step at a time"):
+            await context.step("one", pause, 0)
+        bodies.values.append("refused")
+
+    async def eager(context: Context) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.eager_task_factory(loop, stray(context))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - from Python 3.12 on
+
+    bodies.work["eager"] = eager
+    engine.submit(job("eager"))
+    await engine.result("eager:1")
+    assert bodies.values == ["refused"]
 
 
 async def test_the_result_of_an_unknown_job_is_there_at_once(engine: Engine) -> None:

@@ -11,7 +11,8 @@ promises, tested for each by `tests/engines/test_contract.py`:
   engine is durable that holds for the task: in its next attempt, and in the next process.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sidetask.core.ids import ConversationId, TaskId, value
@@ -65,7 +66,7 @@ class Context(Protocol):
         ...
 
 
-Body: TypeAlias = Callable[[JobSpec, Context], Coroutine[Any, Any, None]]
+Body: TypeAlias = "Callable[[JobSpec, Context], CoroutineType[Any, Any, None]]"
 Ended: TypeAlias = Callable[[str], None]
 
 
