@@ -4,48 +4,35 @@ The face: the public names, each loaded when it is first used, so that importing
 costs nothing. `__init__.pyi` beside this file tells type checkers the same names.
 """
 
-from importlib import import_module
+from sidetask.core import face
 
 _HOMES = {
-    "Agent": "runtime.agent",
-    "AgentHandle": "runtime.handle",
-    "ChatResponse": "runtime.response",
-    "Event": "core.events",
-    "EventKind": "core.events",
-    "File": "core.messages",
-    "Image": "core.messages",
-    "Limits": "tasks.parts.permits",
-    "Reply": "runtime.response",
-    "Route": "core.routing",
-    "RunContext": "tasks.context",
-    "RunResult": "runtime.agent",
-    "Runtime": "runtime.runtime",
-    "SidetaskError": "core.errors",
-    "TaskPolicy": "core.routing",
-    "TaskStatus": "core.lifecycle",
-    "Text": "core.messages",
-    "Tool": "agents.tools.tool",
-    "ToolError": "core.errors",
-    "Usage": "core.usage",
-    "background": "core.routing",
-    "detach_after": "core.routing",
-    "foreground": "core.routing",
-    "open": "runtime.runtime",
-    "tool": "agents.tools.tool",
+    "Agent": "sidetask.runtime.agent",
+    "AgentHandle": "sidetask.runtime.handle",
+    "ChatResponse": "sidetask.runtime.response",
+    "Event": "sidetask.core.events",
+    "EventKind": "sidetask.core.events",
+    "File": "sidetask.core.messages",
+    "Image": "sidetask.core.messages",
+    "Limits": "sidetask.tasks.parts.permits",
+    "Reply": "sidetask.runtime.response",
+    "Route": "sidetask.core.routing",
+    "RunContext": "sidetask.tasks.context",
+    "RunResult": "sidetask.runtime.agent",
+    "Runtime": "sidetask.runtime.runtime",
+    "SidetaskError": "sidetask.core.errors",
+    "TaskPolicy": "sidetask.core.routing",
+    "TaskStatus": "sidetask.core.lifecycle",
+    "Text": "sidetask.core.messages",
+    "Tool": "sidetask.agents.tools.tool",
+    "ToolError": "sidetask.core.errors",
+    "Usage": "sidetask.core.usage",
+    "background": "sidetask.core.routing",
+    "detach_after": "sidetask.core.routing",
+    "foreground": "sidetask.core.routing",
+    "open": "sidetask.runtime.runtime",
+    "tool": "sidetask.agents.tools.tool",
 }
 """Where each public name is defined."""
 
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = found  # the next look finds it at once
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__all__, __getattr__, __dir__ = face(globals(), _HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them

@@ -4,65 +4,52 @@ The face: the public names, each loaded when it is first used. `__init__.pyi` be
 tells type checkers the same names.
 """
 
-from importlib import import_module
+from sidetask.core import face
 
 _HOMES = {
-    "BackgroundAgentDispatcher": "orchestration.dispatcher",
-    "Batch": "orchestration.batches",
-    "BatchItem": "orchestration.batches",
-    "Budget": "core.budget",
-    "Flow": "orchestration.flow",
-    "Guard": "orchestration.guards.base",
-    "Invocable": "orchestration.base",
-    "Mode": "orchestration.base",
-    "OnEnter": "orchestration.flows.plan",
-    "Pipeline": "orchestration.combinators",
-    "Resolver": "orchestration.resolvers",
-    "Step": "orchestration.flows.plan",
-    "Template": "orchestration.template",
-    "always": "orchestration.guards.words",
-    "ambient": "orchestration.flows.plan",
-    "as_agent": "orchestration.functions",
-    "batch": "orchestration.batches",
-    "before": "orchestration.flows.plan",
-    "call": "orchestration.calling",
-    "called": "orchestration.guards.words",
-    "custom": "orchestration.guards.words",
-    "eq": "orchestration.guards.words",
-    "escape": "orchestration.template",
-    "failed": "orchestration.guards.words",
-    "fallback": "orchestration.combinators",
-    "invoke": "orchestration.calling",
-    "is_set": "orchestration.guards.words",
-    "is_true": "orchestration.guards.words",
-    "loop": "orchestration.combinators",
-    "map_over": "orchestration.combinators",
-    "never_until": "orchestration.flows.plan",
-    "once": "orchestration.flows.plan",
-    "parallel": "orchestration.combinators",
-    "race": "orchestration.combinators",
-    "require": "orchestration.flows.plan",
-    "resolved": "orchestration.guards.words",
-    "route": "orchestration.combinators",
-    "sequence": "orchestration.combinators",
-    "settled": "orchestration.guards.words",
-    "step_done": "orchestration.guards.words",
-    "tap": "orchestration.combinators",
-    "with_timeout": "orchestration.combinators",
+    "BackgroundAgentDispatcher": "sidetask.orchestration.dispatcher",
+    "Batch": "sidetask.orchestration.batches",
+    "BatchItem": "sidetask.orchestration.batches",
+    "Budget": "sidetask.core.budget",
+    "Flow": "sidetask.orchestration.flow",
+    "Guard": "sidetask.orchestration.guards.base",
+    "Invocable": "sidetask.orchestration.base",
+    "Mode": "sidetask.orchestration.base",
+    "OnEnter": "sidetask.orchestration.flows.plan",
+    "Pipeline": "sidetask.orchestration.combinators",
+    "Resolver": "sidetask.orchestration.resolvers",
+    "Step": "sidetask.orchestration.flows.plan",
+    "Template": "sidetask.orchestration.template",
+    "always": "sidetask.orchestration.guards.words",
+    "ambient": "sidetask.orchestration.flows.plan",
+    "as_agent": "sidetask.orchestration.functions",
+    "batch": "sidetask.orchestration.batches",
+    "before": "sidetask.orchestration.flows.plan",
+    "call": "sidetask.orchestration.calling",
+    "called": "sidetask.orchestration.guards.words",
+    "custom": "sidetask.orchestration.guards.words",
+    "eq": "sidetask.orchestration.guards.words",
+    "escape": "sidetask.orchestration.template",
+    "failed": "sidetask.orchestration.guards.words",
+    "fallback": "sidetask.orchestration.combinators",
+    "invoke": "sidetask.orchestration.calling",
+    "is_set": "sidetask.orchestration.guards.words",
+    "is_true": "sidetask.orchestration.guards.words",
+    "loop": "sidetask.orchestration.combinators",
+    "map_over": "sidetask.orchestration.combinators",
+    "never_until": "sidetask.orchestration.flows.plan",
+    "once": "sidetask.orchestration.flows.plan",
+    "parallel": "sidetask.orchestration.combinators",
+    "race": "sidetask.orchestration.combinators",
+    "require": "sidetask.orchestration.flows.plan",
+    "resolved": "sidetask.orchestration.guards.words",
+    "route": "sidetask.orchestration.combinators",
+    "sequence": "sidetask.orchestration.combinators",
+    "settled": "sidetask.orchestration.guards.words",
+    "step_done": "sidetask.orchestration.guards.words",
+    "tap": "sidetask.orchestration.combinators",
+    "with_timeout": "sidetask.orchestration.combinators",
 }
 """Where each public name is defined."""
 
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"sidetask.{home}"), name)
-    globals()[name] = found  # the next look finds it at once
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__all__, __getattr__, __dir__ = face(globals(), _HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them

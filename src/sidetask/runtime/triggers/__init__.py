@@ -4,30 +4,17 @@ The face: the public names, each loaded when it is first used. `__init__.pyi` be
 tells type checkers the same names.
 """
 
-from importlib import import_module
+from sidetask.core import face
 
 _HOMES = {
-    "Then": "base",
-    "Trigger": "base",
-    "TriggerContext": "base",
-    "cron": "schedule",
-    "every": "schedule",
-    "on_file_change": "watching",
-    "on_state": "watching",
+    "Then": "sidetask.runtime.triggers.base",
+    "Trigger": "sidetask.runtime.triggers.base",
+    "TriggerContext": "sidetask.runtime.triggers.base",
+    "cron": "sidetask.runtime.triggers.schedule",
+    "every": "sidetask.runtime.triggers.schedule",
+    "on_file_change": "sidetask.runtime.triggers.watching",
+    "on_state": "sidetask.runtime.triggers.watching",
 }
 """Where each public name is defined."""
 
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = found  # the next look finds it at once
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__all__, __getattr__, __dir__ = face(globals(), _HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub names them
