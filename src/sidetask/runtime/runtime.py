@@ -49,6 +49,7 @@ from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import wait_done
+from sidetask.tasks.durable.redacted import Redact, redacted
 from sidetask.tasks.elsewhere import Placement
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
@@ -71,6 +72,8 @@ class Runtime(Invoking):
     background calls run when `sidetask worker`s share the store: `"auto"`, on a worker if one lives
     that has the tool, and else here; `"here"`; `"workers"`, which wait until there is one.
     `tracing=True` makes spans and metrics for OpenTelemetry; a `Tracing` says how.
+    `store_content=False` keeps what is said and done out of a store that outlives the process, and
+    `redact(value, where)` says what of it is stored: see the guide on keeping.
 
     Raises:
         ConfigurationError: Two agents of one name, or no such store or engine; or workers are to
@@ -101,6 +104,8 @@ class Runtime(Invoking):
         max_depth: int = MAX_DEPTH,
         background: Placement = "auto",
         tracing: bool | Observing = False,
+        store_content: bool = True,
+        redact: Redact | None = None,
     ) -> None:
         self._agents = _by_name(agents)
         self._tools = tuple([as_tool(each) for each in tools])
@@ -110,6 +115,7 @@ class Runtime(Invoking):
         """The URL of its store; None: the program has opened the store itself."""
         self._owns_store = self.place is not None
         self._forgets = self._owns_store and not self._store.durable
+        self._store = redacted(self._store, store_content, redact, engine)
         self._outbox = Outbox(self._store, clock or SystemClock())
         self._observer = open_observer(tracing, self._outbox.everything)
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)

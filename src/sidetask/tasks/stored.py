@@ -46,6 +46,9 @@ class Step:
 
 STEPS = Kind("step", Step)
 """By task id, key, and how often the key was asked for before."""
+NOT_STORED = "sidetask.not_stored"
+"""In a stored task's metadata: its arguments were kept out of the store, so that no later process
+can run it."""
 TASKS = Kind(
     "task",
     TaskSnapshot,

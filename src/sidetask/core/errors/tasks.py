@@ -139,6 +139,22 @@ class OutcomeUnknownError(SidetaskError):
         )
 
 
+class ArgumentsNotStoredError(SidetaskError):
+    """The process ended before a task whose arguments were kept out of the store: nobody can
+    carry it out any more. Call it again, if it is still wanted."""
+
+    def __init__(self, task_id: str, name: str) -> None:
+        super().__init__(task_id, name)
+        self.task_id = task_id
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"the process ended before {self.task_id} ({self.name}), and its arguments were kept "
+            "out of the store: its outcome is unknown if it ran; call it again if it is wanted"
+        )
+
+
 class TaskFencedError(SidetaskError):
     """The attempt that asks is over: cancelled, timed out or replaced. It may not write."""
 

@@ -7,6 +7,8 @@
     running                  as its `on_crash` says: it fails with an unknown outcome, runs again,
                              or a person is asked
     awaiting approval        the questions are open again; what was decided meanwhile counts
+    its arguments are not    it fails: nobody can run it any more
+    stored
     out, with its job        it waits for its job again, whatever its `on_crash` says: nothing of it
                              begins a second time. What its body asks is asked anew
     foreground, running      it fails, and nobody hears of it but its event: its turn is over, and
@@ -20,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import TypeVar
 
-from sidetask.core.errors import OutcomeUnknownError
+from sidetask.core.errors import ArgumentsNotStoredError, OutcomeUnknownError, SidetaskError
 from sidetask.core.events import TaskCancelled
 from sidetask.core.ids import CallId, ConversationId, TaskId, value
 from sidetask.core.lifecycle import TaskStatus
@@ -30,7 +32,7 @@ from sidetask.stores.base import PAGE, Kind, Record, Records
 from sidetask.tasks.elsewhere import Elsewhere, Outside
 from sidetask.tasks.parts.asking import IN_BODY
 from sidetask.tasks.parts.records import Ending, Past, TaskRecord
-from sidetask.tasks.stored import APPROVALS, RESULTS, TASKS
+from sidetask.tasks.stored import APPROVALS, NOT_STORED, RESULTS, TASKS
 from sidetask.tasks.values import (
     Approval,
     ApprovalRequest,
@@ -110,7 +112,14 @@ def take_up(parts: Parts, left: Left, elsewhere: Elsewhere | None = None) -> Non
 
 def _take_up(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> None:
     record = _record(parts, task, asked)
+    if NOT_STORED in task.metadata:
+        record.status = TaskStatus.RUNNING
     parts.ledger.restore(record)
+    if NOT_STORED in task.metadata:
+        if task.kind is TaskKind.FOREGROUND:
+            parts.ledger.detach(record, "restart")
+        _fail(parts, record, ArgumentsNotStoredError(record.id, record.call.name))
+        return
     match task.status:
         case TaskStatus.QUEUED if not record.foreground:
             parts.runner.launch(record, background())
@@ -123,7 +132,7 @@ def _take_up(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Non
                 parts.ledger.detach(record, "restart")
             parts.asking.restore(record, asked)
         case _ if record.foreground or record.launch.policy.on_crash is OnCrash.FAIL:
-            _fail(parts, record)
+            _fail(parts, record, OutcomeUnknownError(record.id, record.call.name))
         case _ if record.launch.policy.on_crash is OnCrash.RETRY:
             record.status = TaskStatus.QUEUED
             parts.ledger.begin_anew(record)
@@ -169,9 +178,8 @@ def _withdraw(parts: Parts, task_id: TaskId, asked: Sequence[Approval]) -> None:
             )
 
 
-def _fail(parts: Parts, record: TaskRecord) -> None:
+def _fail(parts: Parts, record: TaskRecord, error: SidetaskError) -> None:
     """Nobody knows how far it got."""
-    error = OutcomeUnknownError(record.id, record.call.name)
     parts.delivery.failed(record, Errored(str(error), type(error).__name__))
     parts.runner.release(record)
 

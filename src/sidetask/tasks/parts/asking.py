@@ -134,7 +134,10 @@ class Asking:
         record = self._ledger.records.find(asked.task_id)
         if record is None:
             return
-        if decided.decision is not Decision.APPROVED:
+        if decided.digest != asked.digest and decided.call.digest() != decided.digest:
+            note = "the arguments that were approved were not stored: approve them here"
+            self._runner.stop(record, Ending(TaskDenied, note))
+        elif decided.decision is not Decision.APPROVED:
             note = decided.note or f"{decided.decided_by} said no"
             self._runner.stop(record, Ending(TaskDenied, note))
         elif not record.fenced:
@@ -167,6 +170,10 @@ class Asking:
         yes = [each for each in approvals if each.decision is Decision.APPROVED]
         last = max(yes, key=lambda each: each.decided_at or 0.0, default=None)
         if last is not None and last.digest != record.call.digest():  # to other arguments
+            if last.call.digest() != last.digest:
+                note = "the arguments that were approved were not stored"
+                self._runner.stop(record, Ending(TaskDenied, note))
+                return
             record.call, record.approved = last.call, {(last.kind, last.digest)}
             self._relaunch(record)
             return
