@@ -1,7 +1,7 @@
 """Workers on the test's clock, over a queue in memory; a member dies when a test says so."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from sidetask.core.routing import TaskPolicy
 from sidetask.stores.base import Record
 from sidetask.stores.members import Member, Members, Membership
 from sidetask.stores.memory import MemoryStore
+from sidetask.stores.memory.queue import MemoryQueue
 from sidetask.stores.queue import MAX_CLAIMS, NewJob, StoredJob
 from sidetask.tasks.remote.values import (
     ASKS,
@@ -63,8 +64,9 @@ class FakeMembership(Membership):
         self.holds = True
 
     def die(self) -> None:
-        """The lock can be taken, and the process does not know it."""
+        """The lock can be taken. What the process still does comes too late."""
         self.holds = False
+        self._members.store.dead.add(self.member.id)
 
     def break_off(self) -> None:
         self.die()
@@ -85,12 +87,34 @@ class FakeMembership(Membership):
         return found
 
 
+class LastingQueue(MemoryQueue):
+    """A queue in which the dead claim nothing."""
+
+    def __init__(self, dead: set[str]) -> None:
+        super().__init__()
+        self._dead = dead
+
+    async def claim(
+        self, owner: str, keys: Collection[str], *, limit: int, job_id: str | None = None
+    ) -> Sequence[StoredJob]:
+        if owner in self._dead:
+            return []
+        return await super().claim(owner, keys, limit=limit, job_id=job_id)
+
+
 class SharedStore(MemoryStore):
     """A store in memory that several workers share."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.dead: set[str] = set()
+        self.queue = LastingQueue(self.dead)
+        self.ears: list[Callable[[ConversationId | None], None]] = []
         self.members = FakeMembers(self)  # pyright: ignore[reportIncompatibleVariableOverride, reportAttributeAccessIssue] - it can tell who lives
+
+    def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
+        self.ears.append(heard)
+        return lambda: self.ears.remove(heard)
 
 
 class Place:
@@ -124,14 +148,6 @@ class Place:
     def membership(self, worker: Worker) -> FakeMembership:
         assert worker.member is not None
         return self.store.members.rows[worker.member.id]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
-
-    def kill(self, worker: Worker) -> None:
-        """What the process did so far is in the store; it does nothing more."""
-        self.membership(worker).die()
-        for each, task in self.workers:
-            if each is worker:
-                tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-                del tasks, task
 
     async def ended(self, worker: Worker) -> None:
         for each, task in self.workers:
@@ -171,6 +187,11 @@ class Place:
             )
         )
         return job_id
+
+    def heard(self, conversation_id: ConversationId) -> None:
+        """Another process has written to the conversation."""
+        for each in tuple(self.store.ears):
+            each(conversation_id)
 
     def put(self, job: NewJob) -> None:
         self.store.queue.enqueue(job)

@@ -117,15 +117,25 @@ def load_agent(app: str, root: Path) -> AgentConfig:
     Raises:
         ConfigurationError: There is no such module, attribute or agent, or it can't be loaded.
     """
-    name, _, path = app.partition(":")
-    if not name or not path:
-        raise ConfigurationError(f"--app takes module:agent, not {app!r}")
-    found: object = _import(name, root)
-    for attribute in path.split("."):
-        found = _attribute(found, attribute, name)
+    found = load(app, root, "agent", AgentConfig)
     if isinstance(found, AgentConfig):
         return found
-    raise ConfigurationError(f"{app} is {_a(type(found).__name__)}, not an Agent")
+    raise ConfigurationError(f"{app} is {a(type(found).__name__)}, not an Agent")
+
+
+def load(app: str, root: Path, what: str, kind: type) -> object:
+    """What `module:attribute` names; `kind` is what it is to be, `what` a word for that.
+
+    Raises:
+        ConfigurationError: There is no such module or attribute, or it can't be loaded.
+    """
+    name, _, path = app.partition(":")
+    if not name or not path:
+        raise ConfigurationError(f"--app takes module:{what}, not {app!r}")
+    found: object = _import(name, root)
+    for attribute in path.split("."):
+        found = _attribute(found, attribute, name, kind)
+    return found
 
 
 def _import(name: str, root: Path) -> ModuleType:
@@ -153,16 +163,17 @@ def _told(name: str, error: Exception) -> str:
     return f"{name} cannot be loaded: {kind}{error}{where}"
 
 
-def _attribute(found: object, attribute: str, module: str) -> object:
+def _attribute(found: object, attribute: str, module: str, kind: type) -> object:
     try:
         return getattr(found, attribute)
     except AttributeError:
         pass
-    agents = [name for name, value in vars(found).items() if isinstance(value, AgentConfig)]
-    close = get_close_matches(attribute, agents) or agents
+    others = [name for name, value in vars(found).items() if isinstance(value, kind)]
+    close = get_close_matches(attribute, others) or others
     guess = f"; did you mean {module}:{' or '.join(close)}?" if close else ""
     raise ConfigurationError(f"{module} has no {attribute!r}{guess}")
 
 
-def _a(noun: str) -> str:
+def a(noun: str) -> str:
+    """The noun with its article."""
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

@@ -76,7 +76,7 @@ class Crew:
     @property
     def waiting(self) -> int:
         """How many wait for a person."""
-        return sum(work.waits for work in self.jobs.values())
+        return sum(work.waits for work in tuple(self.jobs.values()))  # other threads ask, too
 
     def take(self, job: StoredJob) -> None:
         """Carry a job out that was claimed."""

@@ -51,16 +51,16 @@ class Peers:
         Raises:
             StoreError: It cannot be seen now.
         """
-        now, before = asyncio.get_running_loop().time(), self._others
+        now = asyncio.get_running_loop().time()
         if now >= self._look_due:
             self._look_due = now + LOOK
             living = await self._members.living()
             self._others = [each for each in living if each.id != self.me]
-        # Who died meanwhile is among the living no more, and has to be reaped all the same.
-        if now >= self._reap_due and (before or self._others):
-            self._reap_due = now + REAP
-            return await self.reap()
-        return False
+        if now < self._reap_due:
+            return False
+        # Alone, too: who died before this one came has left its jobs.
+        self._reap_due = now + self.pause
+        return await self.reap()
 
     async def reap(self) -> bool:
         """Take from the dead what they had; True: there was something.

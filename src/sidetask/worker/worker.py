@@ -35,7 +35,7 @@ from sidetask.tasks.aio.spawn import run_to_end, spawn, stop, wait_done
 from sidetask.worker.asks import Asks
 from sidetask.worker.counters import Counters, Gauges
 from sidetask.worker.crew import Crew
-from sidetask.worker.peers import LOOK, Peers
+from sidetask.worker.peers import LOOK, LOOKED_THROUGH, Peers
 from sidetask.worker.work import Work
 from sidetask.worker.workshop import Workshop
 
@@ -110,6 +110,23 @@ class Worker:
             waiting=self._crew.waiting,
             concurrency=self._concurrency,
         )
+
+    @property
+    def is_draining(self) -> bool:
+        """It claims nothing any more."""
+        return self._ending.is_set()
+
+    async def queued(self) -> int | None:
+        """How many jobs in the queue it could take, counted up to a thousand; None: it is no
+        member.
+
+        Raises:
+            StoreError: They cannot be counted now.
+        """
+        if self.member is None:
+            return None
+        waiting = await self._queue.find(statuses=["queued"], limit=LOOKED_THROUGH)
+        return sum(job.key in self._shop.known for job in waiting)
 
     def drain(self) -> None:
         """Take no more jobs, and end when those that run have, or their grace is over. A second

@@ -1,0 +1,78 @@
+"""`sidetask worker`: carries out background calls of conversations that are open elsewhere."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def worker(  # noqa: PLR0913 - the options of a command
+    *,
+    app: Annotated[
+        str,
+        Parameter(
+            help="Whose tools are run, as module:attribute: a Runtime with its agents registered,"
+            " or a function that makes one. The working directory is looked in first."
+        ),
+    ],
+    store: Annotated[
+        str | None,
+        Parameter(
+            help="The Postgres that the conversations are kept in: postgresql://host/database. Else"
+            " what the app says, or SIDETASK_STORE."
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, Parameter(["--concurrency", "-n"], help="Calls that are carried out at once.")
+    ] = 20,
+    grace: Annotated[
+        float, Parameter(help="Seconds that running calls get to end, when it is to stop.")
+    ] = 30.0,
+    health_port: Annotated[
+        int | None,
+        Parameter(
+            help="Answer /healthz, /readyz and /metrics (Prometheus) at this port; 0: any that is"
+            " free. Else it answers nothing."
+        ),
+    ] = None,
+    host: Annotated[
+        str, Parameter(help="Where it answers. Beyond the loopback a token is needed.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        Parameter(
+            env_var="SIDETASK_WORKER_TOKEN",
+            help="What who asks has to bring, as `Authorization: Bearer ...`. Better said by"
+            " SIDETASK_WORKER_TOKEN than here, where other users of the machine can read it.",
+        ),
+    ] = None,
+) -> int:
+    """Carry out background calls of conversations that other processes have open.
+
+    Whoever has a conversation open puts its background calls into the store as soon as a worker
+    lives that knows the agent and its tool by name. Policies, approvals, progress and results stay
+    with the conversation; what runs here is the tool alone. When a worker is killed, others go on
+    with its calls: finished steps are not repeated, and a tool that is not declared idempotent is
+    not run twice.
+
+    Start as many as you like, on as many machines. One of the release before works beside one of
+    this: each call goes to the one that has its tool as it was called.
+
+    SIGTERM or Ctrl-C: it takes no more calls, those that run get their grace, and the rest is
+    handed back to the others. Twice: at once. The exit code is 0 then; 1 if it lost its connection
+    to the database, and stopped because others may have taken its calls: start it again; 2 if it
+    could not begin.
+    """
+    from sidetask.cli.worker import serving  # noqa: PLC0415 - `--help` is quick
+
+    wanted = serving.Wanted(
+        app=app,
+        store=store,
+        concurrency=concurrency,
+        grace=grace,
+        health_port=health_port,
+        host=host,
+        token=token,
+    )
+    return asyncio.run(serving.serve(wanted, Path.cwd()))

@@ -1,0 +1,272 @@
+"""Workers beside each other: one that dies, one that goes, one that is of another release."""
+
+import asyncio
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+from sidetask import Agent, RunContext, Runtime, background, tool
+from sidetask.core.errors import ConfigurationError, TaskFencedError
+from sidetask.core.routing import TaskPolicy
+from sidetask.stores.queue import LOST, NewJob
+from sidetask.tasks.values import Completed
+from sidetask.testing import ScriptedModel, VirtualClock
+from sidetask.worker import Worker
+from tests.worker.harness import settle, sharing
+
+RETRY = TaskPolicy(idempotent=True, on_crash="retry")
+
+
+class Tools:
+    """A tool in steps that waits in its second one, and one that must not run twice."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.go = asyncio.Event()
+
+        @tool(route=background(), policy=RETRY)
+        async def work(ctx: RunContext[object], name: str = "") -> str:
+            """Work."""
+            await ctx.step("one", self.step, f"{name}1")
+            await ctx.step("two", self.wait, f"{name}2")
+            return "worked"
+
+        @tool(route=background())
+        async def pay() -> str:
+            """Pay."""
+            await self.wait("paid")
+            return "paid"
+
+        self.work, self.pay = work, pay
+
+    async def step(self, word: str) -> str:
+        self.did.append(word)
+        return word
+
+    async def wait(self, word: str) -> str:
+        self.did.append(word)
+        await self.go.wait()
+        return word
+
+
+async def test_jobs_of_a_dead_worker_go_on_elsewhere_within_a_second(clock: VirtualClock) -> None:
+    tools = Tools()
+    async with sharing(clock) as place:
+        first = await place.worker(tools.work, tools.pay)
+        work = place.enqueue(tools.work, on_crash="retry")
+        paying = place.enqueue(tools.pay, task="task-2")
+        await settle()
+        await place.worker(tools.work, tools.pay)
+        await settle(1)
+        died = clock.now()
+        place.membership(first).die()
+        assert (await place.over(paying)).result == LOST
+        while (await place.job(work)).claims < 2:
+            await settle(0.01)
+        assert clock.now() - died < 0.5
+        await settle()
+        tools.go.set()
+        assert await place.outcome(work) == Completed("worked", "worked")
+        assert tools.did == ["1", "2", "paid", "2"], "what is finished does not run again"
+
+
+async def test_a_job_that_workers_die_of_is_parked_and_others_go_on(clock: VirtualClock) -> None:
+    tools = Tools()
+    async with sharing(clock) as place:
+        poison = place.enqueue(tools.work, {"name": "poison"}, on_crash="retry")
+        for _ in range(3):
+            victim = await place.worker(tools.work, retries=3)
+            await settle(2)
+            place.membership(victim).die()
+        survivor = await place.worker(tools.work, retries=3)
+        job = await place.over(poison)
+        assert (job.status, job.claims) == ("parked", 3)
+        assert survivor.counters.parked == 1
+        tools.go.set()
+        other = place.enqueue(tools.work, task="task-2")
+        assert await place.outcome(other) == Completed("worked", "worked")
+
+
+async def test_what_cannot_even_begin_is_parked_and_blocks_nobody(clock: VirtualClock) -> None:
+    tools = Tools()
+    tools.go.set()
+
+    def deps() -> object:
+        raise RuntimeError("no database here")
+
+    async with sharing(clock) as place:
+        worker = await place.worker(tools.work, runtime={"deps": deps}, concurrency=1)
+        jobs = [place.enqueue(tools.work, task=f"task-{n}") for n in range(3)]
+        for each in jobs:
+            job = await place.over(each)
+            assert job.status == "parked"
+            assert job.error == "RuntimeError: no database here"
+        assert worker.counters.parked == 3
+
+
+async def test_a_row_that_cannot_be_read_is_parked(clock: VirtualClock) -> None:
+    tools = Tools()
+    tools.go.set()
+    async with sharing(clock) as place:
+        await place.worker(tools.work)
+        good = place.enqueue(tools.work)
+        row = asdict(await place.job(good))
+        new = {each.name: row[each.name] for each in fields(NewJob)}
+        place.put(NewJob(**{**new, "id": "bad", "data": {"call": "nonsense"}}))
+        assert (await place.over("bad")).status == "parked"
+        assert await place.outcome(good) == Completed("worked", "worked")
+
+
+async def test_a_tool_that_it_does_not_know_is_left_to_who_does(clock: VirtualClock) -> None:
+    tools = Tools()
+    tools.go.set()
+    async with sharing(clock) as place:
+        await place.worker(tools.pay)
+        job = place.enqueue(tools.work)
+        await settle(10)
+        assert (await place.job(job)).status == "queued"
+        await place.worker(tools.work)
+        assert await place.outcome(job) == Completed("worked", "worked")
+
+
+async def test_two_releases_side_by_side_each_do_their_own(clock: VirtualClock) -> None:
+    done: list[str] = []
+
+    @tool(name="work", route=background())
+    async def old(number: int) -> None:
+        """Work."""
+        done.append(f"old {number}")
+
+    @tool(name="work", route=background())
+    async def new(number: int, how: str = "well") -> None:
+        """Work."""
+        done.append(f"new {number}")
+
+    async with sharing(clock) as place:
+        before = await place.worker(old)
+        await place.worker(new)
+        await settle(1)
+        for n in range(6):
+            place.enqueue((old, new)[n % 2], {"number": n}, task=f"task-{n}")
+        await settle(2)
+        assert sorted(done) == ["new 1", "new 3", "new 5", "old 0", "old 2", "old 4"]
+        place.membership(before).die()
+        await settle(2)
+        job = place.enqueue(old, {"number": 7}, task="task-7")
+        await place.over(job)
+        assert done[-1] == "new 7", "nobody has the old one any more"
+
+
+async def test_who_drains_ends_what_runs_and_takes_no_more(clock: VirtualClock) -> None:
+    tools = Tools()
+    async with sharing(clock) as place:
+        worker = await place.worker(tools.work, grace=30)
+        running = place.enqueue(tools.work)
+        await settle()
+        worker.drain()
+        late = place.enqueue(tools.work, task="task-2")
+        await settle(20)
+        assert place.membership(worker).member.draining
+        tools.go.set()
+        await place.ended(worker)
+        assert await place.outcome(running) == Completed("worked", "worked")
+        assert (await place.job(late)).status == "queued"
+        assert not worker.lost
+
+
+async def test_what_does_not_end_in_its_grace_is_handed_back_or_lost(clock: VirtualClock) -> None:
+    tools = Tools()
+    async with sharing(clock) as place:
+        worker = await place.worker(tools.work, tools.pay, grace=5)
+        work = place.enqueue(tools.work, on_crash="retry")
+        paying = place.enqueue(tools.pay, task="task-2")
+        await settle()
+        began = clock.now()
+        worker.drain()
+        await place.ended(worker)
+        assert 5 <= clock.now() - began < 6
+        job = await place.job(work)
+        assert (job.status, job.claims, job.owner) == ("queued", 0, None)
+        assert (await place.job(paying)).result == LOST, "nobody knows how far it got"
+        assert worker.counters.ends["handed_back"] == 1
+        assert worker.counters.ends["lost"] == 1
+
+
+async def test_a_second_word_ends_it_at_once(clock: VirtualClock) -> None:
+    tools = Tools()
+    async with sharing(clock) as place:
+        worker = await place.worker(tools.work, grace=1000)
+        work = place.enqueue(tools.work, on_crash="retry")
+        await settle()
+        began = clock.now()
+        worker.drain()
+        await settle(1)
+        worker.drain()
+        await place.ended(worker)
+        assert clock.now() - began < 1.5
+        assert (await place.job(work)).status == "queued"
+
+
+async def test_who_lost_its_lock_stops_and_writes_nothing(clock: VirtualClock) -> None:
+    tools = Tools()
+    heard: list[str] = []
+
+    @tool(route=background())
+    async def writes(ctx: RunContext[object]) -> str:
+        """Write when it is too late."""
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            heard.append(ctx.cancelled.reason)
+            try:
+                ctx.state.set("late", 1)
+            except TaskFencedError as error:
+                heard.append(type(error).__name__)
+
+    async with sharing(clock) as place:
+        worker = await place.worker(tools.work, writes)
+        work = place.enqueue(tools.work)
+        writing = place.enqueue(writes, task="task-2")
+        await settle()
+        began = clock.now()
+        place.membership(worker).break_off()
+        await place.ended(worker)
+        assert worker.lost
+        assert clock.now() - began < 1.5
+        assert [(await place.job(each)).result for each in (work, writing)] == [LOST, LOST]
+        assert heard == ["the worker lost its lock", "TaskFencedError"]
+        assert worker.counters.ends["lost"] == 2
+
+
+async def test_a_job_that_is_somebody_elses_now_is_let_go_of(clock: VirtualClock) -> None:
+    tools = Tools()
+    async with sharing(clock) as place:
+        worker = await place.worker(tools.work)
+        job = place.enqueue(tools.work, on_crash="retry")
+        await settle()
+        assert worker.member is not None
+        worker._concurrency = 0  # pyright: ignore[reportPrivateUsage]
+        await place.store.queue.reap(worker.member.id)  # a survivor was wrong about it
+        await settle()
+        assert (await place.job(job)).status == "queued"
+        assert worker.gauges.running == 0
+        assert worker.counters.ends["lost"] == 1
+
+
+async def test_a_store_without_workers_says_so(clock: VirtualClock) -> None:
+    agent = Agent(ScriptedModel(), name="clerk", tools=[Tools().work])
+    async with Runtime(agents=[agent], store="memory:", clock=clock) as runtime:
+        with pytest.raises(ConfigurationError):
+            await Worker(runtime).run()
+
+
+def test_a_runtime_without_tools_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no tool that a worker could carry out"):
+        Worker(Runtime(store="memory:"))
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"retries": 0}, {"grace": -1}])
+def test_numbers_out_of_range_are_refused(wrong: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        Worker(Runtime(store="memory:"), **wrong)
