@@ -1,16 +1,19 @@
 """Facts, messages and records to store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sidetask.core.events import TaskStarted
 from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.stores.base import ConversationRecord, Kind, Record, StateEntry
+from sidetask.stores.members import Member
+from sidetask.stores.queue import NewJob
 from sidetask.tasks.stored import result_record
 from sidetask.tasks.values import Resolution
 
 C, D = ConversationId("c"), ConversationId("d")
+KEY = "agent/tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,22 @@ def conversation(
 
 def entry(key: str, value: Any, version: int = 1, **more: Any) -> StateEntry:
     return StateEntry(key=key, value=value, version=version, at=1.0, **more)
+
+
+def job(id: str = "task-1:1", of: ConversationId = C, **more: Any) -> NewJob:
+    made = NewJob(
+        id=id,
+        conversation_id=of,
+        task_id=TaskId(id.partition(":")[0]),
+        key=KEY,
+        fingerprint="f",
+        on_crash="retry",
+        at=1.0,
+        data={"arguments": {"x": [1, None, 2.5, "é \0 \ud800"]}},
+    )
+    return replace(made, **more)
+
+
+def a_member(id: str, **more: Any) -> Member:
+    made = Member(id=id, role="worker", host="h", pid=1, started_at=1.0, version="0")
+    return replace(made, tools={KEY: "f"}, concurrency=2, **more)

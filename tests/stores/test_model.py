@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from dataclasses import replace
 from inspect import isawaitable
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
@@ -15,6 +16,7 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Text, UserMessage
 from sidetask.stores.base import ConversationRecord, Record, StateEntry, Store
 from sidetask.stores.memory import MemoryStore
+from sidetask.stores.queue import NewJob, StoredJob
 from sidetask.stores.sql.sqlite import sqlite_store
 from sidetask.tasks.stored import RESULTS
 from sidetask.testing import VirtualClock
@@ -24,6 +26,7 @@ from tests.stores.samples import (
     conversation,
     entry,
     fact,
+    job,
     question,
     result,
 )
@@ -60,6 +63,19 @@ def conversations(draw: st.DrawFn) -> ConversationRecord:
     return conversation(draw(ids), user=draw(users), at=draw(times), title=title)
 
 
+keys = st.sampled_from(["a/x", "a/y"])
+all_keys = st.just(["a/x", "a/y"])
+job_ids = st.sampled_from(["x:1", "y:1", "z:1"])
+said = st.dictionaries(names, words, max_size=2)
+statuses = st.sampled_from(["queued", "running", "cancelling", "ended", "cancelled", "parked"])
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> NewJob:
+    on_crash = draw(st.sampled_from(["retry", "fail", "ask"]))
+    return job(draw(job_ids), draw(ids), key=draw(keys), on_crash=on_crash, data=draw(said))
+
+
 def step(name: str, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
     return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
 
@@ -85,6 +101,22 @@ steps = st.one_of(
     step("list_questions", open=is_open),
     step("find", kind=st.just(RESULTS), conversation_id=st.none() | ids, user=users, open=is_open),
     step("load_state", conversation_id=ids, user=users),
+    step("queue.enqueue", job=jobs()),
+    step("queue.claim", owner=owners, keys=st.lists(keys), limit=st.integers(0, 3)),
+    step(
+        "queue.claim", owner=owners, keys=st.just(["a/x", "a/y"]), limit=st.just(2), job_id=job_ids
+    ),
+    step("queue.finish", job_id=job_ids, owner=owners, result=said),
+    step("queue.hand_back", owner=owners, job_ids=st.none() | st.lists(job_ids)),
+    step("queue.note", job_id=job_ids, owner=owners, progress=said),
+    step("queue.cancel", job_id=job_ids, reason=names),
+    step("queue.park", job_id=job_ids, owner=owners, error=names),
+    step("queue.retry", job_id=job_ids),
+    step("queue.reap", owner=owners, max_claims=st.integers(1, 3)),
+    step("queue.get", job_id=job_ids),
+    step("queue.place_of", job_id=job_ids),
+    step("queue.find", owner=st.none() | owners, conversation_id=st.none() | ids),
+    step("queue.find", statuses=st.lists(statuses), limit=st.integers(1, 9)),
 )
 
 
@@ -119,10 +151,24 @@ async def done(store: Store, step: Step) -> object:
         case "append_next" | "say" | "list_conversations" | "list_questions":
             answer = await globals()[name](store, **arguments)
         case _:
-            answer = getattr(store, name)(**arguments)
+            answer = attrgetter(name)(store)(**arguments)
             answer = await cast("Awaitable[object]", answer) if isawaitable(answer) else answer
     found = list(cast("tuple[Any]", answer)) if isinstance(answer, tuple | list) else answer
+    if name.startswith("queue."):
+        return without_times(found)
     return sorted(cast("list[Any]", found)) if name in ("erase", "vacuum") else found
+
+
+def without_times(found: Any) -> Any:
+    """Jobs with a word for each time that stands in them."""
+    match found:
+        case list():
+            return [without_times(each) for each in cast("list[Any]", found)]
+        case StoredJob(claimed_at=claimed, ended_at=ended):
+            was = replace(found, claimed_at=None, ended_at=None)
+            return was, claimed is None, ended is None
+        case _:
+            return found
 
 
 async def compare(path: Path, steps: list[Step]) -> None:

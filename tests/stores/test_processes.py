@@ -14,7 +14,7 @@ from sidetask.core.messages import user_message
 from sidetask.stores.base import Store, follow
 from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES
-from tests.stores.samples import QUESTION, C, D, fact, question
+from tests.stores.samples import KEY, QUESTION, C, D, entry, fact, job, question
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("url", DATABASES, indirect=True)]
 
@@ -113,6 +113,76 @@ async def test_a_listener_is_told_of_others_and_not_of_itself(
     await next_news()
     assert heard == [None, D, None]
     again()
+
+
+class News:
+    """What two listeners hear: one of jobs, and one of conversations."""
+
+    def __init__(self, store: Store) -> None:
+        self._heard: list[tuple[str, str | None]] = []
+        self._more = asyncio.Event()
+        self.ends = [
+            store.queue.listen(lambda which: self._hear("job", which)),
+            store.listen(lambda which: self._hear("conversation", which)),
+        ]
+
+    def _hear(self, sort: str, which: str | None) -> None:
+        self._heard.append((sort, which))
+        self._more.set()
+
+    async def are(self, *expected: tuple[str, str | None]) -> None:
+        async with asyncio.timeout(5):
+            while len(self._heard) < len(expected):
+                self._more.clear()
+                await self._more.wait()
+        assert sorted(self._heard, key=str) == sorted(expected, key=str)
+        self._heard.clear()
+
+
+async def test_news_of_jobs_and_of_conversations_go_to_those_who_want_them(
+    url: str, opened: Callable[[], Store]
+) -> None:
+    mine, other = opened(), opened()
+    await mine.start()
+    news = News(mine)
+    first = ("conversation", None), ("job", None), ("conversation", None)
+    await news.are(*first)  # what was before they listened; the second one joins in
+    mine.queue.enqueue(job())
+    await mine.stored()
+    await other.queue.claim("w", [KEY], limit=1)
+    await news.are(("job", "task-1:1"))
+    other.queue.note("task-1:1", "w", {"fraction": 0.5})
+    await other.stored()
+    await news.are(("job", "task-1:1"))
+    other.put(question("q"))
+    await other.stored()
+    await news.are(("conversation", C))
+    other.save_state(C, [entry("app:x", 1)])
+    await other.stored()
+    await news.are(("conversation", "app:"))
+    assert await other.queue.claim("w", [KEY], limit=1) == []
+    await other.queue.retry("task-1:1")
+    assert not await other.queue.finish("task-1:1", "nobody", {})
+    await other.queue.finish("task-1:1", "w", {})  # all that changed nothing was not told
+    await news.are(("job", "task-1:1"))
+    await other.delete(C)
+    await news.are(("conversation", None), ("job", None))
+    for end in news.ends:
+        end()
+
+
+async def test_a_killed_process_has_enqueued_what_it_wrote_beside_it_and_nothing_else(
+    url: str, opened: Callable[[], Store]
+) -> None:
+    async with running(url, "enqueue") as process:
+        while await line(process) != "50":
+            pass
+        process.kill()
+    store = opened()
+    questions = await store.find(QUESTION, limit=100_000)
+    jobs = await store.queue.find(limit=100_000)
+    assert [each.id for each in jobs] == [f"{each.id}:1" for each in questions]
+    assert len(jobs) >= 50
 
 
 async def test_of_two_processes_that_decide_one_does(url: str, opened: Callable[[], Store]) -> None:

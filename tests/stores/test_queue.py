@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, cast
 
 import pytest
@@ -11,27 +11,11 @@ import pytest
 from sidetask.core.errors import CodecError, ConfigurationError, InvalidInputError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.stores.base import Store
-from sidetask.stores.members import Member
 from sidetask.stores.memory.queue import MemoryQueue
 from sidetask.stores.queue import LOST, NewJob, Queue, StoredJob
-from tests.stores.samples import C, D, conversation, question
+from tests.stores.samples import KEY, C, D, a_member, conversation, job, question
 
-KEY = "agent/tool"
 ME, OTHER = "worker-1", "worker-2"
-
-
-def job(id: str = "task-1:1", of: ConversationId = C, **more: Any) -> NewJob:
-    made = NewJob(
-        id=id,
-        conversation_id=of,
-        task_id=TaskId(id.partition(":")[0]),
-        key=KEY,
-        fingerprint="f",
-        on_crash="retry",
-        at=1.0,
-        data={"arguments": {"x": [1, None, 2.5, "é \0 \ud800"]}},
-    )
-    return replace(made, **more)
 
 
 @pytest.fixture
@@ -391,7 +375,6 @@ async def test_who_shares_a_queue_in_memory_hears_of_every_change() -> None:
 
 @pytest.mark.parametrize("url", ["memory", "sqlite"], indirect=True)
 async def test_a_store_that_cannot_tell_who_lives_says_so(store: Store) -> None:
-    me = Member(id=ME, role="worker", host="h", pid=1, started_at=1.0, version="0")
     with pytest.raises(ConfigurationError, match="'postgresql://"):
-        await store.members.join(me)
+        await store.members.join(a_member(ME))
     assert list(await store.members.living()) == []

@@ -8,7 +8,7 @@ from sidetask.core.messages import user_message
 from sidetask.stores.base import Store, follow
 from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import RESULTS
-from tests.stores.samples import C, D, fact, question, result
+from tests.stores.samples import KEY, C, D, a_member, fact, job, question, result
 
 
 def say(*words: object) -> None:
@@ -61,10 +61,38 @@ async def hear(store: Store) -> None:
             say(found.seq)
 
 
+async def enqueue(store: Store) -> None:
+    """Until somebody kills it: put a record and enqueue a job beside it, as one."""
+    number = 0
+    while True:
+        number += 1
+        store.put(question(f"{number}"))
+        store.queue.enqueue(job(f"{number}:1"))
+        await asyncio.sleep(0)
+        if number % 10 == 0:
+            await store.stored()
+            say(number)
+
+
+async def member(store: Store) -> None:
+    """Join, claim what there is, and live until somebody kills it."""
+    membership = await store.members.join(a_member(sys.argv[3]))
+    claimed = await store.queue.claim(sys.argv[3], [KEY], limit=100)
+    say(*[each.id for each in claimed])
+    await membership.lost.wait()
+
+
 async def main(url: str, command: str) -> None:
     store = open_store(url)
     await store.start()
-    commands = {"turns": write_turns, "append": append, "decide": decide, "hear": hear}
+    commands = {
+        "turns": write_turns,
+        "append": append,
+        "decide": decide,
+        "hear": hear,
+        "enqueue": enqueue,
+        "member": member,
+    }
     await commands[command](store)
     await store.close()
 
