@@ -67,6 +67,8 @@ class TurnLog:
         """Write a message, and with it that these results are delivered; then tell."""
         if self.conversation.unwritten:
             await self.write_rest()
+        if self._kept is not None:
+            self._kept.said(message)
         await self._store.commit_turn(self.conversation.id, (message,), ack=self._covered(ack))
         self._keep(message, ack)
         self.fact(_committed(message), message=message)

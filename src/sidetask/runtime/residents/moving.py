@@ -18,7 +18,6 @@ from sidetask.agents.policies.hooks import HookContext
 from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import StoreError
 from sidetask.core.ids import ConversationId, TurnId
-from sidetask.core.messages import user_message
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.keeping.keeper import Keeper
@@ -151,8 +150,7 @@ class Move:
                 await tasks.revive(self.key)
             self._driver.kick()
         if tasks is not None:
-            driver = self._driver
-            tasks.attend(self.key, lambda text: driver.send(user_message(text)))
+            tasks.attend(self.key, self._driver.send)
             self.residence.opened(self._ignore_orders)
         if triggers:
             self.residence.opened(self._start_triggers(triggers).close)

@@ -16,7 +16,7 @@ from os import urandom
 from typing import Any
 
 from sidetask.core.errors import CodecError, StoreError, StoreRefusedError, StoreUnavailableError
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import DeliveryMode
 from sidetask.stores.base import DELIVERED, Record, Store
@@ -24,7 +24,7 @@ from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.telling import when_safe
 from sidetask.tasks.handle import snapshot
 from sidetask.tasks.parts.records import Keeping, TaskRecord
-from sidetask.tasks.stored import approval_record, result_record, task_record
+from sidetask.tasks.stored import Order, approval_record, result_record, task_record
 from sidetask.tasks.values import Approval, Resolution, TaskSnapshot
 
 PAUSES = (0.1, 5.0)
@@ -43,8 +43,13 @@ class StoreKeeper(Keeping):
         self._owed: dict[tuple[str, str, str], Record[Any]] = {}
         self._let_go: set[ConversationId] = set()
         self._ruling: set[asyncio.Task[None]] = set()
+        self._done_with: dict[TaskId, list[Record[Order]]] = {}
+        """Orders that are done when a task has ended."""
 
     def moved(self, record: TaskRecord) -> bool:
+        if self._done_with and record.ended:
+            for order in self._done_with.pop(record.id, ()):
+                self.done(order)
         if record.launch.conversation_id in self._let_go:
             return False
         if record.launch.parent_id is not None:
@@ -73,6 +78,14 @@ class StoreKeeper(Keeping):
 
     def asked(self, approval: Approval) -> None:
         self._put(approval_record(approval))
+
+    def done(self, order: Record[Order]) -> None:
+        """What another process has ordered is done with what is handed over in this tick."""
+        self._put(replace(order, status="done", at=self._now()))
+
+    def done_with(self, record: TaskRecord, order: Record[Order]) -> None:
+        """It is done when this task has ended."""
+        self._done_with.setdefault(record.id, []).append(order)
 
     def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
         task = spawn(

@@ -2,19 +2,20 @@
 
 Another process may decide a question, cancel or detach a task, or say something. It writes that
 down and this one hears of it: what the store says is looked at again whenever somebody else has
-written to a conversation that is open here. An order is taken before it is carried out: it is
-carried out at most once.
+written to a conversation that is open here. An order is open until what it asks for is on the disk,
+and is closed with that: what is said with the message, a cancel with the end of its task. So a
+crash in between loses none, and what is said is said once.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 from sidetask.core.errors import StoreError
 from sidetask.core.events import TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
-from sidetask.stores.base import Store
+from sidetask.core.messages import Message, UserMessage, user_message
+from sidetask.stores.base import Record, Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.durable.reviving import read_left, take_up
@@ -44,7 +45,11 @@ class KeptTasks:
         self._unlisten: Callable[[], None] | None = None
         self._changed: dict[ConversationId | None, None] = {}
         self._looking: asyncio.Task[None] | None = None
-        self._says: dict[ConversationId, Callable[[str], None]] = {}
+        self._says: dict[ConversationId, Callable[[UserMessage], None]] = {}
+        self._under_way: dict[str, ConversationId] = {}
+        """Orders that are being carried out."""
+        self._said: dict[int, tuple[UserMessage, Record[Order]]] = {}
+        """Messages that were ordered and are not in the history yet, by identity."""
 
     async def revive(self, conversation_id: ConversationId) -> None:
         """Take up what an earlier process has left: results nobody has taken, tasks that had not
@@ -72,9 +77,20 @@ class KeptTasks:
         covered = self._parts.mailbox.covered(conversation_id, task_ids)
         return tuple([each.task_id for each in covered])
 
-    def attend(self, conversation_id: ConversationId, say: Callable[[str], None]) -> None:
+    def said(self, message: Message) -> None:
+        """The message is about to be written, in this very tick: so is, if somebody ordered it,
+        that this is done."""
+        found = self._said.pop(id(message), None) if self._said else None
+        if found is not None:
+            self._keeper.done(found[1])
+
+    def attend(self, conversation_id: ConversationId, say: Callable[[UserMessage], None]) -> None:
         """Carry out what other processes order of a conversation that is open here, and have
         ordered before; `say` takes what they say."""
+        if conversation_id in self._under_way.values():  # when it was open before
+            self._under_way = {
+                order: key for order, key in self._under_way.items() if key != conversation_id
+            }
         self._says[conversation_id] = say
         self._heard(conversation_id)
 
@@ -141,21 +157,25 @@ class KeptTasks:
         if conversation_id not in self._says:
             return
         for order in await self._store.find(ORDERS, conversation_id=conversation_id, open=True):
-            taken = replace(order, status="taken")
-            stands = await self._store.swap(taken, expect="open")
             say = self._says.get(conversation_id)
-            if stands is taken and say is not None:
-                self._carry_out(order.value, say)
+            if say is not None and order.id not in self._under_way:
+                self._under_way[order.id] = conversation_id
+                self._carry_out(order, say)
 
-    def _carry_out(self, order: Order, say: Callable[[str], None]) -> None:
-        if order.kind == "send":
-            say(order.text)
+    def _carry_out(self, order: Record[Order], say: Callable[[UserMessage], None]) -> None:
+        asked = order.value
+        if asked.kind == "send":
+            message = user_message(asked.text)
+            self._said[id(message)] = message, order
+            say(message)
             return
-        record = None if order.task_id is None else self._parts.ledger.records.find(order.task_id)
-        if record is None:
-            return  # it ended meanwhile, and so long ago that it is forgotten
-        if order.kind == "detach":
+        record = None if asked.task_id is None else self._parts.ledger.records.find(asked.task_id)
+        if record is None or record.ended:
+            self._keeper.done(order)  # it ended meanwhile
+        elif asked.kind == "detach":
             self._parts.runner.detach(record, "host")
+            self._keeper.done(order)
         else:
-            reason = order.text or f"{order.by or 'another process'} cancelled it"
+            self._keeper.done_with(record, order)
+            reason = asked.text or f"{asked.by or 'another process'} cancelled it"
             self._parts.runner.stop(record, Ending(TaskCancelled, reason))
