@@ -36,6 +36,15 @@ class Budget:
                 raise ConfigurationError(f"a budget's {each.name} is above 0, not {limit!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a meter has counted."""
+
+    usage: Usage
+    steps: int
+    tool_calls: int
+
+
 class Meter:
     """Counts what is spent against a budget, and hands it on to its parent."""
 
@@ -56,6 +65,14 @@ class Meter:
         self.usage = Usage()
         self._now = now
         self._since = now() if now is not None else 0.0
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(usage=self.usage, steps=self.steps, tool_calls=self.tool_calls)
+
+    def go_on(self, spent: Spent) -> None:
+        """Count on from what an earlier life of the same has spent."""
+        self.usage, self.steps, self.tool_calls = spent.usage, spent.steps, spent.tool_calls
 
     def spend(self, usage: Usage | None = None, *, steps: int = 0, tool_calls: int = 0) -> None:
         """Note what was consumed, here and in every parent."""

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sidetask.agents.conversation import Conversation
+from sidetask.core.budget import Spent
 from sidetask.core.events import (
     Event,
+    ModelStarted,
     RunCancelled,
     RunCompleted,
     RunFailed,
     RunStarted,
+    TaskEvent,
     UsageRecorded,
     UserMessageCommitted,
 )
@@ -111,9 +114,7 @@ class Keeper:
         self._outbox.journal(conversation.id).catch_up()
         self._save()
         if conversation.turns:
-            note = TurnNote(
-                run_id=self._run_id, usage=conversation.usage, last_usage=conversation.last_usage
-            )
+            note = self._note(conversation.usage, conversation.last_usage)
             self._put_note("ended", note)
         if self._manager.kept is None:
             box = self._manager.mailbox
@@ -144,6 +145,8 @@ class Keeper:
             case UserMessageCommitted(message=UserMessage() as message) if not self._record.title:
                 self._record = replace(self._record, title=title_of(message))
                 self._save()
+            case ModelStarted() | TaskEvent() if self._spent is not None:
+                self._note_turn(RUNNING)
             case _:
                 pass
 
@@ -157,8 +160,17 @@ class Keeper:
         self._store.save(self._record)
 
     def _note_turn(self, status: str) -> None:
-        note = TurnNote(run_id=self._run_id, usage=self._conversation.usage, last_usage=self._last)
-        self._put_note(status, note)
+        if status == RUNNING and self._conversation.parent_id is not None:
+            return  # it ends with the task that it is for: nobody takes it up and closes the note
+        self._put_note(status, self._note(self._conversation.usage, self._last))
+
+    def _note(self, usage: Usage, last_usage: Usage) -> TurnNote:
+        return TurnNote(run_id=self._run_id, usage=usage, last_usage=last_usage, spent=self._spent)
+
+    @property
+    def _spent(self) -> Spent | None:
+        meter, budget = self._conversation.meter, self._conversation.config.budget
+        return None if meter is None or budget is None else meter.spent
 
     def _put_note(self, status: str, note: TurnNote) -> None:
         conversation = self._conversation

@@ -8,6 +8,7 @@ of the conversation.
 from dataclasses import fields
 from typing import Any, cast
 
+from sidetask.core.budget import Spent
 from sidetask.core.ids import RunId, value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.usage import Usage
@@ -27,6 +28,8 @@ class TurnNote:
     """Of the conversation."""
     last_usage: Usage
     """Of this turn."""
+    spent: Spent | None = None
+    """Of the conversation's budget; None: it has none."""
 
 
 TURNS = Kind("turn", TurnNote, open=frozenset({RUNNING}))

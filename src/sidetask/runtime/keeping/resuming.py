@@ -113,6 +113,10 @@ async def resume(
     if kept.last_turn is not None:
         conversation.usage = kept.last_turn.value.usage
         conversation.last_usage = kept.last_turn.value.last_usage
+        spent = kept.last_turn.value.spent
+        if spent is not None and conversation.config.budget is not None:
+            assert conversation.meter is not None
+            conversation.meter.go_on(spent)
     await _put_in_order(conversation, kept, around)
     for result in kept.results:
         if not manager.mailbox.holds(conversation.id, result.value.task_id):
