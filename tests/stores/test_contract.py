@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from sidetask.stores.base import (
     RUNS,
     TEXTS,
     Compaction,
+    Kind,
     Record,
     Run,
     Store,
@@ -29,6 +31,7 @@ from tests.stores.samples import (
     QUESTION,
     C,
     D,
+    Question,
     conversation,
     entry,
     fact,
@@ -310,6 +313,36 @@ async def test_vacuum_takes_what_is_old_and_not_what_waits(store: Store) -> None
         assert list(await store.history(of)) == [user_message(id)]
         assert [each.seq for each in await store.facts(of)] == [3]
     assert [each.id for each in await store.find(QUESTION)] == ["q"]
+
+
+async def test_vacuum_leaves_what_resuming_a_conversation_needs(store: Store) -> None:
+    """It is old, and its task waits: its steps, its answers and its counts are still needed."""
+    kinds = ("step", "approval", "turn", "compaction", "run")
+    put = partial(replace, question("1", "closed"))
+
+    async def left(conversation_id: ConversationId) -> list[str]:
+        found = [
+            await store.find(Kind(name, Question), conversation_id=conversation_id)
+            for name in kinds
+        ]
+        return [records[0].kind.name for records in found if records]
+
+    for of in (C, D):
+        store.save(conversation(of))
+        for name in kinds:
+            store.put(put(kind=Kind(name, Question), conversation_id=of))
+    task = put(kind=Kind("task", Question, open=frozenset({"running"})), status="running")
+    store.put(task)
+    assert list(await store.vacuum(5.0, conversations=False)) == []
+    assert await left(C) == ["step", "approval", "turn", "compaction"]
+    assert await left(D) == ["approval", "turn", "compaction"]
+    assert list(await store.vacuum(5.0, dry_run=True)) == [D]
+    assert await left(D) != []
+    assert list(await store.vacuum(5.0)) == [D]
+    assert await left(D) == []
+    store.put(replace(task, status="done"))
+    await store.vacuum(5.0, conversations=False)
+    assert await left(C) == ["approval", "turn", "compaction"]
 
 
 def test_a_title_is_the_first_words_on_one_line() -> None:

@@ -131,6 +131,10 @@ class Run:
 RESULT = "result"
 """The kind of a result that ended and waits to be delivered: `commit_turn` closes it."""
 DELIVERED = "delivered"
+LASTING = ("approval", "compaction", "turn")
+"""The kinds of records that are forgotten with their conversation, and not before."""
+STEP, TASK = "step", "task"
+"""The kinds of tasks, and of what their finished steps returned."""
 TEXTS = Kind("text", Text, kept=50)
 """Whole outputs that were cut for a model, by an id that the model is told."""
 COMPACTIONS = Kind("compaction", Compaction)
@@ -218,11 +222,17 @@ class Conversations(Protocol):
         """Forget a user: all their conversations, and their state. Returns what was deleted."""
         ...
 
-    async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
+    async def vacuum(
+        self, older_than: float, *, conversations: bool = True, dry_run: bool = False
+    ) -> Sequence[ConversationId]:
         """Forget what nobody touched since then, in seconds since the epoch: conversations, which
         it returns, and of the others facts, closed records, and jobs that are over and whose task
-        is closed. Their messages stay, and so does a conversation in which something is open, or
-        a job not over."""
+        is closed.
+
+        A conversation stays in which something is open, or a job not over; `conversations=False`:
+        all stay. Of one that stays, stays all that resuming it needs: its messages, the records of
+        `LASTING` kinds, and the steps of its tasks while one of these is open. `dry_run`: only
+        tell which conversations would be forgotten."""
         ...
 
 

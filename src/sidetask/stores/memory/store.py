@@ -15,8 +15,11 @@ from sidetask.core.messages import Message
 from sidetask.stores.base import (
     COMPACTIONS,
     DELIVERED,
+    LASTING,
     PAGE,
     RESULT,
+    STEP,
+    TASK,
     ConversationRecord,
     Kind,
     Record,
@@ -94,11 +97,13 @@ class _Records:
 
     def drop_closed(self, older_than: float) -> None:
         for kinds in self._of.values():
+            has_task = any(record.open for _, record in kinds.get(TASK, {}).values())
+            lasting = (*LASTING, STEP) if has_task else LASTING
             for name, records in kinds.items():
                 kinds[name] = {
                     id: each
                     for id, each in records.items()
-                    if each[1].open or each[1].at >= older_than
+                    if name in lasting or each[1].open or each[1].at >= older_than
                 }
 
 
@@ -293,7 +298,9 @@ class MemoryStore(_RecordStore, Store):
         self._state.pop(("user", user), None)
         return theirs
 
-    async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
+    async def vacuum(
+        self, older_than: float, *, conversations: bool = True, dry_run: bool = False
+    ) -> Sequence[ConversationId]:
         old = [
             each.id
             for each in self._conversations.values()
@@ -301,6 +308,9 @@ class MemoryStore(_RecordStore, Store):
             and not self._records.has_open(each.id)
             and not self._queue.has_open(each.id)
         ]
+        old = old if conversations else []
+        if dry_run:
+            return old
         for conversation_id in old:
             await self.delete(conversation_id)
         self._queue.drop_over(older_than, self._waits_for)

@@ -52,7 +52,11 @@ _TRIM = (
     """DELETE FROM sidetask_jobs AS j WHERE status IN ('ended', 'cancelled') AND ended_at < ?
     AND NOT EXISTS (SELECT 1 FROM sidetask_records AS r
     WHERE r.conversation_id = j.conversation_id AND r.id = j.task_id AND r.open = 1)""",
-    "DELETE FROM sidetask_records WHERE open = 0 AND at < ?",
+    # What resuming a conversation needs stays with it: `LASTING`, and steps of a living task.
+    """DELETE FROM sidetask_records AS r WHERE open = 0 AND at < ?
+    AND kind NOT IN ('approval', 'compaction', 'turn')
+    AND NOT (kind = 'step' AND EXISTS (SELECT 1 FROM sidetask_records AS t
+    WHERE t.kind = 'task' AND t.open = 1 AND t.conversation_id = r.conversation_id))""",
     # The last fact stays: it tells the seq that the next one goes on from.
     """DELETE FROM sidetask_facts AS f WHERE at < ? AND seq <
     (SELECT max(seq) FROM sidetask_facts AS l WHERE l.conversation_id = f.conversation_id)""",
@@ -155,9 +159,13 @@ class SqlConversations:
 
         return await self._line.ask(ALL, erase)
 
-    async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
+    async def vacuum(
+        self, older_than: float, *, conversations: bool = True, dry_run: bool = False
+    ) -> Sequence[ConversationId]:
         def vacuum(db: Connection) -> list[ConversationId]:
-            old = _ids(db.rows(_OLD, (older_than,)))
+            old = _ids(db.rows(_OLD, (older_than,))) if conversations else []
+            if dry_run:
+                return old
             _delete(db, old)
             for statement in _TRIM:
                 db.run(statement, (older_than,))

@@ -174,8 +174,11 @@ class RedactedStore:
     async def erase(self, user: str) -> Sequence[ConversationId]:
         return await self._forget(await self._store.erase(user))
 
-    async def vacuum(self, older_than: float) -> Sequence[ConversationId]:
-        return await self._forget(await self._store.vacuum(older_than))
+    async def vacuum(
+        self, older_than: float, *, conversations: bool = True, dry_run: bool = False
+    ) -> Sequence[ConversationId]:
+        gone = await self._store.vacuum(older_than, conversations=conversations, dry_run=dry_run)
+        return gone if dry_run else await self._forget(gone)
 
     async def _forget(self, gone: Sequence[ConversationId]) -> Sequence[ConversationId]:
         for conversation_id in gone:
