@@ -23,11 +23,13 @@ one that appends to it is told with `StoreRefusedError`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from sidetask.core.codec import value_to_json
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, RunId, TaskId, value
@@ -109,6 +111,20 @@ class StateEntry:
     """The key is gone; its version goes on from here."""
 
 
+Space: TypeAlias = tuple[str, str]
+"""Where keys of the state live: "app", "user" or "conversation", and whose space it is."""
+
+
+@value(kw_only=True)
+class StateRead:
+    """What was found in spaces of the state."""
+
+    entries: Sequence[tuple[Space, StateEntry]]
+    """By key, deleted ones too."""
+    mark: int
+    """Ask `after` this for what is written later."""
+
+
 @value(kw_only=True)
 class Compaction:
     """A summary that stands for messages `start` to `end` (not included) of a history."""
@@ -167,8 +183,9 @@ class Log(Protocol):
         ...
 
     def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
-        """Call `heard` in the loop when another process has written to a conversation; None:
-        perhaps to any. A hint, never the news itself. Returns what ends it."""
+        """Call `heard` in the loop when another process has written to a conversation, or to a
+        shared space of the state (`told_as`); None: perhaps to any. A hint, never the news itself.
+        Returns what ends it."""
         ...
 
 
@@ -289,14 +306,19 @@ class States(Protocol):
         *,
         user: str | None = None,
     ) -> None:
-        """Take writes. The highest version of a key stands, and of two equal ones the later.
-        Keys with `temp:`, `turn:` and `derived:` are left out."""
+        """Take writes. Of two writes of a key the one stands that `replaces` the other, whichever
+        comes first. Keys with `temp:`, `turn:` and `derived:` are left out."""
         ...
 
     async def load_state(
         self, conversation_id: ConversationId, *, user: str | None = None
     ) -> Sequence[StateEntry]:
         """All that a conversation sees, deleted keys too, by key."""
+        ...
+
+    async def read_state(self, spaces: Collection[Space], *, after: int = 0) -> StateRead:
+        """All that was written to these spaces since the `mark` of an earlier reading, whoever
+        wrote it; perhaps more. 0: everything."""
         ...
 
 
@@ -343,17 +365,63 @@ def kept_state(entries: Sequence[StateEntry]) -> list[StateEntry]:
 
 
 def replaces(entry: StateEntry, before: StateEntry | None) -> bool:
-    """Whether a write stands, and not the one that is there."""
-    return before is None or (entry.version, entry.at) >= (before.version, before.at)
+    """Whether a write stands, and not the one that is there: it has the higher version, or of two
+    equal ones the later time, or of two equal times the text that sorts last.
+
+    No two writes are equal in this order, so it does not matter who hears of which first: when
+    all have heard of all, all have the same.
+    """
+    if before is None or entry.version != before.version:
+        return before is None or entry.version > before.version
+    if entry.at != before.at:
+        return entry.at > before.at
+    return _text(entry) > _text(before)
 
 
-def space_of(key: str, conversation_id: str, user: str | None) -> tuple[str, str]:
-    """Where a key of the state lives: the space's sort, and whose it is."""
+def _text(entry: StateEntry) -> str:
+    return written(value_to_json(StateEntry, entry))
+
+
+def space_of(key: str, conversation_id: str, user: str | None) -> Space:
+    """Where a key of the state lives."""
     if key.startswith("app:"):
         return "app", ""
     if key.startswith("user:") and user is not None:
         return "user", user
     return "conversation", conversation_id
+
+
+def spaces_of(conversation_id: str, user: str | None) -> list[Space]:
+    """All spaces that a conversation sees: its own, that of all, and its user's."""
+    return list({space_of(key, conversation_id, user): None for key in ("", "app:", "user:")})
+
+
+def told_as(space: Space) -> ConversationId:
+    """How `listen` calls a space. A hint may be of the conversation that has this very name."""
+    sort, owner = space
+    return ConversationId(owner if sort == "conversation" else f"{sort}:{owner}")
+
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False,
+    check_circular=False,  # the codec has looked, and copied
+    allow_nan=False,
+    separators=(",", ":"),
+).encode
+
+
+def written(data: dict[str, Any]) -> str:
+    """The JSON text of what the codec wrote.
+
+    Raises:
+        InvalidInputError: It is longer than `MAX_ROW`.
+    """
+    text = _encode(data)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(data, allow_nan=False)  # half a letter: no database takes it as it is
+    if len(text) > MAX_ROW:
+        raise InvalidInputError(f"{len(text):,} letters of JSON are more than a row may hold")
+    return text
 
 
 def check_name(what: str, name: str) -> None:

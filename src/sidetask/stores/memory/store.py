@@ -4,7 +4,7 @@ Bounded: the last facts of each conversation are kept, and the last closed recor
 messages, and what is open, as long as their conversation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any, TypeVar
@@ -23,12 +23,15 @@ from sidetask.stores.base import (
     ConversationRecord,
     Kind,
     Record,
+    Space,
     StateEntry,
+    StateRead,
     Store,
     check_name,
     kept_state,
     replaces,
     space_of,
+    spaces_of,
 )
 from sidetask.stores.members import NoMembers
 from sidetask.stores.memory.queue import MemoryQueue
@@ -182,9 +185,12 @@ class _RecordStore:
     async def load_state(
         self, conversation_id: ConversationId, *, user: str | None = None
     ) -> Sequence[StateEntry]:
-        spaces = {space_of(key, conversation_id, user) for key in ("app:", "user:", "")}
-        found = [entry for space in spaces for entry in self._state.get(space, {}).values()]
-        return sorted(found, key=lambda entry: entry.key)
+        read = await self.read_state(spaces_of(conversation_id, user))
+        return [entry for _, entry in read.entries]
+
+    async def read_state(self, spaces: Collection[Space], *, after: int = 0) -> StateRead:
+        found = [(each, entry) for each in spaces for entry in self._state.get(each, {}).values()]
+        return StateRead(entries=sorted(found, key=lambda each: each[1].key), mark=0)
 
     def _user_of(self, conversation_id: ConversationId) -> str | None:
         found = self._conversations.get(conversation_id)

@@ -60,6 +60,16 @@ class Connection(Protocol):
         """Within a transaction: let other processes know, when it is committed."""
         ...
 
+    def number(self) -> int:
+        """Within a transaction: its number. Of two transactions that do not run at once, the
+        later has the higher one."""
+        ...
+
+    def unseen(self) -> tuple[int, int]:
+        """Of which numbers there may be transactions that a reader does not see yet: from the
+        first on; from the second on it sees none."""
+        ...
+
     def close(self) -> None:
         """Let go, and never fail."""
         ...

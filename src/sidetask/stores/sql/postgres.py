@@ -45,6 +45,8 @@ _LOCK = 0x51DE7A5C  # any number, as long as every version has the same
 _LIVES = 0x51DE7A5D  # as above: the first half of a member's lock
 _PATIENCE = 1.0  # seconds after which a listener looks whether it shall end, or tries again
 _LOOKS, _LOOK = 100, 0.05  # how often, and how many seconds apart
+_UNSEEN = """SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text
+    FROM (SELECT pg_current_snapshot()) AS snapshot(s)"""
 _DOUBT = 60.0  # seconds to try for a new connection
 _WATCHED = (
     # The server gives a dead machine's locks away after half a minute, not after hours; and it
@@ -178,6 +180,14 @@ class PostgresConnection(Connection):
         ]
         self.run_each("SELECT pg_notify(?, ?)", told)
 
+    def number(self) -> int:
+        return int(self._transaction)
+
+    def unseen(self) -> tuple[int, int]:
+        # Numbers are given in the order of beginning, and seen in the order of committing.
+        first, last = self.rows(_UNSEEN)[0]
+        return int(first), int(last)
+
     def close(self) -> None:
         with suppress(psycopg.Error):
             self._made.close()
@@ -286,7 +296,8 @@ class _Listener:
 @lru_cache(256)
 def _in_its_words(statement: str) -> bytes:
     """A statement of ours in Postgres's words."""
-    return statement.replace("sidetask_", "sidetask.").replace("?", "%s").encode()
+    ours = statement.replace("sidetask_", "sidetask.").replace("?", "%s")
+    return ours.replace("COLLATE BINARY", 'COLLATE "C"').encode()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Records, counters and the state, in tables."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import TypeVar
 
@@ -10,10 +11,13 @@ from sidetask.stores.base import (
     PAGE,
     Kind,
     Record,
+    Space,
     StateEntry,
+    StateRead,
     check_name,
     kept_state,
     space_of,
+    told_as,
 )
 from sidetask.stores.sql.driver import Connection, Row
 from sidetask.stores.sql.line import Line
@@ -42,12 +46,18 @@ _COUNT = """INSERT INTO sidetask_counters AS kept (conversation_id, name, total)
     VALUES (?, ?, ?)
     ON CONFLICT (conversation_id, name) DO UPDATE SET total = kept.total + excluded.total"""
 _TOTAL = "SELECT total FROM sidetask_counters WHERE conversation_id = ? AND name = ?"
-_SAVE_STATE = """INSERT INTO sidetask_state AS kept (space, owner, key, version, at, data)
-    VALUES (?, ?, ?, ?, ?, ?)
+_SAVE_STATE = """INSERT INTO sidetask_state AS kept (space, owner, key, version, at, data, change)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (space, owner, key) DO UPDATE SET version = excluded.version, at = excluded.at,
-    data = excluded.data WHERE (excluded.version, excluded.at) >= (kept.version, kept.at)"""
+    data = excluded.data, change = excluded.change
+    WHERE (excluded.version, excluded.at, excluded.data COLLATE BINARY)
+    > (kept.version, kept.at, kept.data COLLATE BINARY)"""  # as `replaces` says
 _LOAD_STATE = """SELECT key, data FROM sidetask_state WHERE (space = 'app' AND owner = '')
     OR (space = 'user' AND owner = ?) OR (space = 'conversation' AND owner = ?) ORDER BY key"""
+_READ_STATE = """SELECT space, owner, key, data FROM sidetask_state
+    WHERE (space, owner) IN (VALUES {places}){since} ORDER BY key"""
+_SINCE = " AND change >= ? AND change < ?"
+_SPACES = 500  # in one statement
 
 
 class SqlRecords:
@@ -130,18 +140,41 @@ class SqlRecords:
     ) -> None:
         rows = [_state_row(entry, conversation_id, user) for entry in kept_state(entries)]
         for row in rows:
-            of = conversation_id if row[0] == "conversation" else ""
-            self._line.hand_over(_save_state, of, row)
+            self._line.hand_over(_save_state, told_as((row[0], row[1])), row)
 
     async def load_state(
         self, conversation_id: ConversationId, *, user: str | None = None
     ) -> Sequence[StateEntry]:
         values = ("" if user is None else user, conversation_id)
         found = await self._line.read(lambda db: db.rows(_LOAD_STATE, values))
-        return [
-            read(f"the state {key!r}", text, lambda data: value_from_json(StateEntry, data))
-            for key, text in found
-        ]
+        return [_state_entry(key, text) for key, text in found]
+
+    async def read_state(self, spaces: Collection[Space], *, after: int = 0) -> StateRead:
+        wanted = list(spaces)
+
+        def find(db: Connection) -> StateRead:  # in the thread, as there may be many
+            first, mark = db.unseen()
+            found: list[tuple[Space, StateEntry]] = []
+            for start in range(0, len(wanted), _SPACES):
+                found += _changed(db, wanted[start : start + _SPACES], after, mark)
+            return StateRead(entries=found, mark=first)
+
+        return await self._line.read(find)
+
+
+def _changed(
+    db: Connection, spaces: Sequence[Space], after: int, until: int
+) -> list[tuple[Space, StateEntry]]:
+    """What was changed in spaces, by writers from number `after` to `until` (not included)."""
+    places = ", ".join(["(?, ?)"] * len(spaces))
+    values = list[object](chain.from_iterable(spaces))
+    if after:
+        values += [after, until]
+    sql = _READ_STATE.format(places=places, since=_SINCE if after else "")
+    return [
+        ((space, owner), _state_entry(key, text))
+        for space, owner, key, text in db.rows(sql, values)
+    ]
 
 
 def _put(db: Connection, rows: Sequence[Row]) -> None:
@@ -150,7 +183,9 @@ def _put(db: Connection, rows: Sequence[Row]) -> None:
 
 def _save_state(db: Connection, rows: Sequence[Row]) -> None:
     # All processes take shared keys in one order, so that none waits for another in a circle.
-    db.run_each(_SAVE_STATE, sorted(rows, key=itemgetter(0, 1, 2)))
+    change = db.number()
+    ordered = sorted(rows, key=itemgetter(0, 1, 2))
+    db.run_each(_SAVE_STATE, [(*row, change) for row in ordered])
 
 
 def _row(record: Record[T]) -> Row:
@@ -186,3 +221,7 @@ def _state_row(entry: StateEntry, conversation_id: str, user: str | None) -> Row
     space, owner = space_of(entry.key, conversation_id, user)
     text = written(value_to_json(StateEntry, entry))
     return space, owner, entry.key, entry.version, entry.at, text
+
+
+def _state_entry(key: str, text: str) -> StateEntry:
+    return read(f"the state {key!r}", text, lambda data: value_from_json(StateEntry, data))

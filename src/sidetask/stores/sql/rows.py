@@ -4,31 +4,12 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sidetask.core.errors import CodecError, InvalidInputError, StoreCorruptError
-from sidetask.stores.base import MAX_ROW
+from sidetask.core.errors import CodecError, StoreCorruptError
+from sidetask.stores.base import written
+
+__all__ = ["plain", "read", "written"]
 
 T = TypeVar("T")
-
-_encode = json.JSONEncoder(
-    ensure_ascii=False,
-    check_circular=False,  # the codec has looked, and copied
-    allow_nan=False,
-    separators=(",", ":"),
-).encode
-
-
-def written(data: dict[str, Any]) -> str:
-    """The JSON text of what the codec wrote.
-
-    Raises:
-        InvalidInputError: It is longer than `MAX_ROW`.
-    """
-    text = _encode(data)
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        text = json.dumps(data, allow_nan=False)  # half a letter: no database takes it as it is
-    if len(text) > MAX_ROW:
-        raise InvalidInputError(f"{len(text):,} letters of JSON are more than a row may hold")
-    return text
 
 
 def read(where: str, text: str, reader: Callable[[Any], T]) -> T:

@@ -91,6 +91,10 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             id {text} NOT NULL UNIQUE,
             data TEXT NOT NULL)""",
     ),
+    (
+        "ALTER TABLE sidetask_state ADD COLUMN change BIGINT NOT NULL DEFAULT 0",
+        "CREATE INDEX st_state_changes ON sidetask_state (space, owner, change)",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -39,6 +39,7 @@ _TOUCH = """INSERT INTO sidetask_touches (conversation_id, touch, writer)
     ON CONFLICT (conversation_id) DO UPDATE SET touch = excluded.touch, writer = excluded.writer"""
 _FORGET = """DELETE FROM sidetask_touches
     WHERE touch <= (SELECT max(touch) FROM sidetask_touches) - ?"""
+_LAST = "SELECT coalesce(max(touch), 0) FROM sidetask_touches"
 _TOUCHED = "SELECT conversation_id, touch, writer FROM sidetask_touches WHERE touch > ?"
 
 # The low byte of SQLite's error codes is the sort of error: https://sqlite.org/rescode.html
@@ -69,8 +70,7 @@ class SqliteDriver(Driver):
     def __init__(self, path: Path, *, busy: float = BUSY) -> None:
         self._path = path
         self._busy = busy
-        self._writer = uuid4().hex
-        """Tells our writes from those of others."""
+        self._touches = _Touches()
 
     def open(self) -> "SqliteConnection":
         if not self._path.parent.is_dir():
@@ -85,7 +85,7 @@ class SqliteDriver(Driver):
         except BaseException:  # the one boundary: no connection is left open
             made.close()
             raise
-        return SqliteConnection(made, self._writer)
+        return SqliteConnection(made, self._touches)
 
     def has_tables(self, connection: Connection) -> bool:
         return bool(
@@ -112,7 +112,7 @@ class SqliteDriver(Driver):
         return False
 
     def watch(self, looker: Looker, heard: Heard) -> Callable[[], None]:
-        return _Poll(looker, self._writer, heard).start()
+        return _Poll(looker, self._touches, heard).start()
 
 
 def _prepare(made: sqlite3.Connection) -> None:
@@ -124,9 +124,9 @@ def _prepare(made: sqlite3.Connection) -> None:
 class SqliteConnection(Connection):
     """One connection to a file."""
 
-    def __init__(self, made: sqlite3.Connection, writer: str) -> None:
+    def __init__(self, made: sqlite3.Connection, touches: "_Touches") -> None:
         self._made = made
-        self._writer = writer
+        self._touches = touches
         self._told = 0
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
@@ -154,22 +154,73 @@ class SqliteConnection(Connection):
         if self._told >= _REMEMBERED:
             self._told = 0
             self._made.execute(_FORGET, (_REMEMBERED,))
-        self._made.executemany(_TOUCH, [(each, self._writer) for each in sorted(topics)])
+        self._touches.gather(self)  # before our own touches hide them
+        writer = self._touches.writer
+        self._made.executemany(_TOUCH, [(each, writer) for each in sorted(topics)])
+
+    def number(self) -> int:
+        # One transaction writes at a time, and each leaves a touch.
+        return self.rows(_LAST)[0][0] + 1
+
+    def unseen(self) -> tuple[int, int]:
+        following = self.number()
+        return following, following
 
     def close(self) -> None:
         with suppress(sqlite3.Error):
             self._made.close()
 
 
+class _Touches:
+    """What others have touched, as far as it was not told yet. Used in the store's thread.
+
+    A topic's last touch stands for all: before we touch one, what others have is noted.
+    """
+
+    def __init__(self) -> None:
+        self.writer = uuid4().hex
+        """Tells our writes from those of others."""
+        self.wanted = False
+        """Somebody listens."""
+        self._last = 0
+        """The last touch that was looked at."""
+        self._number = -1
+        """SQLite's for the file's changes by others."""
+        self._found: dict[str, None] = {}
+
+    def gather(self, connection: Connection) -> None:
+        """Note what was touched since the last time."""
+        if not self.wanted:
+            return
+        for topic, touch, writer in connection.rows(_TOUCHED, (self._last,)):
+            self._last = max(self._last, touch)
+            if writer != self.writer:
+                self._found[topic] = None
+
+    def begin(self, connection: Connection) -> None:
+        """Somebody listens, from now on."""
+        self.wanted = True
+        self._found.clear()
+        self._last = connection.rows(_LAST)[0][0]
+
+    def changes(self, connection: Connection) -> list[str]:
+        """What others have touched since the last time."""
+        number = connection.rows("PRAGMA data_version")[0][0]
+        if number != self._number:
+            self._number = number
+            self.gather(connection)
+        found, self._found = list(self._found), {}
+        return found
+
+
 class _Poll:
     """Looks for what others wrote, as long as somebody listens."""
 
-    def __init__(self, looker: Looker, writer: str, heard: Heard) -> None:
+    def __init__(self, looker: Looker, touches: _Touches, heard: Heard) -> None:
         self._looker = looker
-        self._writer = writer
+        self._touches = touches
         self._heard = heard
-        self._seen: tuple[int, int] | None = None
-        """SQLite's number for the file's changes by others, and the last touch that was told."""
+        self._has_begun = False
         self._ended = False
 
     def start(self) -> Callable[[], None]:
@@ -178,6 +229,7 @@ class _Poll:
 
     def _end(self) -> None:
         self._ended = True
+        self._touches.wanted = False
 
     def _look(self) -> None:
         if self._ended:
@@ -195,14 +247,11 @@ class _Poll:
 
     def _changes(self, connection: Connection) -> list[str] | None:
         """In the thread: what others wrote since the last look; None at the first one."""
-        number = connection.rows("PRAGMA data_version")[0][0]
-        seen = self._seen
-        if seen is not None and number == seen[0]:
-            return []
-        touches = connection.rows(_TOUCHED, (-1 if seen is None else seen[1],))
-        last = max([touch for _, touch, _ in touches], default=-1 if seen is None else seen[1])
-        self._seen = number, last
-        return None if seen is None else [id for id, _, by in touches if by != self._writer]
+        if not self._has_begun:
+            self._touches.begin(connection)
+            self._has_begun = True
+            return None
+        return self._touches.changes(connection)
 
 
 def sqlite_store(path: Path) -> SqlStore:
