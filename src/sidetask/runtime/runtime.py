@@ -279,6 +279,7 @@ class Runtime(Invoking):
             await wait_done(closing)
         await self._end_runs()
         await self.tasks.close()
+        await self._residents.part()
         if self._observer is not None:
             self._observer.close()
         await self._end_listeners()

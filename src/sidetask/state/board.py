@@ -158,6 +158,21 @@ class Board:
             elif before is None or before.version < kept.version:
                 self.entries[key] = kept
 
+    def take(self, key: str, after: Entry, fired: Fired) -> None:
+        """A write that was made elsewhere stands here, too, as it is. Whether it does is for the
+        caller to know, who has the lock."""
+        before = self.entries.get(key)
+        if after.value is not ABSENT:
+            self.entries[key] = after
+        else:
+            self._floor = max(self._floor, after.version)
+            if before is None:
+                return
+            del self.entries[key]
+        self.journal.note(key, before, after)
+        if self._by_prefix or key in self._by_key:
+            self.tell(key, before, after, fired)
+
     def tell(self, key: str, before: Entry | None, after: Entry, fired: Fired) -> None:
         """Let the listeners know."""
         change: Change | None = None

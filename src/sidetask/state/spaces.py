@@ -180,6 +180,15 @@ class Hub:
                 self._refresh({key: origin for key, _, origin in writes}, at, fired)
         return versions
 
+    def take(self, entries: Mapping[str, Entry], fired: Fired) -> None:
+        """Writes of this conversation's own keys that were made elsewhere stand here, too."""
+        with self.lock:
+            for key, entry in entries.items():
+                self.own.take(key, entry, fired)
+            if self._derivations is not None:
+                origins = {key: entry.origin for key, entry in entries.items()}
+                self._refresh(origins, self.now(), fired)
+
     def _refresh(self, written: Mapping[str, Origin], at: float, fired: Fired) -> None:
         """Compute what depends on the keys, in whose writers' names."""
         affected = self.affected(written)

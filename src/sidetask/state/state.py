@@ -19,7 +19,7 @@ from sidetask.core.errors import InvalidInputError, StateClosedError, StateTimeo
 from sidetask.core.jsons import Json
 from sidetask.state.board import Board, Fired, Journal, Redact, is_prefix
 from sidetask.state.fork import Overlay
-from sidetask.state.provenance import Change, Origin, Provenance, Source
+from sidetask.state.provenance import Change, Entry, Origin, Provenance, Source
 from sidetask.state.spaces import Hub, Keys, SharedSpaces, Write, fire
 from sidetask.state.values import ABSENT, MAX_VALUE, freeze, validated
 from sidetask.state.watch import BOUND, Bell, Predicate, Report, Watch, When
@@ -404,6 +404,11 @@ class State(StateView):
     def own(self) -> Board:
         """The keys of this conversation alone. For who keeps them."""
         return self._hub.own
+
+    def take(self, entries: Mapping[str, Entry], fired: Fired) -> None:
+        """Let writes stand that were made elsewhere, of keys of this conversation alone. For who
+        keeps them, and fires what they set off."""
+        self._hub.take(entries, fired)
 
     @overload
     def derive(self, key: str, depends_on: str, fn: Callable[[Any], object]) -> None: ...

@@ -185,19 +185,38 @@ class Gate:
                 self._hits += 1
                 self._last_hit = number
             backoff = _backoff(self._hits) * jitter
-            self._opens_at = max(self._opens_at, now() + max(backoff, at_least))
-            woken = [*self._front, *self._back]
-        for waiter in woken:  # each looks whether it still wants to wait that long
-            waiter.wake_soon()
+            woken = self._extend(now() + max(backoff, at_least))
+        _wake(woken)
         return self.closed_for
 
-    def succeeded(self, ticket: int, tokens: int) -> None:
-        """A call was answered."""
+    def take(self, number: int, *, opens_in: float, hits: int | None) -> None:
+        """What another process knows: a window, in seconds, and how many hits there were (None:
+        not to be counted). More than were known are hit `number` of all keys: those that passed
+        before it was heard of count no further."""
         with self._lock:
-            if ticket >= self._last_hit:
+            if hits is not None:
+                if hits > self._hits:
+                    self._last_hit = number
+                self._hits = hits
+            woken = self._extend(now() + opens_in)
+        _wake(woken)
+
+    def _extend(self, opens_at: float) -> list[Waiter]:
+        """Move the window's end, which only gets later. Returns who is to look again."""
+        if opens_at <= self._opens_at + _ALMOST:
+            return []
+        self._opens_at = opens_at
+        return [*self._front, *self._back]
+
+    def succeeded(self, ticket: int, tokens: int) -> bool:
+        """A call was answered. Returns whether that has ended a row of hits."""
+        with self._lock:
+            ends = self._hits > 0 and ticket >= self._last_hit
+            if ends:
                 self._hits = 0
             if self.tokens is not None and tokens:
                 self.tokens.take(tokens, now())
+            return ends
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -230,6 +249,11 @@ def now() -> float:
         return asyncio.get_running_loop().time()
     except RuntimeError:  # a host's own call, from outside any loop
         return time.monotonic()
+
+
+def _wake(waiters: list[Waiter]) -> None:
+    for waiter in waiters:  # each looks whether it still wants to wait that long
+        waiter.wake_soon()
 
 
 def _backoff(hits: int) -> float:

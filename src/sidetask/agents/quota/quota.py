@@ -52,6 +52,7 @@ class Quota:
         self._last = 0
         self._rpm: float | None = None
         self._tpm: float | None = None
+        self._tellers: tuple[Callable[[str, bool], None], ...] = ()
 
     def pace(self, *, rpm: float | None = None, tpm: float | None = None) -> None:
         """Keep every key below so many requests and tokens a minute, before a provider objects.
@@ -97,6 +98,8 @@ class Quota:
             number = self._last + 1
             opens_in = self._gate(key).hit(number, ticket, at_least=asked, jitter=jitter)
             self._last = number  # who passed before has an older ticket
+        for tell in self._tellers:
+            tell(key, False)
         return opens_in
 
     def record_success(self, key: str, ticket: int, *, tokens: int = 0) -> None:
@@ -105,9 +108,39 @@ class Quota:
             return
         with self._lock:
             gate = self._gate(key)
-            gate.succeeded(ticket, tokens)
+            ends = gate.succeeded(ticket, tokens)
             if not gate.is_needed:
                 del self._gates[key]
+        for tell in self._tellers if ends else ():
+            tell(key, True)
+
+    # -- other processes -----------------------------------------------------------------------
+
+    def share(self, tell: Callable[[str, bool], None]) -> Callable[[], None]:
+        """Call `tell(key, succeeded)` when a call of this process was refused, or was answered
+        after refusals; in the thread where that happened. Returns what ends it."""
+        self._tellers = (*self._tellers, tell)
+
+        def end() -> None:
+            self._tellers = tuple([each for each in self._tellers if each != tell])
+
+        return end
+
+    def take(self, key: str, *, opens_in: float, hits: int | None) -> None:
+        """Another process has been refused: nobody passes for `opens_in` seconds, and `hits` is
+        how often in a row it was, over all processes; None: as is known here. A longer window
+        that is known here stands."""
+        if key not in self._gates and opens_in <= 0 and not hits:
+            return
+        with self._lock:
+            number = self._last + 1
+            gate = self._gate(key)
+            gate.take(number, opens_in=opens_in, hits=hits)
+            self._last = number
+            if not gate.is_needed:
+                del self._gates[key]
+
+    # -- looking -------------------------------------------------------------------------------
 
     def closed_for(self, key: str) -> float:
         """Seconds until the key's window ends; 0: it is open."""

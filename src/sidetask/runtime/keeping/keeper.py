@@ -55,7 +55,7 @@ class Keeper:
         "_untap",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of what it keeps
         self,
         conversation: Conversation,
         manager: AsyncTaskManager,
@@ -64,6 +64,7 @@ class Keeper:
         *,
         user: str | None,
         record: ConversationRecord | None = None,
+        board: KeptBoard | None = None,
     ) -> None:
         self._conversation = conversation
         self._manager = manager
@@ -82,8 +83,8 @@ class Keeper:
         self._last = Usage()
         self._run_id = RunId("")
         self._untap: Callable[[], None] | None = None
-        self._board: KeptBoard | None = None
-        if not guest:
+        self._board = board
+        if board is None and not guest:
             self._board = KeptBoard(conversation.state.own, store, conversation.id, user)
 
     def write_through(self) -> None:

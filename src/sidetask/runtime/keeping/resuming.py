@@ -19,7 +19,6 @@ from sidetask.stores.base import (
     Compaction,
     ConversationRecord,
     Record,
-    StateEntry,
     Store,
 )
 from sidetask.tasks.durable.reviving import find_calls
@@ -46,7 +45,6 @@ class Kept:
     results: Sequence[Record[Resolution]]
     going_on: Mapping[CallId, TaskId]
     """Calls whose end will be told by a task that outlived its process."""
-    state: Sequence[StateEntry]
 
     def check(self, agent: str, user: str | None) -> None:
         """Refuse to go on with another agent, or for another user.
@@ -82,7 +80,6 @@ async def find(store: Store, key: ConversationId) -> Kept | None:
         if store.durable  # the task manager keeps them, and takes them up itself
         else await store.find(RESULTS, conversation_id=key, open=True, limit=_PAGE),
         going_on=await find_calls(store, key) if store.durable else {},
-        state=await store.load_state(key, user=None if record is None else record.user),
     )
 
 

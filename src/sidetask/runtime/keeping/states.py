@@ -1,17 +1,33 @@
-"""The shared state, written to a store as it changes, and taken up again from it."""
+"""The shared state, written to a store as it changes, and taken from it as others change it.
+
+Which of two writes of a key stands does not depend on who hears of which first: the store and
+every process decide by `replaces`. So when all have heard of all, all have the same, also of a
+write that was made on an older version than the one that is there: then that one may be undone.
+
+    a write here          ->  unsaved  ->  handed over, in the loop
+    a write elsewhere     ->  a hint, a reading  ->  it stands here, unless ours replaces it
+
+A reading sees what was handed over before it. What a key was deleted by later than that is noted
+while it goes on: a board keeps no graves.
+"""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import get_ident
+from typing import TypeAlias
 
-from sidetask.core.errors import SidetaskError
+from sidetask.core.errors import SidetaskError, StoreUnavailableError
 from sidetask.core.ids import ConversationId
 from sidetask.runtime.keeping.notes import entry_of, live_entry, stored_entry
 from sidetask.state.board import Board, Fired
-from sidetask.state.provenance import Change
-from sidetask.state.spaces import SharedSpaces
-from sidetask.stores.base import StateEntry, Store
+from sidetask.state.provenance import Change, Entry
+from sidetask.state.spaces import SharedSpaces, fire
+from sidetask.stores.base import StateEntry, Store, replaces
+
+Take: TypeAlias = Callable[[Mapping[str, Entry], Fired], None]
+"""Lets writes stand that were made elsewhere."""
 
 _log = logging.getLogger(__name__)
 
@@ -19,19 +35,38 @@ _log = logging.getLogger(__name__)
 class KeptBoard:
     """One space of keys that is written through to a store: of a conversation, a user, or all.
 
-    Any thread may write a key; a store belongs to its loop. What a store does not take now stands
-    in the log, and is handed over once more with all other keys when the conversation is let go.
+    Any thread may write a key; a store belongs to its loop. What the store does not take while
+    it is away is handed over with the next write or reading, and all keys once more when the
+    conversation is let go.
     """
 
     def __init__(
-        self, board: Board, store: Store, conversation_id: ConversationId, user: str | None = None
+        self,
+        board: Board,
+        store: Store,
+        conversation_id: ConversationId,
+        user: str | None = None,
+        *,
+        take: Take | None = None,
     ) -> None:
+        """`take`: a way for others' writes that does more than to put them on the board."""
         self._board = board
         self._store = store
         self._conversation_id = conversation_id
         self._user = user
+        self._take = take or self._put
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
+        self._unsaved: dict[str, Change] = {}
+        """The last write of each key that the store does not have yet."""
+        self._graves: dict[str, Change] = {}
+        """Keys whose deletion was handed over while a reading goes on."""
+        self._readings = 0
+        self._is_taking = False
+        self.is_new = False
+        """What is taken is no change: it is put back."""
+
+    # -- out -----------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Write each change from now on."""
@@ -42,38 +77,98 @@ class KeptBoard:
 
     def hear(self, change: Change, fired: Fired) -> None:
         """A write has landed: hand it over when the lock is free."""
-        fired.append((self, change))
+        if not self._is_taking:  # else it is from the store
+            self._unsaved[change.key] = change
+            fired.append((self, change))
 
     def fire(self, change: Change) -> None:
         if get_ident() == self._thread:
-            self._save([entry_of(change)])
+            self.hand_over()
         else:
-            self._loop.call_soon_threadsafe(self._save, [entry_of(change)])
+            self._loop.call_soon_threadsafe(self.hand_over)
 
     def close(self) -> None:
         """The state is closed; what it holds is kept by `save`."""
 
-    def save(self) -> None:
-        """Hand over all that it holds."""
+    def hand_over(self) -> None:
+        """Give the store what it does not have yet."""
         with self._board.lock:
-            found = list(self._board.entries.items())
-        self._store.save_state(
-            self._conversation_id,
-            [stored_entry(key, entry) for key, entry in found],
-            user=self._user,
-        )
-
-    def _save(self, entries: Sequence[StateEntry]) -> None:
+            changes, self._unsaved = self._unsaved, {}
+            if self._readings:
+                self._graves.update({key: each for key, each in changes.items() if each.deleted})
+        if not changes:
+            return
+        entries = [entry_of(change) for change in changes.values()]
         try:
             self._store.save_state(self._conversation_id, entries, user=self._user)
+        except StoreUnavailableError:
+            _log.exception("the state of %s is not stored yet", self._conversation_id)
+            with self._board.lock:
+                self._unsaved = {**changes, **self._unsaved}
         except SidetaskError:
             _log.exception("the state of %s was not stored", self._conversation_id)
+
+    def save(self) -> None:
+        """Hand over all that it holds.
+
+        Raises:
+            StoreError: The store does not take it.
+        """
+        with self._board.lock:
+            found = list(self._board.entries.items())
+            gone = [entry_of(each) for each in self._unsaved.values() if each.deleted]
+        entries = [*gone, *[stored_entry(key, entry) for key, entry in found]]
+        self._store.save_state(self._conversation_id, entries, user=self._user)
+
+    # -- in ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Within this the store may be read, and what was found be taken."""
+        self.hand_over()
+        self._readings += 1
+        try:
+            yield
+        finally:
+            self._readings -= 1
+            if not self._readings:
+                self._graves.clear()
+
+    def take(self, found: Sequence[StateEntry]) -> None:
+        """Let stand here what others have written, where nothing here replaces it: a change like
+        any other, with the other's version, time and origin."""
+        fired: Fired = []
+        with self._board.lock:
+            entries = {each.key: live_entry(each) for each in found if self._is_news(each)}
+            if self.is_new:
+                for key, entry in entries.items():
+                    self._board.restore(key, entry)
+                return
+            if not entries:
+                return
+            self._is_taking = True
+            try:
+                self._take(entries, fired)
+            finally:
+                self._is_taking = False
+        fire(fired)
+
+    def _is_news(self, found: StateEntry) -> bool:
+        key = found.key
+        entry, gone = self._board.entries.get(key), self._unsaved.get(key) or self._graves.get(key)
+        if entry is not None:
+            return replaces(found, stored_entry(key, entry))
+        return gone is None or replaces(found, entry_of(gone))
+
+    def _put(self, entries: Mapping[str, Entry], fired: Fired) -> None:
+        for key, entry in entries.items():
+            self._board.take(key, entry, fired)
 
 
 def restore(
     entries: Sequence[StateEntry], own: Board, spaces: SharedSpaces, user: str | None
 ) -> None:
-    """Put back what a store has, where there is nothing newer."""
+    """Put back what a store has, where there is nothing newer. Nobody is told."""
     for kept in entries:
         board = own
         if kept.key.startswith("app:"):

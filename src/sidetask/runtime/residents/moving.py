@@ -22,7 +22,8 @@ from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
 from sidetask.runtime.keeping.keeper import Keeper
 from sidetask.runtime.keeping.resuming import Kept, resume
-from sidetask.runtime.keeping.states import restore
+from sidetask.runtime.keeping.shared import SharedKeeper
+from sidetask.runtime.keeping.states import KeptBoard, restore
 from sidetask.runtime.live.family import Kin
 from sidetask.runtime.live.residence import Residence
 from sidetask.runtime.residents.asking import Asked, Plan
@@ -43,6 +44,7 @@ class Move:
     """One live agent on its way in, and out again."""
 
     __slots__ = (
+        "_board",
         "_conversation",
         "_driver",
         "_is_taken_up",
@@ -50,6 +52,7 @@ class Move:
         "_kin",
         "_on",
         "_record",
+        "_shared",
         "_vacate",
         "_was_welcomed",
         "key",
@@ -58,9 +61,16 @@ class Move:
     )
 
     def __init__(
-        self, grounds: Grounds, key: ConversationId, kin: Kin, vacate: Callable[[], None]
+        self,
+        grounds: Grounds,
+        key: ConversationId,
+        kin: Kin,
+        vacate: Callable[[], None],
+        shared: SharedKeeper | None,
     ) -> None:
         self._on = grounds
+        self._shared = shared
+        self._board: KeptBoard | None = None
         self.key = key
         self._kin = kin
         self._vacate = vacate
@@ -160,10 +170,11 @@ class Move:
         if within is not None:
             return BorrowedState(within.state)
         state = State(on.spaces, user=self.user, now=on.outbox.now)
-        entries = () if kept is None else kept.state
-        if kept is None and not on.forgets:
+        if self._shared is not None:
+            self.residence.opened(partial(self._shared.leave, self.key, self.user))
+            self._board = await self._shared.enter(self.key, self.user, state)
+        elif kept is not None:
             entries = await on.store.load_state(self.key, user=self.user)
-        if entries:
             restore(entries, state.own, on.spaces, self.user)
         return state
 
@@ -216,6 +227,7 @@ class Move:
             on.store,
             user=self.user,
             record=self._record,
+            board=self._board,
         )
 
     def _start_triggers(self, triggers: Sequence[Trigger]) -> Triggers:

@@ -18,6 +18,7 @@ from sidetask.core.errors import (
 from sidetask.core.ids import ConversationId
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle
+from sidetask.runtime.keeping.gates import SharedGates
 from sidetask.runtime.keeping.resuming import Kept, find
 from sidetask.runtime.keeping.shared import SharedKeeper
 from sidetask.runtime.live.family import Kin
@@ -39,12 +40,20 @@ class Residents:
         self.live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
         self._drivers: dict[ConversationId, Driver | None] = {}
         self._shared = None if grounds.forgets else SharedKeeper(grounds.spaces, grounds.store)
+        self._gates: SharedGates | None = None
+        if grounds.store.durable:
+            self._gates = SharedGates(grounds.around.quota, grounds.store, grounds.outbox.now)
         self._ids = count(1)
         self._closed = False
 
     def close(self) -> None:
         """Open nothing any more."""
         self._closed = True
+
+    async def part(self) -> None:
+        """Tell other processes nothing more, and hear nothing of them."""
+        if self._gates is not None:
+            await self._gates.stop()
 
     def find_driver(self, key: ConversationId) -> Driver | None:
         """Who runs the turns of a conversation that is open."""
@@ -79,6 +88,8 @@ class Residents:
         given = asked.get("deps")
         deps = await made(self._on.deps if given is None else given)
         await self._on.store.start()
+        if self._gates is not None:
+            await self._gates.start()
         if self._on.manager.kept is not None:
             await self._on.manager.kept.look_out()
         if self._closed:
@@ -87,14 +98,12 @@ class Residents:
         key = self.new_id(wanted)
         self._drivers[key] = None
         kin = self._on.families.enter(key, plan.parent, plan.house.policies)
-        move = Move(self._on, key, kin, partial(self._leave, key))
+        move = Move(self._on, key, kin, partial(self._leave, key), self._shared)
         move.residence.fate = "drop"  # until it is open: what is kept of it stays as it is
         try:
             kept = None if wanted is None else await self._find(key, plan, asked)
             if kept is None and not self._on.store.durable:
                 move.residence.fate = "end"
-            if self._shared is not None:
-                self._shared.follow(asked.get("user"))
             self._drivers[key] = await move.enter(plan, deps, asked, kept)
             if self._closed:
                 raise AgentNotStartedError
