@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from sidetask.cli.kept import commands as kept
 from sidetask.cli.kept.place import NOWHERE, Place, to_look_into
+from sidetask.cli.kept.upkeep import app as upkeep
 from sidetask.cli.worker.command import worker
 from sidetask.core.errors import SidetaskError
 
@@ -319,6 +320,7 @@ def replay(
     return asyncio.run(command.run(recorded, found, calls_only=calls, as_json=json))
 
 
+app.command(upkeep)
 for _command in (*kept.COMMANDS, worker):
     app.command(_command)
 
