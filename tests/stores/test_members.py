@@ -133,7 +133,8 @@ async def test_who_is_cancelled_while_it_joins_is_no_member(stores: list[Store],
         return bool(ask_server(url, waiting))
 
     async def is_over() -> bool:
-        return not ask_server(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")
+        locked = ask_server(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")
+        return ask_server(url, "SELECT id FROM sidetask.members") == [("a",)] and not locked
 
     async with asyncio.TaskGroup() as group:
         with psycopg.connect(url) as other:

@@ -8,7 +8,7 @@ row grows old.
 |---------|--------------|--------------------------------------------------------------------|
 | there   | held         | lives                                                              |
 | there   | can be taken | is dead: the first survivor that looks reaps its jobs, and the row |
-| gone    | any          | has left, or was reaped; jobs that it still has are reaped, too    |
+| gone    | any          | has left, or was reaped; what it claims after that is reaped, too  |
 
 The row and its lock come at once, so there is no moment at which who joins looks dead. A member
 whose connection breaks has lost its lock, or cannot know: it is told by `lost`, and works on
@@ -66,7 +66,11 @@ class Membership(Protocol):
     async def reap(self, *, max_claims: int = MAX_CLAIMS) -> Sequence[StoredJob]:
         """Look who died, do with their jobs what is to be done, and return those as they stand
         now. Of any number of survivors one reaps a job. It costs one question if nobody died;
-        nothing tells of a death, so look about once a second."""
+        nothing tells of a death, so look about once a second.
+
+        Raises:
+            StoreUnavailableError: The store cannot be reached now; nothing was reaped.
+        """
         ...
 
 

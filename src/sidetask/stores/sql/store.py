@@ -48,9 +48,11 @@ class SqlStore(SqlConversations, SqlRecords, Store):
     async def close(self) -> None:
         try:
             await self._members.close()
-            await self._line.close()
         finally:
-            self._bus.end()  # who follows learns that it is closed
+            try:
+                await self._line.close()
+            finally:
+                self._bus.end()  # who follows learns that it is closed
 
     # -- facts -------------------------------------------------------------------------------
 
