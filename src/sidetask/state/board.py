@@ -134,15 +134,15 @@ class Board:
         """Write or delete a key and return its new version."""
         entries = self.entries
         before = entries.get(key)
+        if before is None and value is ABSENT:
+            return 0
         version = (self._floor if before is None else before.version) + 1
         after = Entry(value, version, at, origin)
         if value is not ABSENT:
             entries[key] = after
-        elif before is not None:
+        else:
             del entries[key]
             self._floor = max(self._floor, version)
-        else:
-            return 0
         self.journal.note(key, before, after)
         if self._by_prefix or key in self._by_key:
             self.tell(key, before, after, fired)

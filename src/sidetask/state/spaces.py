@@ -23,6 +23,8 @@ from sidetask.state.values import ABSENT, MAX_VALUE, Kept
 from sidetask.state.watch import Report, reporter, same
 
 PREFIXES = ("app:", "user:", "turn:", "temp:", DERIVED)
+_APART = ("app:", "user:", "turn:")
+"""Those that are more than a part of a name to who writes."""
 
 Write: TypeAlias = "tuple[str, Kept, Origin]"
 """A key, its value or ABSENT to delete it, and who writes."""
@@ -126,7 +128,7 @@ class Hub:
         return self
 
     def exact(self, key: str) -> Entry | None:
-        return self._space(key).entries.get(key)
+        return self.entries.get(key) or self._space(key).entries.get(key)
 
     def find(self, key: str) -> Entry | None:
         entry = self._space(key).entries.get(key)
@@ -164,16 +166,18 @@ class Hub:
         self, writes: Sequence[Write], fired: Fired, expect: Mapping[str, int] | None = None
     ) -> dict[str, int]:
         versions: dict[str, int] = {}
-        at, own = self.now(), self.own
+        at, own, entries = self.now(), self.own, self.entries
         with self.lock:
             for key, _, _ in writes:
-                if key not in self.entries or key.startswith(DERIVED):
+                if key not in entries or key.startswith(DERIVED):
                     check_key(key)
             if expect is not None:
                 check_versions(self.exact, expect)
             for key, value, origin in writes:
-                space = own if key in self.entries else self._space(key)
-                versions[key] = space.put(key, value, origin, at, fired)
+                if not key.startswith(_APART):
+                    versions[key] = own.put(key, value, origin, at, fired)
+                    continue
+                versions[key] = self._space(key).put(key, value, origin, at, fired)
                 if key.startswith("turn:"):
                     self._of_turn[key] = None
             if self._derivations is not None:
@@ -313,7 +317,7 @@ def check_key(key: object) -> None:
     """
     if not isinstance(key, str) or not key:
         raise InvalidInputError("a state key is a text of at least one letter")
-    if is_prefix(key):
+    if key[-1] == ":":
         raise InvalidInputError(f"the state key {key!r} names a whole family: add a name to it")
     if key.startswith(DERIVED):
         raise InvalidInputError(f"{key!r} is computed: write what it depends on")

@@ -147,7 +147,8 @@ class StateView:
         writes: list[Write] = [
             (key, freeze(key, value, limit), origin) for key, value in values.items()
         ]
-        writes += [(key, ABSENT, origin) for key in delete]
+        for key in delete:
+            writes.append((key, ABSENT, origin))
         return self._write(writes, expect)
 
     def modify(
@@ -179,7 +180,8 @@ class StateView:
     ) -> dict[str, int]:
         fired: Fired = []
         versions = self._land(writes, fired, expect)
-        fire(fired)
+        if fired:
+            fire(fired)
         return versions
 
     def _land(

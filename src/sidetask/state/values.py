@@ -95,13 +95,12 @@ def freeze(key: str, value: object, limit: int = MAX_VALUE) -> Json:
         StateValueError: The value is not JSON (NaN and the infinities are not), is nested deeper
             than `MAX_DEPTH`, or is bigger than `limit` bytes.
     """
-    kind = type(value)
-    if kind is int and -_INT64 <= cast(int, value) < _INT64:
-        return cast(int, value)
-    if kind is str and cast(str, value).isascii() and len(cast(str, value)) + 2 <= limit:
-        return cast(str, value)
-    if kind is bool or value is None:
-        return cast("bool | None", value)
+    if type(value) is str and value.isascii() and len(value) + 2 <= limit:
+        return value
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return value
+    if type(value) is bool or value is None:
+        return value
     freezer = _Freezer(limit)
     try:
         frozen = freezer.walk(value, MAX_DEPTH)
