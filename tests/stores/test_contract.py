@@ -22,7 +22,9 @@ from sidetask.stores.base import (
     Record,
     Run,
     Store,
+    spaces_of,
     title_of,
+    told_as,
 )
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.stored import RESULTS
@@ -262,6 +264,50 @@ async def test_the_higher_version_stands_whoever_comes_first(store: Store) -> No
     store.save_state(D, [replace(entry("app:y", "later", 1), at=2.0)])
     store.save_state(C, [entry("app:y", "earlier", 1)])
     assert [each.value for each in await store.load_state(C)] == ["new", "later"]
+
+
+async def test_of_two_writes_at_one_time_the_same_stands_whoever_comes_first(store: Store) -> None:
+    for number, texts in enumerate((("one", "two"), ("two", "one"), ("é", "z"), ("z", "é"))):
+        for text in texts:
+            store.save_state(C, [entry(f"app:{number}", text)])
+    found = [each.value for each in await store.load_state(C)]
+    assert found == ["two", "two", "é", "é"]
+
+
+async def test_the_state_is_read_by_its_spaces_and_from_where_one_has_read(
+    opened: Callable[[], Store],
+) -> None:
+    store = opened()
+    mine, all_of_it, hers = spaces_of(C, "ana")
+    assert [told_as(each) for each in (mine, all_of_it, hers)] == [C, "app:", "user:ana"]
+    store.save_state(C, [entry("app:a", 1), entry("user:a", 2), entry("a", 3)], user="ana")
+    store.save_state(D, [entry("user:a", 4), entry("a", 5)], user="bob")
+    first = await store.read_state([hers, mine, all_of_it])
+    assert [(space, each.value) for space, each in first.entries] == [
+        (mine, 3),
+        (all_of_it, 1),
+        (hers, 2),
+    ]
+    store.save_state(D, [entry("app:a", 1), entry("app:b", 6)], user="bob")  # the first is there
+    store.save_state(C, [entry("a", None, 2, deleted=True)])
+    later = await store.read_state([mine, all_of_it], after=first.mark)
+    news = [each.key for _, each in later.entries]
+    if store.durable:
+        assert news == ["a", "app:b"]
+        assert (await store.read_state([mine, all_of_it], after=later.mark)).entries == []
+    assert set(news) >= {"a", "app:b"}  # perhaps more
+    await store.delete(C)
+    store.save_state(C, [entry("a", "again")])
+    last = await store.read_state([mine], after=later.mark)
+    assert [each.value for _, each in last.entries] == ["again"]
+
+
+async def test_any_number_of_spaces_is_read_at_once(store: Store) -> None:
+    ids = [ConversationId(f"c{number}") for number in range(1200)]
+    for each in ids:
+        store.save_state(each, [entry("x", each)])
+    found = await store.read_state([("conversation", each) for each in ids[5:]])
+    assert {each.value for _, each in found.entries} == set(ids[5:])
 
 
 # -- conversations -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from sidetask.core.errors import StoreUnavailableError
 from sidetask.stores.opening import open_store
 from tests.stores.conftest import new_database
-from tests.stores.samples import QUESTION, C, fact, question
+from tests.stores.samples import QUESTION, C, entry, fact, question
 
 pytestmark = pytest.mark.postgres
 
@@ -30,6 +30,30 @@ async def test_a_connection_that_is_lost_is_made_again_and_nothing_is_lost(serve
     await store.stored()
     store.append(fact(3))
     assert [each.seq for each in await store.facts(C)] == [1, 2, 3]
+    await store.close()
+
+
+async def test_who_began_earlier_and_commits_later_is_read_too(server: str) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    url = new_database(server)
+    store = open_store(url)
+    store.save_state(C, [entry("first", 1)])
+    await store.stored()
+    with psycopg.connect(url) as slow:
+        slow.execute(
+            "INSERT INTO sidetask.state SELECT space, owner, 'slow', version, at,"
+            " replace(data, 'first', 'slow'), pg_current_xact_id()::text::bigint"
+            " FROM sidetask.state"
+        )
+        store.save_state(C, [entry("second", 2)])
+        read = await store.read_state([("conversation", C)])
+        assert [each.key for _, each in read.entries] == ["first", "second"]
+        slow.commit()
+    read = await store.read_state([("conversation", C)], after=read.mark)
+    assert "slow" in [each.key for _, each in read.entries]
+    read = await store.read_state([("conversation", C)], after=read.mark)
+    assert read.entries == []
     await store.close()
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from sidetask import Agent, AgentHandle, Event, Runtime
+from sidetask.core.errors import StoreUnavailableError
 from sidetask.core.events import EventKind, StateChanged
 from sidetask.core.ids import ConversationId
 from sidetask.runtime.keeping.states import KeptBoard, restore
@@ -19,6 +20,7 @@ from sidetask.state.watch import Watch, crossed_above
 from sidetask.stores.base import StateEntry, Store, spaces_of
 from sidetask.testing import ScriptedModel, VirtualClock, running_runtime
 from tests.stores.conftest import DATABASES
+from tests.stores.samples import entry
 from tests.stores.waiting import backend_for, until
 
 pytestmark = pytest.mark.parametrize("url", DATABASES, indirect=True)
@@ -264,7 +266,7 @@ def kept(entries: Any) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(15))
+@pytest.mark.parametrize("number", range(8))
 async def test_after_silence_all_have_what_the_store_has(
     url: str, opened: Callable[[], Store], number: int
 ) -> None:
@@ -317,3 +319,48 @@ async def test_a_deletion_that_is_not_handed_over_yet_is_not_undone_by_a_reading
         assert "x" not in state
     state.set("x", 2)
     assert [each.value for each in await store.load_state(ConversationId("c"))] == [2]
+
+
+async def test_what_a_store_does_not_take_while_it_is_away_is_handed_over_later(
+    url: str, opened: Callable[[], Store]
+) -> None:
+    store: Any = opened()
+    state = State()
+    board = KeptBoard(state.own, store, ConversationId("c"), take=state.take)
+    board.listen()
+    state.set("gone", 1)
+    save = store.save_state
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("it is away", "wait")
+
+    store.save_state = away
+    state.set("x", 1)
+    state.delete("gone")
+    store.save_state = save
+    board.take([StateEntry(key="gone", value=1, version=1, at=state.now())])
+    assert "gone" not in state
+    state.set("y", 1)
+    found = await store.load_state(ConversationId("c"))
+    assert [(each.key, each.deleted) for each in found] == [
+        ("gone", True),
+        ("x", False),
+        ("y", False),
+    ]
+
+
+async def test_a_write_elsewhere_is_not_hidden_by_ones_own(
+    url: str, opened: Callable[[], Store]
+) -> None:
+    mine, other = opened(), opened()
+    await mine.start()
+    await other.start()
+    heard: list[ConversationId | None] = []
+    end = mine.listen(heard.append)
+    await until(lambda: heard == [None])
+    other.save_state(ConversationId("c"), [entry("x", 1)])
+    await other.stored()
+    mine.save_state(ConversationId("c"), [entry("y", 1)])  # before it was looked for
+    await mine.stored()
+    await until(lambda: heard == [None, "c"])
+    end()

@@ -40,9 +40,10 @@ class Hearing(Generic[T]):
         self._unlisten: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Listen. Twice is fine."""
+        """Listen; what there is already is for the caller to read, afterwards. Twice is fine."""
         if self._unlisten is None:
             self._unlisten = self._store.listen(self._heard)
+            self._due.clear()
 
     def ask(self, which: T) -> None:
         """Read this, too."""

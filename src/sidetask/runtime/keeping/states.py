@@ -101,8 +101,8 @@ class KeptBoard:
         entries = [entry_of(change) for change in changes.values()]
         try:
             self._store.save_state(self._conversation_id, entries, user=self._user)
-        except StoreUnavailableError:
-            _log.exception("the state of %s is not stored yet", self._conversation_id)
+        except StoreUnavailableError as error:
+            _log.warning("the state of %s is not stored yet: %s", self._conversation_id, error)
             with self._board.lock:
                 self._unsaved = {**changes, **self._unsaved}
         except SidetaskError:
