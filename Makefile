@@ -68,6 +68,10 @@ browser: $(DEV)  ## the page of the guide, in Chromium
 durable: $(DEV)  ## programs that are killed and go on, and the durable engine
 	$(BIN)/python -m pytest -m durable tests/durable tests/engines $(ARGS)
 
+.PHONY: crashes
+crashes: $(DEV)  ## a crash before and after each write of many stories
+	$(BIN)/python -m pytest -s -m crashes tests/durable/crashes $(ARGS)
+
 soak: $(DEV)  ## the same, killed a hundred times
 	SIDETASK_KILLS=100 $(BIN)/python -m pytest -s -m durable tests/durable $(ARGS)
 
