@@ -1,19 +1,33 @@
 """Workers beside each other: one that dies, one that goes, one that is of another release."""
 
 import asyncio
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 from sidetask import Agent, RunContext, Runtime, background, tool
 from sidetask.core.errors import ConfigurationError, TaskFencedError
+from sidetask.core.jsons import JsonObject
 from sidetask.core.routing import TaskPolicy
-from sidetask.stores.queue import LOST, NewJob
+from sidetask.stores.queue import LOST, NewJob, StoredJob
 from sidetask.tasks.values import Completed
 from sidetask.testing import ScriptedModel, VirtualClock
 from sidetask.worker import Worker
-from tests.worker.harness import settle, sharing
+from tests.worker.harness import FakeMembership, settle, sharing
+
+
+def new_job(like: StoredJob, id: str, data: JsonObject) -> NewJob:
+    return NewJob(
+        id=id,
+        conversation_id=like.conversation_id,
+        task_id=like.task_id,
+        key=like.key,
+        fingerprint=like.fingerprint,
+        on_crash=like.on_crash,
+        at=like.at,
+        data=data,
+    )
+
 
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
@@ -88,6 +102,32 @@ async def test_a_job_that_workers_die_of_is_parked_and_others_go_on(clock: Virtu
         assert await place.outcome(other) == Completed("worked", "worked")
 
 
+async def test_what_ran_beside_it_is_not_parked_with_it(clock: VirtualClock) -> None:
+    did: list[int] = []
+
+    async with sharing(clock) as place:
+        poisoned: list[FakeMembership] = []
+
+        @tool(route=background(), policy=RETRY)
+        async def work(number: int) -> str:
+            """Work, and die of the third."""
+            did.append(number)
+            await asyncio.sleep(1)
+            if number == 2:
+                poisoned[-1].die()
+                await asyncio.sleep(1000)
+            return "worked"
+
+        jobs = [
+            place.enqueue(work, {"number": n}, task=f"task-{n}", on_crash="retry") for n in range(5)
+        ]
+        for _ in range(5):
+            poisoned.append(place.membership(await place.worker(work)))
+            await settle(20)
+        ends = [await place.over(job) for job in jobs]
+    assert [job.status for job in ends] == ["ended", "ended", "parked", "ended", "ended"]
+
+
 async def test_what_cannot_even_begin_is_parked_and_blocks_nobody(clock: VirtualClock) -> None:
     tools = Tools()
     tools.go.set()
@@ -111,9 +151,8 @@ async def test_a_row_that_cannot_be_read_is_parked(clock: VirtualClock) -> None:
     async with sharing(clock) as place:
         await place.worker(tools.work)
         good = place.enqueue(tools.work)
-        row = asdict(await place.job(good))
-        new = {each.name: row[each.name] for each in fields(NewJob)}
-        place.put(NewJob(**{**new, "id": "bad", "data": {"call": "nonsense"}}))
+        order = (await place.job(good)).data
+        place.put(new_job(await place.job(good), "bad", {**order, "call": "nonsense"}))
         assert (await place.over("bad")).status == "parked"
         assert await place.outcome(good) == Completed("worked", "worked")
 
@@ -213,7 +252,7 @@ async def test_who_lost_its_lock_stops_and_writes_nothing(clock: VirtualClock) -
     heard: list[str] = []
 
     @tool(route=background())
-    async def writes(ctx: RunContext[object]) -> str:
+    async def writes(ctx: RunContext[object]) -> None:
         """Write when it is too late."""
         try:
             await asyncio.sleep(1000)

@@ -228,7 +228,7 @@ async def test_who_does_not_stop_is_given_up_within_its_grace_and_keeps_its_room
         assert worker.gauges.running == 0
 
 
-async def test_a_timeout_ends_it(clock: VirtualClock) -> None:
+async def test_a_timeout_ends_it_though_its_home_is_gone(clock: VirtualClock) -> None:
     @tool(route=background(), policy=TaskPolicy(timeout=3))
     async def wait() -> None:
         """Wait."""

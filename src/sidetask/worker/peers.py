@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sidetask.stores.members import Member, Members, Membership
 from sidetask.stores.queue import Queue, StoredJob
@@ -87,27 +87,42 @@ class Peers:
         )
 
     async def claim(
-        self, queue: Queue, known: Mapping[str, str], limit: int
+        self, queue: Queue, known: Mapping[str, str], limit: int, *, carefully: bool
     ) -> Sequence[StoredJob]:
         """Get jobs that are to be carried out here. One that was made for another release of its
         tool is left to who has that, as long as somebody has.
+
+        One that workers have died of may be the reason, and takes those beside it along. So of
+        those on their last try one at a time is at work in a worker; `carefully`: one is.
 
         Raises:
             StoreError: There is no knowing what was claimed: what was, is found when it is over.
         """
         shared = self.shared_keys(known)
-        plain = known.keys() - shared
+        plain: Collection[str] = () if carefully else known.keys() - shared
         found = list(await queue.claim(self.me, plain, limit=limit)) if plain else []
-        if not shared or len(found) == limit:
-            return found
-        for job in await queue.find(statuses=["queued"], limit=LOOKED_THROUGH):
-            if len(found) == limit:
-                break
-            if job.key in shared and self._is_for_me(job, known):
-                found += await queue.claim(self.me, [job.key], limit=1, job_id=job.id)
-        return found
+        if (shared or carefully) and len(found) < limit:
+            for job in await queue.find(statuses=["queued"], limit=LOOKED_THROUGH):
+                if job.key in plain or not self._is_for_me(job, known):
+                    continue
+                if not (carefully and self.is_last_try(job, claims=1)):
+                    found += await queue.claim(self.me, [job.key], limit=1, job_id=job.id)
+                if len(found) == limit:
+                    break
+        risky = [job.id for job in found if self.is_last_try(job)]
+        spare = risky if carefully else risky[1:]
+        if spare:
+            await queue.hand_back(self.me, spare)
+        return [job for job in found if job.id not in spare]
+
+    def is_last_try(self, job: StoredJob, *, claims: int = 0) -> bool:
+        """If the worker that has it dies as others have, it is parked; `claims`: when it has been
+        claimed so many times more."""
+        return job.claims + claims >= max(self._retries, 2)
 
     def _is_for_me(self, job: StoredJob, known: Mapping[str, str]) -> bool:
+        if job.key not in known:
+            return False
         if known[job.key] == job.fingerprint:
             return True
         return all(each.tools.get(job.key) != job.fingerprint for each in self._workers())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidetask.core.errors import StoreError
-from sidetask.core.events import Event, TaskCancelled, TaskProgressed
+from sidetask.core.events import Event, TaskCancelled, TaskProgressed, TaskTimedOut
 from sidetask.core.ids import TaskId
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.messages import ToolCall
@@ -31,6 +31,9 @@ from sidetask.worker.workshop import EXECUTOR, PLENTY, Known, Workshop
 
 PACE = 0.5
 """Seconds between two notes of a job's progress. The last one is always noted."""
+
+LATE = 5.0
+"""Seconds that a job may run beyond its timeout: its home cancels it in time, if it lives."""
 
 
 @dataclass(slots=True, eq=False)
@@ -215,9 +218,8 @@ class Notes:
 
 def _policy(policy: TaskPolicy) -> TaskPolicy:
     """How a call is carried out here that its home has admitted, and holds to its other axes."""
-    return TaskPolicy(
-        timeout=policy.timeout, grace=policy.grace, journal=policy.journal, cap=PLENTY
-    )
+    timeout = None if policy.timeout is None else policy.timeout + LATE
+    return TaskPolicy(timeout=timeout, grace=policy.grace, journal=policy.journal, cap=PLENTY)
 
 
 def _outcome(work: Work, resolution: Resolution) -> ToolOutcome | None:
@@ -227,6 +229,9 @@ def _outcome(work: Work, resolution: Resolution) -> ToolOutcome | None:
             return None
         case TaskStatus.SUCCEEDED if work.outcome is not None:
             return work.outcome
+        case TaskStatus.TIMED_OUT if work.order is not None:
+            text = f"The call timed out after {work.order.policy.timeout:g} s."
+            return Errored(text, TaskTimedOut.__name__)
         case TaskStatus.DENIED:
             return Refused(resolution.content)
         case _:

@@ -204,11 +204,22 @@ class Worker:
             room = self._concurrency - self._crew.room_taken
             if room > 0:
                 try:
-                    for job in await self._peers.claim(self._queue, self.tools, room):
-                        self._crew.take(job)
+                    await self._claim(room)
                 except StoreError as error:
                     _log.warning("nothing can be claimed: %s", error)
             await _set(self._wake, LOOK)
+
+    async def _claim(self, room: int) -> None:
+        carefully = any(
+            self._peers.is_last_try(work.job) and not work.waits
+            for work in self._crew.jobs.values()
+        )
+        found = await self._peers.claim(self._queue, self.tools, room, carefully=carefully)
+        if self._ending.is_set() and found:
+            await self._queue.hand_back(self._peers.me, [job.id for job in found])
+            return
+        for job in found:
+            self._crew.take(job)
 
     def _stir(self) -> None:
         for each in (self._wake, self._news, self._over):

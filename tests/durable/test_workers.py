@@ -1,0 +1,332 @@
+"""Workers as programs, on a Postgres: they are killed, stopped, and cut off; nothing runs twice."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidetask import Agent, Runtime
+from sidetask.agents.tools.tool import AnyTool
+from sidetask.client import Client
+from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.messages import ToolCall
+from sidetask.stores.base import Store
+from sidetask.stores.opening import open_store
+from sidetask.stores.queue import NewJob, StoredJob
+from sidetask.tasks.remote.values import JobOrder, key_of, order_to_json
+from sidetask.testing import ScriptedModel, call
+from tests.durable import worker_app as app
+from tests.durable.worker_home import COUNT, name_of
+from tests.stores.conftest import new_database
+
+pytestmark = [pytest.mark.durable, pytest.mark.postgres]
+
+C = ConversationId("c")
+SIDETASK = (sys.executable, "-c", "from sidetask.cli.main import main; main()")
+
+
+class Program:
+    """A worker that runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process, greeting: str) -> None:
+        self.process = process
+        self.greeting = greeting
+
+    def send(self, signum: signal.Signals) -> None:
+        self.process.send_signal(signum)
+
+    async def ends(self, within: float = 15) -> tuple[int | None, str, str]:
+        async with asyncio.timeout(within):
+            out, err = await self.process.communicate()
+        return self.process.returncode, out.decode(), err.decode()
+
+
+class Stage:
+    """A database, a log of what tools did, and workers."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self.log = log
+        self.store: Store = open_store(url)
+        self.programs: list[asyncio.subprocess.Process] = []
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {**os.environ, app.LOG: str(self.log)}
+
+    async def start(self, *command: str, **env: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**self.env, **env},
+        )
+        self.programs.append(process)
+        return process
+
+    async def worker(self, *options: str, make: str = "make", **env: str) -> Program:
+        """One that has joined."""
+        process = await self.start(
+            *SIDETASK,
+            *("worker", "--app", f"tests.durable.worker_app:{make}", "--store", self.url),
+            *options,
+            **env,
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            greeting = (await process.stdout.readline()).decode()
+        if not greeting:
+            _, err = await process.communicate()
+            raise AssertionError(err.decode())
+        return Program(process, greeting)
+
+    async def home(self, life: str) -> asyncio.subprocess.Process:
+        return await self.start(sys.executable, "-m", "tests.durable.worker_home", self.url, life)
+
+    async def workers(self, count: int, *options: str) -> list[Program]:
+        starting = [asyncio.create_task(self.worker(*options)) for _ in range(count)]
+        return [await each for each in starting]
+
+    def lines(self) -> list[tuple[float, int, list[str]]]:
+        """What was done: when, in which process, what."""
+        if not self.log.exists():
+            return []
+        found: list[tuple[float, int, list[str]]] = []
+        for line in self.log.read_text().splitlines():
+            at, pid, *words = line.split()
+            found.append((float(at), int(pid), words))
+        return found
+
+    def times(self, word: str) -> int:
+        return sum(words[0] == word for _, _, words in self.lines())
+
+    async def until(self, count: int, word: str, within: float = 20) -> None:
+        async with asyncio.timeout(within):
+            while self.times(word) < count:  # noqa: ASYNC110 - other processes write them
+                await asyncio.sleep(0.01)
+
+    def enqueue(self, tool: AnyTool, task: str, **arguments: Any) -> str:
+        order = JobOrder(call=ToolCall.make(tool.name, arguments, id=task), agent="clerk")
+        job = NewJob(
+            id=f"{task}:1",
+            conversation_id=C,
+            task_id=TaskId(task),
+            key=key_of("clerk", tool.name),
+            fingerprint=tool.fingerprint,
+            on_crash=str(tool.policy.on_crash),
+            at=time.time(),
+            data=order_to_json(order),
+        )
+        self.store.queue.enqueue(job)
+        return job.id
+
+    async def over(self, job_id: str, within: float = 15) -> StoredJob:
+        async with asyncio.timeout(within):
+            while True:
+                job = await self.store.queue.get(job_id)
+                if job is not None and job.status in ("ended", "cancelled", "parked"):
+                    return job
+                await asyncio.sleep(0.01)
+
+    def check_nothing_twice(self) -> Counter[str]:
+        """No finished step began again, and nobody was paid twice. Returns the payments."""
+        finished: set[tuple[str, ...]] = set()
+        paid: Counter[str] = Counter()
+        for _, _, words in self.lines():
+            match words:
+                case ["began", *place]:
+                    assert tuple(place) not in finished, f"{place} ran again"
+                case ["finished", *place]:
+                    finished.add(tuple(place))
+                case ["paid", number]:
+                    paid[number] += 1
+                case _:
+                    pass
+        assert set(paid.values()) <= {1}
+        return paid
+
+
+@pytest.fixture
+async def stage(server: str, tmp_path: Path) -> AsyncGenerator[Stage]:
+    stage = Stage(new_database(server), tmp_path / "log")
+    yield stage
+    for process in stage.programs:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()  # its pipes, too, of one that has ended
+    await stage.store.close()
+
+
+@asynccontextmanager
+async def at_home(stage: Stage, *script: Any) -> AsyncGenerator[tuple[Any, Any]]:
+    """A live agent in this process."""
+    agent = Agent(ScriptedModel(*script), name="clerk", tools=app.TOOLS)
+    async with Runtime(store=stage.url, agents=[agent], max_auto_turns=1000) as runtime:
+        chat = await runtime.open(agent, conversation_id=C)
+        yield runtime, chat
+        await chat.disconnect()
+
+
+def told(out: str) -> list[list[str]]:
+    return [line.split(maxsplit=4)[1:] for line in out.splitlines() if line.startswith("told")]
+
+
+async def test_a_killed_workers_tasks_go_on_within_a_second_and_nothing_runs_twice(
+    stage: Stage,
+) -> None:
+    victim, _ = await stage.workers(2, "--concurrency", "10")
+    home = await stage.home("first")
+    await stage.until(20, "finished")
+    pid, killed = victim.process.pid, time.time()
+    victim.send(signal.SIGKILL)
+    async with asyncio.timeout(40):
+        out, err = await home.communicate()
+    assert home.returncode == 0, err.decode()
+    ends = told(out.decode())
+    assert len(ends) == len({task for _, task, *_ in ends}) == COUNT, "each is told once"
+    stage.check_nothing_twice()
+    had = {
+        words[1]
+        for at, who, words in stage.lines()
+        if who == pid and words[0] == "began" and at > killed - 0.5
+    }
+    resumed = [
+        at - killed
+        for at, who, words in stage.lines()
+        if who != pid and at > killed and words[0] == "began" and words[1] in had
+    ]
+    print(f"\nresumed {min(resumed):.2f} s after kill -9, the last {max(resumed):.2f} s")
+    assert min(resumed) <= 1.0
+    for name, _, status, text in ends:
+        if name == "work":
+            assert (status, text[:6]) == ("succeeded", "worked")
+        else:
+            assert status == "succeeded" or "outcome is unknown" in text
+
+
+async def test_a_killed_home_finds_what_its_workers_have_done(stage: Stage) -> None:
+    await stage.worker("--concurrency", "10")
+    home = await stage.home("first")
+    await stage.until(10, "finished")
+    home.kill()
+    await home.communicate()
+    await asyncio.sleep(0.3)  # the worker goes on
+    again = await stage.start(
+        sys.executable, "-m", "tests.durable.worker_home", stage.url, "second"
+    )
+    async with asyncio.timeout(40):
+        out, err = await again.communicate()
+    assert again.returncode == 0, err.decode()
+    ends = told(out.decode())
+    assert sorted(name for name, *_ in ends) == sorted(name_of(number) for number in range(COUNT))
+    assert {status for _, _, status, _ in ends} == {"succeeded"}
+    assert len(stage.check_nothing_twice()) == 4
+
+
+async def test_another_process_cancels_a_task_that_a_worker_carries_out(stage: Stage) -> None:
+    await stage.worker()
+    async with at_home(stage, (call("wait", seconds=60),), "Begun.", "Told.") as (_, chat):
+        await chat.ask("Wait.")
+        await stage.until(1, "waits")
+        async with Client(stage.url) as client:
+            began = time.time()
+            [task] = await client.tasks()
+            await client.cancel(task.id, by="ana")
+            await stage.until(1, "waited")
+        took = stage.lines()[-1][0] - began
+        print(f"\ncancelled within {took:.2f} s")
+        assert took <= 1.5
+        await chat.wait_for_idle(timeout=10)
+        assert [task.status for task in chat.tasks] == ["cancelled"]
+
+
+async def test_sigterm_lets_what_runs_end_and_hands_the_rest_back(stage: Stage) -> None:
+    worker = await stage.worker("--grace", "2", "--health-port", "0")
+    says = r"worker \S+: postgresql://\S+, 20 at once, 5 tools: clerk/work "
+    assert re.match(says, worker.greeting)
+    ends_soon = stage.enqueue(app.wait, "soon", seconds=1)
+    stays = stage.enqueue(app.wait, "stays", seconds=60)
+    works = stage.enqueue(app.work, "work", number=1)
+    await stage.until(2, "waits")
+    worker.send(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    late = stage.enqueue(app.work, "late", number=2)
+    code, out, err = await worker.ends()
+    assert (code, err) == (0, "")
+    assert "draining: 3 at work" in out
+    assert "2 succeeded, 1 lost" in out
+    assert [(await stage.over(job)).status for job in (ends_soon, stays, works)] == ["ended"] * 3
+    job = await stage.store.queue.get(late)
+    assert job is not None
+    assert job.status == "queued"
+
+
+async def test_a_second_signal_ends_it_at_once(stage: Stage) -> None:
+    worker = await stage.worker()
+    stage.enqueue(app.wait, "stays", seconds=60)
+    await stage.until(1, "waits")
+    worker.send(signal.SIGINT)
+    await asyncio.sleep(0.2)
+    worker.send(signal.SIGINT)
+    code, out, err = await worker.ends(within=5)
+    assert (code, err) == (0, "")
+    assert "1 lost" in out
+
+
+async def test_a_worker_whose_lock_is_lost_says_so_and_ends(stage: Stage) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    worker = await stage.worker()
+    stage.enqueue(app.wait, "stays", seconds=60)
+    await stage.until(1, "waits")
+    began = time.time()
+    with psycopg.connect(stage.url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        )
+    code, _, err = await worker.ends(within=10)
+    print(f"\nended {time.time() - began:.2f} s after its lock was lost")
+    assert code == 1
+    assert "start it again" in err
+    assert stage.lines()[-1][2] == ["waited"]
+
+
+async def test_a_job_that_kills_its_workers_is_parked_and_the_others_go_on(stage: Stage) -> None:
+    await stage.workers(4)
+    poison = stage.enqueue(app.die, "poison")
+    others = [stage.enqueue(app.work, f"work-{n}", number=n) for n in range(6)]
+    job = await stage.over(poison, within=30)
+    assert (job.status, job.claims) == ("parked", 3)
+    for each in others:
+        assert (await stage.over(each)).result is not None
+    stage.check_nothing_twice()
+
+
+async def test_each_worker_takes_what_it_knows_of_its_release(stage: Stage) -> None:
+    few = await stage.worker(make="few")
+    unknown = stage.enqueue(app.work, "unknown", number=1)
+    await asyncio.sleep(1.2)
+    job = await stage.store.queue.get(unknown)
+    assert job is not None
+    assert job.status == "queued"
+    old = await stage.worker(RELEASE="1")
+    new = await stage.worker(RELEASE="2")
+    assert (await stage.over(unknown)).status == "ended"
+    await asyncio.sleep(1)
+    jobs = [
+        stage.enqueue((app.greet_1, app.greet_2)[n % 2], f"greet-{n}", name="Ana") for n in range(8)
+    ]
+    for each in jobs:
+        await stage.over(each)
+    greeted = {(pid, words[1]) for _, pid, words in stage.lines() if words[0] == "greeted"}
+    assert greeted == {(old.process.pid, "1"), (new.process.pid, "2")}
+    del few

@@ -1,0 +1,94 @@
+"""What workers run in `test_workers`: `sidetask worker --app tests.durable.worker_app:make`.
+
+Whatever its tools do is a line in the file that the environment names, with time and process.
+`RELEASE=2` is the next release: `greet` takes one argument more.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from sidetask import Agent, RunContext, Runtime, background, tool
+from sidetask.core.routing import TaskPolicy
+from sidetask.testing import ScriptedModel
+from tests.durable.program import Log
+
+LOG = "SIDETASK_TEST_LOG"
+STEPS = 5
+RETRY = TaskPolicy(idempotent=True, on_crash="retry")
+
+
+def say(*words: object) -> None:
+    Log(Path(os.environ[LOG])).say(f"{time.time():.3f}", os.getpid(), *words)
+
+
+async def step(number: int, at: int) -> int:
+    say("began", number, at)
+    await asyncio.sleep(0.1)
+    return at
+
+
+@tool(route=background(), policy=RETRY)
+async def work(ctx: RunContext[object], number: int) -> str:
+    """Work, in steps."""
+    for at in range(STEPS):
+        await ctx.step(f"step {at}", step, number, at)
+        say("finished", number, at)
+    return f"worked {number}"
+
+
+@tool(route=background())
+async def pay(number: int) -> str:
+    """Pay, which must not happen twice."""
+    say("paid", number)
+    await asyncio.sleep(0.6)
+    return f"paid {number}"
+
+
+@tool(route=background())
+async def wait(seconds: float) -> str:
+    """Wait."""
+    say("waits")
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        say("waited")
+    return "waited"
+
+
+@tool(route=background(), policy=RETRY)
+async def die() -> str:
+    """End the process, as it is."""
+    say("dies")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+@tool(name="greet", route=background())
+async def greet_1(name: str) -> str:
+    """Greet."""
+    say("greeted", 1)
+    return f"Hello {name}"
+
+
+@tool(name="greet", route=background())
+async def greet_2(name: str, how: str = "Hi") -> str:
+    """Greet."""
+    say("greeted", 2)
+    return f"{how} {name}"
+
+
+RELEASE = os.environ.get("RELEASE", "1")
+TOOLS = [work, pay, wait, die, greet_2 if RELEASE == "2" else greet_1]
+
+
+def make(store: str | None = None) -> Runtime:
+    agent = Agent(ScriptedModel(), name="clerk", tools=TOOLS)
+    return Runtime(store=store, agents=[agent])
+
+
+def few(store: str | None = None) -> Runtime:
+    """One that knows nothing but how to wait."""
+    return Runtime(store=store, agents=[Agent(ScriptedModel(), name="clerk", tools=[wait])])
