@@ -2,6 +2,9 @@
 
 One `Quota` serves every agent of the process, whatever runtime it lives in, unless a runtime is
 given its own. Keys are digests: a `Model` tells its `quota_key`, and no secret comes here.
+
+Where a store is shared by many processes, what happens here is told (`share`) and what happened
+elsewhere is taken (`take`); a pace is each process's own.
 """
 
 import math
