@@ -161,6 +161,42 @@ async def test_a_job_that_is_not_journaled_writes_nothing(engine: DbosEngine, ur
     assert await DBOS.list_workflows_async() == []
 
 
+async def test_what_is_over_is_forgotten_and_not_what_a_living_task_needs(
+    engine: DbosEngine, url: str
+) -> None:
+    async def body(spec: JobSpec, context: Context) -> None:
+        await context.step("one", asyncio.sleep, 0)
+        if spec.name == "runs":
+            await asyncio.sleep(30)
+
+    @DBOS.workflow(name="theirs")
+    async def theirs() -> None:
+        """Of the application."""
+
+    engine.start(body, ignore)
+    for name in ("over", "lives", "runs"):
+        engine.submit(JobSpec(f"{name}:1", TaskId(name), 1, name, "{}"))
+    await engine.result("over:1")
+    await engine.result("lives:1")
+    await theirs()
+    await engine.vacuum(0.0, ())
+    assert len(await DBOS.list_workflows_async()) == 4
+    await engine.vacuum(9e9, [TaskId("lives")])
+    left = await DBOS.list_workflows_async()
+    assert sorted(each.name for each in left) == ["sidetask.job", "sidetask.job", "theirs"]
+    assert sorted(
+        each.workflow_id.partition(":")[0] for each in left if "@" in each.workflow_id
+    ) == [
+        "lives",
+        "runs",
+    ]
+    engine.cancel("runs:1")
+    await engine.result("runs:1")
+    assert len(await cancelled(1)) == 1
+    await engine.vacuum(9e9, ())
+    assert [each.name for each in await DBOS.list_workflows_async()] == ["theirs"]
+
+
 async def test_a_job_that_dbos_takes_up_by_itself_does_nothing(engine: DbosEngine) -> None:
     ran: list[str] = []
     began = asyncio.Event()

@@ -16,8 +16,9 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
 from weakref import WeakSet
@@ -29,6 +30,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.event import listen
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
+from sidetask.core.ids import TaskId
 from sidetask.core.jsons import Json
 from sidetask.engines.base import (
     Body,
@@ -47,6 +49,10 @@ SCHEMA = "sidetask_dbos"
 STOPPING = 0.5
 """Seconds that jobs get to stop before their database is closed."""
 
+_NAME = "sidetask.job"
+_OVER = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+_KILLED = 7 * 86_400.0  # seconds; no job of a turn that still runs is older
+_AT_ONCE = 500  # workflows that are deleted in one transaction
 _WITHOUT_SUBSEC = sqlite3.sqlite_version_info < (3, 42)
 
 
@@ -114,6 +120,18 @@ class DbosEngine(JournalingEngine, StepJournal):
         if loop in self._executors:  # DBOS has put its own in its place
             before = self._executors.pop(loop) or ThreadPoolExecutor()
             loop.set_default_executor(cast("ThreadPoolExecutor", before))
+
+    async def vacuum(self, older_than: float, living: Collection[TaskId]) -> None:
+        if not self._is_open:
+            return
+        old = await _old_workflows(older_than)
+        gone = [
+            each
+            for each in old
+            if each not in _bodies and each.partition("@")[0].rpartition(":")[0] not in living
+        ]
+        for start in range(0, len(gone), _AT_ONCE):
+            await DBOS.delete_workflows_async(gone[start : start + _AT_ONCE])
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -184,12 +202,28 @@ _bodies: dict[str, Callable[[], Any]] = {}
 """What the workflows that run here carry out."""
 
 
-@DBOS.workflow(name="sidetask.job", max_recovery_attempts=None)
+@DBOS.workflow(name=_NAME, max_recovery_attempts=None)
 async def _job(workflow_id: str) -> None:
     """The one workflow. Where DBOS takes one up by itself there is nothing to do: see above."""
     body = _bodies.get(workflow_id)
     if body is not None:
         await body()
+
+
+async def _old_workflows(older_than: float) -> list[str]:
+    """Our own that have ended before then; and those that began long before and did not: their
+    process was killed, and they are never taken up."""
+    before = datetime.fromtimestamp(older_than, UTC).isoformat()
+    began = datetime.fromtimestamp(older_than - _KILLED, UTC).isoformat()
+    ended = await _list(status=list(_OVER), completed_before=before)
+    return ended + await _list(status="PENDING", end_time=began)
+
+
+async def _list(**narrowed: Any) -> list[str]:
+    found = await DBOS.list_workflows_async(
+        name=_NAME, load_input=False, load_output=False, **narrowed
+    )
+    return [each.workflow_id for each in found]
 
 
 async def _same(value: Json) -> Json:

@@ -35,6 +35,7 @@ from sidetask.runtime.house.sources import Sources
 from sidetask.runtime.invocation.emitting import Host
 from sidetask.runtime.invocation.face import Invoking
 from sidetask.runtime.invocation.states import StateTeller
+from sidetask.runtime.keeping.retention import RETENTION, Retention
 from sidetask.runtime.live.family import MAX_DEPTH, Families
 from sidetask.runtime.models import Models
 from sidetask.runtime.opening import Opening
@@ -72,6 +73,8 @@ class Runtime(Invoking):
     background calls run when `sidetask worker`s share the store: `"auto"`, on a worker if one lives
     that has the tool, and else here; `"here"`; `"workers"`, which wait until there is one.
     `tracing=True` makes spans and metrics for OpenTelemetry; a `Tracing` says how.
+    Events and closed records of a database are forgotten after `retention` seconds, 30 days if
+    nothing is said, by a look once a day; None: never. Conversations never are.
     `store_content=False` keeps what is said and done out of a store that outlives the process, and
     `redact(value, where)` says what of it is stored: see the guide on keeping.
 
@@ -104,6 +107,7 @@ class Runtime(Invoking):
         max_depth: int = MAX_DEPTH,
         background: Placement = "auto",
         tracing: bool | Observing = False,
+        retention: float | None = RETENTION,
         store_content: bool = True,
         redact: Redact | None = None,
     ) -> None:
@@ -121,6 +125,7 @@ class Runtime(Invoking):
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
         self._engine = open_engine(engine, self.place) if isinstance(engine, str) else engine
+        self._retention = Retention(self._store, self._engine, retention, self._outbox.now)
         self._routing = routing
         self._manager = self._manage(limits, background)
         kept = self._manager.kept
@@ -221,6 +226,7 @@ class Runtime(Invoking):
         self, agent: AgentConfig | ForeignAgent | str, **asked: "Unpack[Asked]"
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
+        self._retention.begin()
         config = self._find_agent(agent)
         if not isinstance(config, AgentConfig):
             own = asked.pop("deps", None)
@@ -274,6 +280,7 @@ class Runtime(Invoking):
     async def close(self) -> None:
         """Shut every live agent down, and then the tasks. Twice is fine."""
         self._residents.close()
+        await self._retention.close()
         closings = [handle.begin_shutdown() for handle in self.live_agents]
         for closing in closings:
             await wait_done(closing)

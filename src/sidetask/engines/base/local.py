@@ -3,13 +3,14 @@
 import asyncio
 import sys
 from asyncio import current_task
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import copy_context
 from threading import get_ident
 from types import CoroutineType
 from typing import Any, TypeVar
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
+from sidetask.core.ids import TaskId
 from sidetask.core.jsons import Json
 from sidetask.engines.base.seam import Body, Context, Ended, Engine, JobSpec
 
@@ -65,6 +66,9 @@ class LocalEngine(Engine):
 
     def find(self) -> tuple[str, ...]:
         return tuple(self.jobs)
+
+    async def vacuum(self, older_than: float, living: Collection[TaskId]) -> None:
+        """It keeps nothing of its own."""
 
     async def close(self) -> None:
         for job_id in self.find():

@@ -11,7 +11,7 @@ promises, tested for each by `tests/engines/test_contract.py`:
   engine is durable that holds for the task: in its next attempt, and in the next process.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from types import CoroutineType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -97,6 +97,11 @@ class Engine(Protocol):
 
     def find(self) -> tuple[str, ...]:
         """The ids of all jobs whose work has not stopped."""
+        ...
+
+    async def vacuum(self, older_than: float, living: Collection[TaskId]) -> None:
+        """Forget what was kept of jobs that are over since then, in seconds since the epoch, and
+        whose tasks are not among the `living`."""
         ...
 
     async def close(self) -> None:
