@@ -274,12 +274,12 @@ class Counting(Hooks):
         self.before = 0
         self.after: list[str] = []
 
-    async def pre_tool_call(self, ctx: HookContext, use: ToolUse) -> Decision | None:
+    async def pre_tool_call(self, ctx: HookContext, call: ToolUse) -> Decision | None:
         self.before += 1
         return Change({"n": 40 + self.before})
 
-    async def post_tool_call(self, ctx: HookContext, use: ToolUse, content: str) -> None:
-        self.after.append(f"{use.arguments} {content}")
+    async def post_tool_call(self, ctx: HookContext, call: ToolUse, result: str) -> None:
+        self.after.append(f"{call.arguments} {result}")
 
 
 async def test_hooks_are_not_asked_again_about_what_has_begun(town: Town) -> None:
