@@ -101,18 +101,10 @@ class TurnLog:
             self.manager.ack(self.conversation.id, ack)
 
     def fact(self, event: type[Event], **fields: object) -> None:
-        fields["turn_id"] = self.turn_id
-        fields["run_id"] = self.run_id
-        if self.conversation.parent_id is not None:
-            fields["parent_id"] = self.conversation.parent_id
-        self._journal.fact(event, fields)
+        self._journal.fact(event, fields, self.turn_id, self.run_id, self.conversation.parent_id)
 
     def live(self, event: type[LiveEvent], **fields: object) -> None:
-        fields["turn_id"] = self.turn_id
-        fields["run_id"] = self.run_id
-        if self.conversation.parent_id is not None:
-            fields["parent_id"] = self.conversation.parent_id
-        self._journal.live(event, fields)
+        self._journal.live(event, fields, self.turn_id, self.run_id, self.conversation.parent_id)
 
 
 def _committed(message: Message) -> type[Event]:

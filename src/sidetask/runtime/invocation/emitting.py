@@ -283,7 +283,7 @@ class Emitter:
         journal = self._host.outbox.journal(response.conversation_id)
         untap = journal.listen().tap(response.append)
         try:
-            journal.fact(made, {"run_id": response.order.run_id, **fields})
+            journal.fact(made, fields, run_id=response.order.run_id)
         except Exception:  # noqa: BLE001 - the one boundary: it ends, whatever the store says
             _log.exception("the end of %s could not be stored", response.order.run_id)
         finally:

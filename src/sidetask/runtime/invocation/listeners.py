@@ -252,13 +252,13 @@ class ListenerHandle:
         journal.live(
             ListenerFailed,
             {
-                "run_id": event.run_id,
-                "turn_id": event.turn_id,
                 "listener": self.name,
                 "event_id": event.id,
                 "error": why,
                 "error_type": type(error).__name__,
             },
+            event.turn_id,
+            event.run_id,
         )
 
     # -- small steps -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from sidetask.core.errors import StoreError, StoreUnavailableError
 from sidetask.core.events import Event, LiveEvent, TaskProgressed
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, RunId, TaskId, TurnId
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.spawn import spawn
@@ -61,12 +61,20 @@ class Journal:
             self.stream = Stream()
         return self.stream
 
-    def fact(self, made: type[Event], fields: Mapping[str, object]) -> None:
+    def fact(
+        self,
+        made: type[Event],
+        fields: Mapping[str, object],
+        turn_id: TurnId | None = None,
+        run_id: RunId | None = None,
+        parent_id: TaskId | None = None,
+    ) -> None:
         """Make, store and publish a fact of class `made`."""
         if self.late:
             self._catch_up(made)
-        seq = self.seq + 1
-        event = made(seq=seq, at=self._now(), conversation_id=self._conversation_id, **fields)  # pyright: ignore[reportArgumentType] - the fields of `made`
+        event = made(
+            self.seq + 1, self._now(), self._conversation_id, turn_id, run_id, parent_id, **fields
+        )
         if self.late:
             self.late.append(event)
             return
@@ -118,7 +126,12 @@ class Journal:
             everything.publish(event)
 
     def live(
-        self, made: type[LiveEvent] | type[TaskProgressed], fields: Mapping[str, object]
+        self,
+        made: type[LiveEvent] | type[TaskProgressed],
+        fields: Mapping[str, object],
+        turn_id: TurnId | None = None,
+        run_id: RunId | None = None,
+        parent_id: TaskId | None = None,
     ) -> None:
         """Publish a live event of class `made`, if anybody listens."""
         stream, everything = self.stream, self._everything
@@ -126,10 +139,13 @@ class Journal:
             return
         self.index += 1
         event = made(
-            seq=self.seq,
+            self.seq,
+            self._now(),
+            self._conversation_id,
+            turn_id,
+            run_id,
+            parent_id,
             index=self.index,
-            at=self._now(),
-            conversation_id=self._conversation_id,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
         if self._telling is not None:

@@ -57,7 +57,8 @@ class Stream:
         return bool(self._readers)
 
     def publish(self, event: Event) -> None:
-        self.wire(event)
+        for tap in self._taps:  # as `wire`, and in every event's way
+            tap(event)
         if self._readers:
             self.tell(event)
 

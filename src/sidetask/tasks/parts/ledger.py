@@ -132,12 +132,16 @@ class Ledger:
         """Send out an event of a record; `fields` is filled up with what it tells of its task."""
         if self._keeper is not None and not self._keeper.moved(record):
             return
-        record.journal.fact(event, _envelope(record, fields))
+        launch = record.launch
+        record.journal.fact(
+            event, _named(record, fields), launch.turn_id, launch.run_id, launch.parent_id
+        )
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:
         record.progress = progress
-        fields = _envelope(record, {"fraction": progress.fraction, "note": progress.note})
-        record.journal.live(TaskProgressed, fields)
+        launch = record.launch
+        fields = _named(record, {"fraction": progress.fraction, "note": progress.note})
+        record.journal.live(TaskProgressed, fields, launch.turn_id, launch.run_id, launch.parent_id)
 
     # -- looking ------------------------------------------------------------------------
 
@@ -183,13 +187,9 @@ class Ledger:
             self._busy.pop(conversation_id, None)
 
 
-def _envelope(record: TaskRecord, fields: dict[str, object]) -> dict[str, object]:
+def _named(record: TaskRecord, fields: dict[str, object]) -> dict[str, object]:
     """Fill up the fields of an event with what it tells of its task."""
-    launch = record.launch
-    fields["turn_id"] = launch.turn_id
-    fields["run_id"] = launch.run_id
-    fields["parent_id"] = launch.parent_id
     fields["task_id"] = record.id
-    fields["call_id"] = launch.call.id
+    fields["call_id"] = record.launch.call.id
     fields["name"] = record.call.name
     return fields
