@@ -234,11 +234,12 @@ async def test_whoever_asked_and_is_cancelled_takes_the_turn_along() -> None:
 async def test_the_turns_asyncio_task_cancelled_from_outside_ends_the_turn_properly() -> None:
     held = Held()
     async with talking(call("held"), "Hello.", tools=[held.tool]) as talk:
-        asking = await beside(talk.chat.ask("go"))
+        response = await talk.chat.chat("go")
+        await held.begun.wait()
         queued = await beside(talk.chat.ask("me too"))
         [driving] = [t for t in asyncio.all_tasks() if t.get_name().startswith("turns of")]
         driving.cancel()
-        for each in (asking, queued):
+        for each in (response, queued):
             with pytest.raises(TurnCancelledError):
                 await each
         assert talk.runs() == ["run_cancelled"]
@@ -248,12 +249,12 @@ async def test_the_turns_asyncio_task_cancelled_from_outside_ends_the_turn_prope
 
 async def test_the_turns_asyncio_task_cancelled_before_its_first_step_hangs_nobody() -> None:
     async with talking("Hello.") as talk:
-        asking = asyncio.create_task(talk.chat.ask("go"))
+        asking = asyncio.create_task(talk.chat.chat("go"))
         await asyncio.sleep(0)
         [driving] = [t for t in asyncio.all_tasks() if t.get_name().startswith("turns of")]
         driving.cancel()
         with pytest.raises(TurnCancelledError):
-            await asking
+            await (await asking)
         assert (await talk.chat.ask("hi")).text == "Hello."
 
 

@@ -88,7 +88,7 @@ class TurnEnd:
 class TurnRun:
     """One turn of a conversation, from its input to its terminal event."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired in one place
         self,
         around: Surroundings,
         conversation: Conversation,
@@ -97,7 +97,9 @@ class TurnRun:
         order: RunOrder | None = None,
         *,
         budget: Budget | None = None,
+        if_cancelled: str = "shut down",
     ) -> None:
+        """`if_cancelled`: why the asyncio task that carries it out is cancelled, if it is."""
         self._around = around
         self._conversation = conversation
         self._meter = metered(budget, conversation.meter)
@@ -116,6 +118,7 @@ class TurnRun:
         self._usage = NO_USAGE
         self.end: TurnEnd | None = None
         """Set with the terminal event."""
+        self._if_cancelled = if_cancelled
 
     @property
     def run_id(self) -> RunId:
@@ -152,7 +155,7 @@ class TurnRun:
         try:
             await self._drive(message, heard)
         except asyncio.CancelledError as error:
-            self._token.cancel("shut down")
+            self._token.cancel(self._if_cancelled)
             await self._close()
             self._tell_end(error)
             raise

@@ -4,6 +4,10 @@ Input that waits comes first, then results that ask to continue; when there is n
 conversation is idle and nothing of it runs. Whether there is, is looked at again after each
 turn and in the same tick in which the driver would stop, so no result is left lying.
 
+Who waits for an answer carries its turn out, where none goes on and nothing waits before it: a
+turn needs no asyncio task beside the one that would only sleep meanwhile. All others run in a task
+of the driver's. Whoever carries it out, it is the same turn.
+
 A user's Stop parks the turns that nobody asked for until the user speaks again. At most
 `max_auto_turns` of them follow each other.
 
@@ -14,34 +18,26 @@ and what was said by `send`, waits until it takes again.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Any
 
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.loop import TurnEnd, TurnRun
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConversationBusyError,
     InvalidInputError,
-    StoreError,
-    TurnCancelledError,
 )
-from sidetask.core.events import (
-    ContinueRequested,
-    Event,
-    RunCancelled,
-    RunCompleted,
-    RunFailed,
-    TaskEvent,
-)
+from sidetask.core.events import ContinueRequested, Event, TaskEvent
 from sidetask.core.ids import RunId, TurnId
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
-from sidetask.runtime.keeping.absence import Absence, is_among
-from sidetask.runtime.response import ChatResponse
+from sidetask.runtime.driving.current import Current
+from sidetask.runtime.driving.inbox import Inbox, cancelled
+from sidetask.runtime.driving.waking import Waking
+from sidetask.runtime.keeping.absence import Absence
+from sidetask.runtime.response import ChatResponse, Reply
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
-from sidetask.tasks.aio.spawn import spawn, stop, wait_done
-from sidetask.tasks.aio.tokens import CancelToken
+from sidetask.tasks.aio.spawn import current_task, spawn
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.parts.body import current_body
 
@@ -51,30 +47,8 @@ KEPT = 16
 PATIENCE = 10.0
 """Seconds that a turn may take to end when the conversation is closed: more than its cleanup."""
 
-_ENDS = (RunCompleted, RunFailed, RunCancelled)
+GIVEN_UP = "whoever asked was cancelled"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Waiting:
-    """Input that waits for its turn."""
-
-    message: UserMessage
-    response: ChatResponse
-    asked: object = None
-    """What the observer remembers of who asked."""
-
-
-@dataclass(slots=True)
-class Current:
-    """The turn that runs."""
-
-    run: TurnRun
-    run_id: RunId
-    token: CancelToken
-    response: ChatResponse
-    end: Event | None = None
-    """Of the run, where it is told when it is on the disk."""
 
 
 class Driver:
@@ -90,16 +64,16 @@ class Driver:
         observer: Observer | None = None,
     ) -> None:
         self._conversation = conversation
-        self._observer = observer
         self._manager = manager
         self._around = around
-        self._durable = around.store.durable
-        self._max_auto_turns = max_auto_turns
-        self._inbox: list[Waiting] = []
+        self._tasks = manager.handle()
+        self._inbox = Inbox(conversation.id, observer)
+        self._waking = Waking(conversation.id, manager, most=max_auto_turns)
         self._current: Current | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._parked = False
-        self._auto_turns = 0
+        self._task: asyncio.Task[Any] | None = None
+        """What carries the turn out, or is about to: the driver's own, or that of who asked."""
+        self._is_cut = False
+        """The turn was ended by force."""
         self._sleepers: Sleepers = []
         self._latest_run = RunId("")
         self._is_held = False
@@ -120,14 +94,19 @@ class Driver:
     # -- asking --------------------------------------------------------------------------
 
     @property
-    def busy(self) -> bool:
+    def driven(self) -> bool:
         """A turn runs, or is about to."""
+        return self._task is not None
+
+    @property
+    def busy(self) -> bool:
+        """A turn runs, or is about to, or none may."""
         return self._task is not None or self._is_held
 
     @property
     def has_reason(self) -> bool:
         """Results ask for a turn of their own."""
-        return bool(self._manager.wants_turn(self._conversation.id))
+        return bool(self._waking.wanted_by)
 
     @property
     def is_idle(self) -> bool:
@@ -158,13 +137,30 @@ class Driver:
     def ask(self, message: UserMessage, response: ChatResponse | None = None) -> ChatResponse:
         """Queue a turn of its own for a message."""
         response = response or ChatResponse("user")
-        asked = None if self._observer is None else self._observer.asked()
-        self._inbox.append(Waiting(message, response, asked))
+        self._inbox.put(message, response)
         if response.cause == "user":
-            self._user_spoke()
-        else:
-            self.kick()
+            self._waking.user_spoke()
+        self.kick()
         return response
+
+    async def answer(self, message: UserMessage, response: ChatResponse) -> Reply:
+        """As `ask`, and wait for the answer. A cancellation ends the turn, or what waits for it.
+
+        Raises:
+            TurnError: The turn failed, or was cancelled.
+        """
+        is_next = not (self.busy or self.closed or self._inbox or self._conversation.steering)
+        self._inbox.put(message, response)
+        self._waking.user_spoke()
+        try:
+            if is_next:
+                await self._lead()
+            else:
+                self.kick()
+            return await response
+        except asyncio.CancelledError:
+            self.withdraw(response, GIVEN_UP)
+            raise
 
     def send(self, message: UserMessage) -> None:
         """Let a message join the running turn at its next safe point, or begin a turn."""
@@ -172,16 +168,14 @@ class Driver:
             self.ask(message, ChatResponse("user", sent=True))
         else:
             self._conversation.steering.append(message)
-            self._user_spoke()
+            self._waking.user_spoke()
+            self.kick()
 
     def withdraw(self, response: ChatResponse, reason: str) -> None:
         """Whoever asked for this turn wants it no more."""
         if self._current is not None and self._current.response is response:
             self._current.token.cancel(reason)
-        waiting = [each for each in self._inbox if each.response is not response]
-        if len(waiting) < len(self._inbox):
-            self._inbox = waiting
-            response.finish(_cancelled(reason))
+        if self._inbox.withdraw(response, reason):
             self.wake()
 
     @property
@@ -197,7 +191,7 @@ class Driver:
 
     def park(self) -> None:
         """Begin no turn that nobody asked for until the user speaks."""
-        self._parked = True
+        self._waking.park()
 
     async def stop_turn(self, reason: str) -> None:
         """End the turn that runs or is about to, and wait until it has; its background lives."""
@@ -212,11 +206,14 @@ class Driver:
     async def close(self) -> None:
         """End the running turn, refuse those that wait, and stop."""
         self.closed = True
-        _refuse(self._inbox, "shut down")
+        self._inbox.refuse("shut down")
         if self._current is not None:
             self._current.token.cancel("shut down")
-        if self._task is not None and not await wait_done(self._task, within=PATIENCE):
-            await stop([self._task], within=PATIENCE)  # a hook of the host's hangs
+        if self._task is not None and not await _ended(self, within=PATIENCE):
+            self._is_cut = True  # a hook of the host's hangs
+            self._task.cancel()
+            if not await _ended(self, within=PATIENCE):
+                _log.warning("a turn of %s does not stop", self._conversation.id)
         steering = self._conversation.steering
         self.unsaid += steering
         steering.clear()
@@ -247,11 +244,6 @@ class Driver:
 
     # -- running -------------------------------------------------------------------------
 
-    def _user_spoke(self) -> None:
-        self._parked = False
-        self._auto_turns = 0
-        self.kick()
-
     def kick(self) -> None:
         """Begin a turn if there is a reason to, and none runs."""
         if not self.busy and not self.closed and self._has_work:
@@ -260,21 +252,28 @@ class Driver:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._inbox or self._conversation.steering) or self._wakes()
+        return bool(self._inbox or self._conversation.steering) or self._waking.is_due
 
-    def _wakes(self) -> bool:
-        """Whether results begin a turn by themselves."""
-        if self._parked or not self._manager.wants_turn(self._conversation.id):
-            return False
-        if self._auto_turns >= self._max_auto_turns:
-            _log.warning(
-                "%s had %d turns in a row that nobody asked for: further results wait for the"
-                " user (max_auto_turns)",
-                self._conversation.id,
-                self._auto_turns,
-            )
-            self._parked = True
-        return not self._parked
+    async def _lead(self) -> None:
+        """Carry the next turn out in the asyncio task of who asked for it. If there is another
+        one afterwards, it gets a task of its own."""
+        task = self._task = current_task()
+        before, body = task.cancelling(), current_body.get()
+        if body is not None:
+            current_body.set(None)  # a turn is no task's child, whoever asked for it
+        try:
+            await asyncio.sleep(0)  # others first: whoever says something, or Stop, in this tick
+            if self._inbox:
+                await self._run(*self._next(), if_cancelled=GIVEN_UP)
+        except asyncio.CancelledError:
+            if not self._is_cut or task.uncancel() > before:
+                raise
+        finally:
+            if body is not None:
+                current_body.set(body)
+            self._task = None
+            self.kick()
+            self.wake()
 
     async def _drive(self) -> None:
         if current_body.get() is not None:
@@ -297,7 +296,7 @@ class Driver:
         if self._task is task:  # cancelled before its first step: it ran none of its code
             self._task = None
         if task.cancelled():  # from outside: the program is ending, and nobody would begin them
-            _refuse(self._inbox, "cancelled from outside")
+            self._inbox.refuse("cancelled from outside")
             self.wake()
 
     def _next(self) -> tuple[UserMessage | None, ChatResponse]:
@@ -307,46 +306,34 @@ class Driver:
         if conversation.steering and not is_hurried:  # too late for the turn it was meant for
             return conversation.steering.pop(0), ChatResponse("user", sent=True)
         if self._inbox:
-            waiting = self._inbox.pop(0)
-            if self._observer is not None:
-                self._observer.admitted(conversation.id, waiting.asked)
-            return waiting.message, waiting.response
-        self._auto_turns += 1
-        return None, ChatResponse("tasks", self._manager.wants_turn(conversation.id))
+            return self._inbox.take()
+        return None, ChatResponse("tasks", self._waking.begin())
 
-    async def _run(self, message: UserMessage | None, response: ChatResponse) -> None:
+    async def _run(
+        self,
+        message: UserMessage | None,
+        response: ChatResponse,
+        *,
+        if_cancelled: str = "shut down",
+    ) -> None:
         conversation = self._conversation
         conversation.turns += 1
         conversation.state.clear_turn()
-        turn_id = TurnId(f"turn-{conversation.turns}")
-        token = CancelToken()
-        run = TurnRun(
-            self._around, conversation, turn_id, token, response.order, budget=response.budget
-        )
-        self._latest_run = run.run_id
-        self._current = current = Current(run, run.run_id, token, response)
-        heard = self._admit(response, turn_id)
-        end: TurnEnd | None = None
+        current = Current(self._around, conversation, response, if_cancelled=if_cancelled)
+        self._current = current
+        self._latest_run = current.run_id
+        heard = self._admit(response, current.turn_id)
         try:
-            end = await _carried_out(run, conversation, message, response, heard=heard)
-            if self._durable:
-                await self._around.outbox.stored()  # what is told of it is on the disk
-        except StoreError as error:
-            _log.exception("the end of %s of %s", turn_id, conversation.id)
-            end = TurnEnd("failed", error=error)
-            run.end = end
+            await current.carry_out(message, heard=heard)
         finally:
-            if current.end is not None:
-                response.append(current.end)
             self._current = None
-            running = self._manager.handle().list_running(conversation.id)
-            end = run.end or end or _cancelled("cancelled from outside")
-            response.finish(end, tuple(running))
+            end = current.end or cancelled("cancelled from outside")
+            response.finish(end, tuple(self._tasks.list_running(conversation.id)))
             self._absence.note(end.error)
             if self._absence.lasts:
-                self._auto_turns = max(0, self._auto_turns - (response.cause == "tasks"))
-                said = message if response.sent else None
-                self._inbox = _put_off(conversation, self._inbox, said)
+                if response.cause == "tasks":
+                    self._waking.take_back()
+                self._inbox.put_off(conversation, message if response.sent else None)
             self.wake()
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
@@ -367,13 +354,10 @@ class Driver:
         """Every event of the conversation, as it lands."""
         current = self._current
         if current is not None and event.run_id == current.run_id:
-            if self._durable and isinstance(event, _ENDS):
-                current.end = event
-            else:
-                current.response.append(event)
+            current.hear(event)
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
-                current.run.cut_reply()
+                current.cut_reply()
             self.kick()
         if self._sleepers and isinstance(event, TaskEvent | ContinueRequested) and not event.live:
             wake_all(self._sleepers)
@@ -383,48 +367,17 @@ class Driver:
         wake_all(self._sleepers)
 
 
-def _put_off(
-    conversation: Conversation, inbox: list[Waiting], said: UserMessage | None
-) -> list[Waiting]:
-    """What nobody waits for is still to be said. Returns the inbox of those who wait."""
-    steering = conversation.steering
-    if said is not None and not is_among(said, conversation.history):
-        steering.insert(0, said)
-    steering += [each.message for each in inbox if each.response.sent]
-    return [each for each in inbox if not each.response.sent]
-
-
 def _is_inside(task: asyncio.Task[None] | None) -> bool:
     """The code that asks is what the running turn waits for: a hook's."""
     return task is not None and asyncio.current_task() is task
 
 
-def _refuse(inbox: list[Waiting], reason: str) -> None:
-    """None of these gets a turn."""
-    refused = inbox[:]
-    inbox.clear()
-    for each in refused:
-        each.response.finish(_cancelled(reason))
-
-
-def _cancelled(reason: str) -> TurnEnd:
-    return TurnEnd("cancelled", error=TurnCancelledError(reason))
-
-
-async def _carried_out(
-    run: TurnRun,
-    conversation: Conversation,
-    message: UserMessage | None,
-    response: ChatResponse,
-    *,
-    heard: bool,
-) -> TurnEnd:
-    """Run a turn to its end, and tell the host's hooks."""
+async def _ended(driver: Driver, *, within: float) -> bool:
+    """Wait until no turn runs, nor is about to; False if that takes longer."""
     try:
-        end = await run.run(message, cause=response.cause, task_ids=response.task_ids, heard=heard)
-    except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
-        _log.exception("%s of %s", run.run_id, conversation.id)
-        end = run.end or TurnEnd("failed", error=error)
-    if conversation.hooks is not None:
-        await conversation.hooks.turn_ended(end.status, end.text)
-    return end
+        async with asyncio.timeout(within):
+            while driver.driven:
+                await driver.changed()
+    except TimeoutError:
+        return False
+    return True

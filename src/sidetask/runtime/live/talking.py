@@ -7,7 +7,8 @@ from typing import Literal
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConversationBusyError
 from sidetask.core.events import Event
-from sidetask.core.messages import Content, user_message
+from sidetask.core.messages import Content, UserMessage, user_message
+from sidetask.runtime.driver import GIVEN_UP
 from sidetask.runtime.listening import EventTail, TurnsCursor
 from sidetask.runtime.live.base import Live
 from sidetask.runtime.response import ChatResponse, Reply
@@ -23,7 +24,8 @@ class Talking(Live):
     async def ask(
         self, content: Content, *, on_busy: OnBusy = "queue", budget: Budget | None = None
     ) -> Reply:
-        """Say something and wait for the whole answer. Cancelling this cancels the turn.
+        """Say something and wait for the whole answer. Cancelling this cancels the turn, and is
+        done when that is closed, with a valid history.
 
         `budget` is what the turn may spend, and the agents that its tools open, besides what the
         conversation may.
@@ -35,12 +37,8 @@ class Talking(Live):
             ConversationBusyError: A turn is running and `on_busy` is `"raise"`.
             AgentNotStartedError: The agent is shut down.
         """
-        response = self._ask(content, on_busy, budget)
-        try:
-            return await response
-        except asyncio.CancelledError:
-            self._driver.withdraw(response, "whoever asked was cancelled")
-            raise
+        message, response = self._asked(content, on_busy, budget)
+        return await self._driver.answer(message, response)
 
     async def chat(
         self, content: Content, *, on_busy: OnBusy = "queue", budget: Budget | None = None
@@ -51,12 +49,13 @@ class Talking(Live):
         Raises:
             InvalidInputError, ConversationBusyError, AgentNotStartedError: As for `ask`.
         """
-        response = self._ask(content, on_busy, budget)
+        message, response = self._asked(content, on_busy, budget)
+        self._driver.ask(message, response)
         try:
             while response.turn_id is None and response.end is None:
                 await response.more()
         except asyncio.CancelledError:
-            self._driver.withdraw(response, "whoever asked was cancelled")
+            self._driver.withdraw(response, GIVEN_UP)
             raise
         return response
 
@@ -96,7 +95,9 @@ class Talking(Live):
         key = self.conversation_id
         return EventTail(store, outbox, key, after=after, follow=follow, wanted=wanted)
 
-    def _ask(self, content: Content, on_busy: OnBusy, budget: Budget | None) -> ChatResponse:
+    def _asked(
+        self, content: Content, on_busy: OnBusy, budget: Budget | None
+    ) -> tuple[UserMessage, ChatResponse]:
         self._driver.check_open()
         self._driver.check_outside()
         message = user_message(content)
@@ -105,5 +106,4 @@ class Talking(Live):
         response = ChatResponse("user")
         response.budget = budget
         response.given = True
-        self._driver.ask(message, response)
-        return response
+        return message, response

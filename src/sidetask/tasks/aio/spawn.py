@@ -36,6 +36,13 @@ def _over(done: Callable[[asyncio.Task[T]], None], task: asyncio.Task[T]) -> Non
     done(task)
 
 
+def current_task() -> asyncio.Task[Any]:
+    """The asyncio task that runs."""
+    task = asyncio.current_task()
+    assert task is not None, "not called from a coroutine"
+    return task
+
+
 async def wait_done(task: asyncio.Task[Any], *, within: float | None = None) -> bool:
     """Wait until a task has ended, however it ends; False if `within` seconds were not enough.
 

@@ -1,0 +1,1 @@
+"""What the driver of a conversation's turns is made of."""
