@@ -75,10 +75,11 @@ class AgentHandle(Talking, Steering, Looking):
         if self._is_ending:
             await child.shutdown()
             raise AgentNotStartedError
-        if self._kin.wards is None:
-            self._kin.wards = {}
-            self._residence.opened(self._kin.close_wards)
-        self._kin.wards[child.conversation_id] = child
+        kin = self._kin
+        if kin.wards is None:
+            kin.wards = {}
+            self._residence.opened(lambda _: kin.close_wards())
+        kin.wards[child.conversation_id] = child
         return child
 
     def _spends(self) -> Meter | None:
@@ -165,7 +166,7 @@ class AgentHandle(Talking, Steering, Looking):
 
     def on_shutdown(self, also: Callable[[], Coroutine[object, object, None]]) -> None:
         """Let what was made for this agent alone end with it."""
-        self._residence.outlast(also)
+        self._residence.outlast(lambda _: also())
 
     async def __aenter__(self) -> Self:
         return self

@@ -43,14 +43,14 @@ async def test_a_residence_is_closed_in_reverse_order_and_a_failure_leaves_the_r
     residence, closed, faults = Residence(), list[str](), [OSError("not now")]
 
     def step(name: str) -> None:
-        async def close() -> None:
+        async def close(_: Residence) -> None:
             if name == "b" and faults:
                 raise faults.pop()
             closed.append(name)
 
         residence.opened(close)
 
-    async def last() -> None:
+    async def last(_: Residence) -> None:
         closed.append("last")
 
     for name in "abc":

@@ -8,7 +8,9 @@ whoever has the residence sees to that.
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeAlias
 
-Step: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+Step: TypeAlias = Callable[[Any], Coroutine[Any, Any, object]]
+"""Closes something of the residence that it is given. A plain function: it costs nothing to note
+what all residences have in common."""
 Fate: TypeAlias = Literal["end", "keep", "delete", "drop"]
 """What becomes of a conversation's data when it is let go: kept if it is in a store that outlives
 it, and else gone; kept; deleted; or left as it is, for it was never quite opened."""
@@ -41,5 +43,5 @@ class Residence:
         steps = self._steps
         while steps:
             close = steps[-1]
-            await close()
+            await close(self)
             steps.remove(close)  # something may have been opened meanwhile

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 ENDED = "the agent was shut down"
 
 
-class Move:
+class Move(Residence):
     """One live agent on its way in, and out again."""
 
     __slots__ = (
@@ -56,7 +56,6 @@ class Move:
         "_vacate",
         "_was_welcomed",
         "key",
-        "residence",
         "user",
     )
 
@@ -65,9 +64,10 @@ class Move:
         grounds: Grounds,
         key: ConversationId,
         kin: Kin,
-        vacate: Callable[[], None],
+        vacate: Callable[[ConversationId], None],
         shared: SharedKeeper | None,
     ) -> None:
+        super().__init__()
         self._on = grounds
         self._shared = shared
         self._board: KeptBoard | None = None
@@ -79,8 +79,7 @@ class Move:
         self._was_welcomed = False
         self._is_taken_up = False
         self.user: str | None = None
-        self.residence = Residence()
-        self.residence.opened(self._leave)
+        self.opened(Move._leave)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -91,7 +90,7 @@ class Move:
             self._record, self.user = kept.record, kept.record.user
         state = await self._state(asked, kept)
         conversation = self._conversation = self._converse(plan, asked, state)
-        self.residence.opened(self._let_go)
+        self.opened(Move._let_go)
         on = self._on
         ctx = HookContext(
             conversation_id=self.key, agent=plan.config.name, user=self.user, state=state
@@ -114,7 +113,7 @@ class Move:
                 self._keeper.go_on(kept.last_turn.value)
             await resume(conversation, kept, on.manager, on.around)
         if conversation.hooks is not None:
-            self.residence.opened(self._say_goodbye)
+            self.opened(Move._say_goodbye)
         self._driver = Driver(
             conversation,
             on.manager,
@@ -122,7 +121,7 @@ class Move:
             max_auto_turns=on.max_auto_turns,
             observer=on.observer,
         )
-        self.residence.opened(self._end_work)
+        self.opened(Move._end_work)
         return self._driver
 
     def hand_out(self) -> AgentHandle:
@@ -140,7 +139,7 @@ class Move:
                 kin=self._kin,
                 start=on.start,
             ),
-            self.residence,
+            self,
         )
 
     async def welcome(self, plan: Plan, triggers: Sequence[Trigger]) -> None:
@@ -153,7 +152,7 @@ class Move:
         approvals = ConversationApprovals(self._on.manager.handle(), self.key)
         close_desk = plan.house.desk(approvals, journal.listen)
         if close_desk is not None:
-            self.residence.opened(close_desk)
+            self.opened(lambda _: close_desk())
         tasks = self._on.manager.kept
         if self._is_taken_up:
             if tasks is not None:
@@ -161,9 +160,10 @@ class Move:
             self._driver.kick()
         if tasks is not None:
             tasks.attend(self.key, self._driver.send)
-            self.residence.opened(self._ignore_orders)
+            self.opened(Move._ignore_orders)
         if triggers:
-            self.residence.opened(self._start_triggers(triggers).close)
+            started = self._start_triggers(triggers)
+            self.opened(lambda _: started.close())
 
     async def _state(self, asked: Asked, kept: Kept | None) -> State | BorrowedState:
         within, on = asked.get("within"), self._on
@@ -171,7 +171,8 @@ class Move:
             return BorrowedState(within.state)
         state = State(on.spaces, user=self.user, now=on.outbox.now)
         if self._shared is not None:
-            self.residence.opened(partial(self._shared.leave, self.key, self.user))
+            shared, user = self._shared, self.user
+            self.opened(lambda _: shared.leave(self.key, user))
             self._board = await self._shared.enter(self.key, self.user, state)
         elif kept is not None:
             entries = await on.store.load_state(self.key, user=self.user)
@@ -249,14 +250,14 @@ class Move:
         if self._conversation.governor is not None:
             await self._conversation.governor.close()
         tasks = on.manager.handle()
-        if self.residence.fate == "keep" and on.manager.kept is not None:
+        if self.fate == "keep" and on.manager.kept is not None:
             on.manager.kept.let_go(self.key)
         found = tasks.list_running(self.key)
         for task in found:  # their ends are news, and no reason to wake who takes it up again
             tasks.set_on_complete(task.id, "notify")
         running = [tasks.task(task.id) for task in found]
         for task in running:
-            task.cancel("the agent was disconnected" if self.residence.fate == "keep" else ENDED)
+            task.cancel("the agent was disconnected" if self.fate == "keep" else ENDED)
         for task in running:
             await task.wait()
 
@@ -291,23 +292,23 @@ class Move:
                 await log.write_rest()
             await keeper.keep()
         except StoreError:
-            if self.residence.fate == "keep":
+            if self.fate == "keep":
                 raise
             _log.exception("%s was shut down, and not all of it was stored", self.key)
 
     async def _leave(self) -> None:
         if self._is_deleted:
             await self._on.store.delete(self.key)
-        self._vacate()
+        self._vacate(self.key)
 
     @property
     def _is_deleted(self) -> bool:
-        fate = self.residence.fate
+        fate = self.fate
         return fate == "delete" or (fate == "end" and self._on.forgets)
 
     @property
     def _is_kept(self) -> bool:
-        return self.residence.fate != "drop" and not self._is_deleted
+        return self.fate != "drop" and not self._is_deleted
 
 
 def _context(on: Grounds, driver: Driver, conversation: Conversation, name: str) -> TriggerContext:

@@ -45,6 +45,7 @@ class Residents:
             self._gates = SharedGates(grounds.around.quota, grounds.store, grounds.outbox.now)
         self._ids = count(1)
         self._closed = False
+        self._vacate = self._leave  # kept: a method is made anew whenever it is looked up
 
     def close(self) -> None:
         """Open nothing any more."""
@@ -98,12 +99,12 @@ class Residents:
         key = self.new_id(wanted)
         self._drivers[key] = None
         kin = self._on.families.enter(key, plan.parent, plan.house.policies)
-        move = Move(self._on, key, kin, partial(self._leave, key), self._shared)
-        move.residence.fate = "drop"  # until it is open: what is kept of it stays as it is
+        move = Move(self._on, key, kin, self._vacate, self._shared)
+        move.fate = "drop"  # until it is open: what is kept of it stays as it is
         try:
             kept = None if wanted is None else await self._find(key, plan, asked)
             if kept is None and not self._on.store.durable:
-                move.residence.fate = "end"
+                move.fate = "end"
             self._drivers[key] = await move.enter(plan, deps, asked, kept)
             if self._closed:
                 raise AgentNotStartedError
@@ -112,14 +113,14 @@ class Residents:
         except BaseException:  # the one boundary: whatever went wrong, nothing is left behind
             await run_to_end(self._move_out(move), within=CLEANUP)
             raise
-        move.residence.fate = "end"
+        move.fate = "end"
         return handle
 
     async def _move_out(self, move: Move) -> None:
         """Close what was opened until now, unless somebody does so already."""
         handle = self.live.get(move.key)
         if handle is None:
-            await move.residence.close()
+            await move.close()
         else:
             await handle.shutdown()
 
