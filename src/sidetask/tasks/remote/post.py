@@ -20,6 +20,7 @@ from sidetask.core.errors import (
 )
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
+from sidetask.core.messages import ToolCall
 from sidetask.stores.base import PAGE, Record, Store
 from sidetask.stores.members import Members
 from sidetask.stores.queue import Queue, StoredJob
@@ -210,13 +211,18 @@ class Post:
     ) -> Mapping[TaskId, Outside]:
         if self._presence.id is not None:
             await self._end_orphans(conversation_id, tasks)
-        found: dict[TaskId, Outside] = {}
-        for task in tasks:
-            job = None if task.job is None else await self.queue.get(task.job)
-            if job is not None:
-                await self._join()
-                found[task.id] = await self._outside(job)
-        return found
+        jobs = [await self.queue.get(task.job) for task in tasks if task.job is not None]
+        out = [job for job in jobs if job is not None]
+        if not out:
+            return {}
+        await self._join()  # whoever does all here has to hear of these
+        answered = await self._answered(conversation_id)
+        return {
+            job.task_id: Outside(
+                job_id=job.id, call=_call_of(job), answered=answered.get(job.task_id, Counter())
+            )
+            for job in out
+        }
 
     async def _end_orphans(
         self, conversation_id: ConversationId, tasks: Sequence[TaskSnapshot]
@@ -231,23 +237,28 @@ class Post:
             if task is None or not task.open or task.value.job != job.id:
                 self.cancel_soon(job.id, "its task has ended")
 
-    async def _outside(self, job: StoredJob) -> Outside:
-        try:
-            call = order_from_json(job.data).call
-        except CodecError:  # of a newer release, which carries it out; only the answer matters
-            call = None
-        answered: Counter[str] = Counter()
+    async def _answered(self, conversation_id: ConversationId) -> Mapping[str, Counter[str]]:
+        """How often each task's questions were answered yes, by their reason."""
+        found: dict[str, Counter[str]] = {}
         after: Record[Ask] | None = None
         while True:
             page = await self._store.find(
-                ASKS, conversation_id=job.conversation_id, open=False, after=after
+                ASKS, conversation_id=conversation_id, open=False, after=after
             )
             for asked in page:
-                if asked.status == "approved" and asked.id.startswith(f"{job.task_id}:"):
-                    answered[asked.value.reason] += 1
+                if asked.status == "approved":
+                    task_id = asked.value.job_id.rpartition(":")[0]
+                    found.setdefault(task_id, Counter())[asked.value.reason] += 1
             if len(page) < PAGE:
-                return Outside(job_id=job.id, call=call, answered=answered)
+                return found
             after = page[-1]
+
+
+def _call_of(job: StoredJob) -> ToolCall | None:
+    try:
+        return order_from_json(job.data).call
+    except CodecError:  # of a newer release, which carries it out; only the outcome matters
+        return None
 
 
 async def _insisting(write: Callable[[], Coroutine[Any, Any, object]], name: str) -> None:
