@@ -79,8 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
     pages: Mapping[str, Page]
     token: str | None
     timeout = _SECONDS
-    server_version = "sidetask"
-    sys_version = ""
+
+    def version_string(self) -> str:
+        """What it says of itself."""
+        return "sidetask"
 
     def do_GET(self) -> None:
         """Answer one question."""

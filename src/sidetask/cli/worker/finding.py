@@ -7,16 +7,19 @@ that names another store is refused: a worker that listens elsewhere would do no
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sidetask.cli import apps
 from sidetask.core.errors import ConfigurationError, SidetaskError
 from sidetask.runtime.runtime import STORE, Runtime
 
 FORM = "postgresql://host/database"
+
+_IN_PLACE = re.compile(r"(://[^:/@?#]*):[^?#]*@")
+_IN_QUERY = re.compile(r"(password=)[^&]*")
 
 
 async def find_runtime(app: str, store: str | None, root: Path) -> Runtime:
@@ -88,19 +91,4 @@ def _check_store(url: str, where: str) -> None:
 
 def shown(url: str) -> str:
     """The URL without a password."""
-    try:
-        parts = urlsplit(url)
-        netloc = parts.netloc
-        if parts.password is not None:
-            user, _, host = netloc.rpartition("@")
-            netloc = f"{user.partition(':')[0]}:***@{host}"
-        query = urlencode(
-            [
-                (key, "***" if "password" in key else value)
-                for key, value in parse_qsl(parts.query, keep_blank_values=True)
-            ],
-            safe="*/",
-        )
-        return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
-    except ValueError:
-        return "a URL that cannot be read"
+    return _IN_QUERY.sub(r"\1***", _IN_PLACE.sub(r"\1:***@", url))
