@@ -54,7 +54,7 @@ class Journal:
 
     def __init__(self, lock: RLock, redact: Redact | None = None) -> None:
         self._lock = lock
-        self._kept: deque[tuple[str, Entry | None, Entry]] | None = None
+        self._kept: deque[tuple[str, Entry | None, Entry]] = deque(maxlen=BOUND)
         self._redact = redact
         self.position = 0
         """How many changes there have been."""
@@ -65,14 +65,12 @@ class Journal:
         if self._redact is not None:
             before = before and self._redacted(key, before)
             after = self._redacted(key, after)
-        if self._kept is None:  # an empty one has half a kilobyte, and most states stay empty
-            self._kept = deque(maxlen=BOUND)
         self._kept.append((key, before, after))
 
     def since(self, position: int = 0) -> Page:
         """The changes after the first `position` ones, as far as they are kept."""
         with self._lock:
-            end, kept = self.position, tuple(self._kept or ())
+            end, kept = self.position, tuple(self._kept)
         wanted = max(end - max(position, 0), 0)
         missed = max(wanted - len(kept), 0)
         found = islice(kept, len(kept) - (wanted - missed), None)
@@ -82,7 +80,7 @@ class Journal:
         return iter(self.since().changes)
 
     def __len__(self) -> int:
-        return len(self._kept or ())
+        return len(self._kept)
 
     def _redacted(self, key: str, entry: Entry) -> Entry:
         if self._redact is None or entry.value is ABSENT:
@@ -119,16 +117,25 @@ class Listener(Protocol):
 class Board:
     """Entries by key."""
 
-    __slots__ = ("_by_key", "_by_prefix", "_floor", "entries", "journal", "lock")
+    __slots__ = ("_by_key", "_by_prefix", "_floor", "_journal", "_redact", "entries", "lock")
 
     def __init__(self, lock: RLock, redact: Redact | None = None) -> None:
         self.lock = lock
         self.entries: dict[str, Entry] = {}
-        self.journal = Journal(lock, redact)
+        self._redact = redact
+        self._journal: Journal | None = None  # an empty one has a kilobyte; most stay empty
         self._floor = 0
         # Tuples, replaced and never changed: a listener may leave while others are told.
         self._by_key: dict[str, tuple[Listener, ...]] = {}
         self._by_prefix: tuple[tuple[str, Listener], ...] = ()
+
+    @property
+    def journal(self) -> Journal:
+        """Its changes."""
+        with self.lock:
+            if self._journal is None:
+                self._journal = Journal(self.lock, self._redact)
+            return self._journal
 
     def put(self, key: str, value: Kept, origin: Origin, at: float, fired: Fired) -> int:
         """Write or delete a key and return its new version."""
@@ -143,9 +150,7 @@ class Board:
         else:
             del entries[key]
             self._floor = max(self._floor, version)
-        self.journal.note(key, before, after)
-        if self._by_prefix or key in self._by_key:
-            self.tell(key, before, after, fired)
+        self._landed(key, before, after, fired)
         return version
 
     def restore(self, key: str, kept: Entry) -> None:
@@ -169,7 +174,13 @@ class Board:
             if before is None:
                 return
             del self.entries[key]
-        self.journal.note(key, before, after)
+        self._landed(key, before, after, fired)
+
+    def _landed(self, key: str, before: Entry | None, after: Entry, fired: Fired) -> None:
+        journal = self._journal
+        if journal is None:
+            journal = self.journal
+        journal.note(key, before, after)
         if self._by_prefix or key in self._by_key:
             self.tell(key, before, after, fired)
 

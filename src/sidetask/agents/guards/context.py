@@ -126,24 +126,6 @@ class Context:
         self._counted = len(self.messages)
 
 
-class TurnStarts:
-    """Where the last turns began in the history."""
-
-    __slots__ = ("_keep", "_places")
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._places: tuple[int, ...] = ()  # few, and each conversation has them
-
-    def begin(self, index: int) -> None:
-        self._places = (*self._places, index)[-self._keep :]
-
-    @property
-    def first(self) -> int:
-        """Where the first of them began; 0 if there were fewer."""
-        return self._places[0] if len(self._places) == self._keep else 0
-
-
 def tokens_of(message: Message) -> int:
     """About how many tokens a message has."""
     match message:

@@ -8,7 +8,7 @@ fails too, not until the next. The first success closes it.
 from collections.abc import Callable, Sequence
 
 from sidetask.agents.guards.compaction import Ask, Compaction
-from sidetask.agents.guards.context import Context, TurnStarts, text_tokens
+from sidetask.agents.guards.context import Context, text_tokens
 from sidetask.core.ids import value
 from sidetask.core.jsons import canonical
 from sidetask.core.messages import UserMessage
@@ -61,6 +61,7 @@ class Room:
     """One conversation's."""
 
     __slots__ = (
+        "_circuit",
         "_config",
         "_context",
         "_instructions",
@@ -68,7 +69,6 @@ class Room:
         "_prompt",
         "_schemas",
         "_starts",
-        "circuit",
     )
 
     def __init__(
@@ -86,16 +86,24 @@ class Room:
         self._instructions = instructions
         self._schemas = schemas
         self._prompt: int | None = None
-        self._starts = TurnStarts(config.keep_turns)
-        self.circuit = Circuit(config.failures, config.cooldown)
+        self._starts: tuple[int, ...] = ()
+        """Where the last turns began in the history: those that are kept."""
+        self._circuit: Circuit | None = None
+
+    @property
+    def circuit(self) -> Circuit:
+        """Made when it is first asked for: most conversations end before they are too long."""
+        if self._circuit is None:
+            self._circuit = Circuit(self._config.failures, self._config.cooldown)
+        return self._circuit
 
     def begin_turn(self, index: int) -> None:
         """A turn begins with this message of the history."""
-        self._starts.begin(index)
+        self._starts = (*self._starts, index)[-self._config.keep_turns :]
 
     def begin_anew(self) -> None:
         """The conversation has no messages any more."""
-        self._starts = TurnStarts(self._config.keep_turns)
+        self._starts = ()
 
     def measured(self, usage: Usage) -> None:
         """A model call told how long the context is."""
@@ -118,7 +126,9 @@ class Room:
         context, prompt = self._context, self._prompt_tokens()
         before = context.tokens() + prompt
         room = min(self._limit or before, before) // 2 - prompt
-        cut = context.cut_for(context.place_of(self._starts.first), room)
+        starts = self._starts
+        first = starts[0] if len(starts) == self._config.keep_turns else 0
+        cut = context.cut_for(context.place_of(first), room)
         if cut <= context.head:
             return None
         messages = context.messages
