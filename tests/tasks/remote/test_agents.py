@@ -8,6 +8,7 @@ from sidetask.core.messages import NotificationMessage
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.values import Completed
 from sidetask.testing import ScriptedModel, VirtualClock, call
+from tests.tasks.harness import settle
 from tests.tasks.remote.town import AGENT, Hand, Town
 
 ran: list[str] = []
@@ -35,6 +36,7 @@ def runtime(town: Town, **settings: object) -> Runtime:
 
 
 async def finish(worker: Hand) -> None:
+    await settle()  # until it has begun
     job = await worker.claim()
     await worker.finish(job, Completed("done", f"forged by {worker.id}"))
 
