@@ -6,47 +6,53 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+AppName = Annotated[
+    str,
+    Parameter(
+        help="Whose tools are run, as module:attribute: a Runtime with its agents registered, or a"
+        " function that makes one. The working directory is looked in first."
+    ),
+]
+StoreUrl = Annotated[
+    str | None,
+    Parameter(
+        help="The Postgres that the conversations are kept in: postgresql://host/database. Else"
+        " what the app says, or SIDETASK_STORE."
+    ),
+]
+Concurrency = Annotated[
+    int, Parameter(["--concurrency", "-n"], help="Calls that are carried out at once.")
+]
+Grace = Annotated[
+    float, Parameter(help="Seconds that running calls get to end, when it is to stop.")
+]
+HealthPort = Annotated[
+    int | None,
+    Parameter(
+        help="Answer /healthz, /readyz and /metrics (Prometheus) at this port; 0: any that is free."
+        " Else it answers nothing."
+    ),
+]
+Host = Annotated[str, Parameter(help="Where it answers. Beyond the loopback a token is needed.")]
+Token = Annotated[
+    str | None,
+    Parameter(
+        env_var="SIDETASK_WORKER_TOKEN",
+        help="What who asks has to bring, as `Authorization: Bearer ...`. Better said by"
+        " SIDETASK_WORKER_TOKEN than here, where other users of the machine can read it.",
+    ),
+]
+
 
 def worker(  # noqa: PLR0913 - the options of a command
     *,
-    app: Annotated[
-        str,
-        Parameter(
-            help="Whose tools are run, as module:attribute: a Runtime with its agents registered,"
-            " or a function that makes one. The working directory is looked in first."
-        ),
-    ],
-    store: Annotated[
-        str | None,
-        Parameter(
-            help="The Postgres that the conversations are kept in: postgresql://host/database. Else"
-            " what the app says, or SIDETASK_STORE."
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int, Parameter(["--concurrency", "-n"], help="Calls that are carried out at once.")
-    ] = 20,
-    grace: Annotated[
-        float, Parameter(help="Seconds that running calls get to end, when it is to stop.")
-    ] = 30.0,
-    health_port: Annotated[
-        int | None,
-        Parameter(
-            help="Answer /healthz, /readyz and /metrics (Prometheus) at this port; 0: any that is"
-            " free. Else it answers nothing."
-        ),
-    ] = None,
-    host: Annotated[
-        str, Parameter(help="Where it answers. Beyond the loopback a token is needed.")
-    ] = "127.0.0.1",
-    token: Annotated[
-        str | None,
-        Parameter(
-            env_var="SIDETASK_WORKER_TOKEN",
-            help="What who asks has to bring, as `Authorization: Bearer ...`. Better said by"
-            " SIDETASK_WORKER_TOKEN than here, where other users of the machine can read it.",
-        ),
-    ] = None,
+    app: AppName,
+    store: StoreUrl = None,
+    concurrency: Concurrency = 20,
+    grace: Grace = 30.0,
+    health_port: HealthPort = None,
+    host: Host = "127.0.0.1",
+    token: Token = None,
 ) -> int:
     """Carry out background calls of conversations that other processes have open.
 
