@@ -154,11 +154,7 @@ async def test_arguments_that_do_not_fit_are_told_without_a_worker(town: Town) -
 
 
 async def test_progress_of_a_worker_is_seen_at_home(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.note(job, 0.5, "half")
     progress = home.handle.get(task_id).progress
     assert progress is not None

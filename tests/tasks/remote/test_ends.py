@@ -30,11 +30,7 @@ async def test_an_outcome_whose_hint_is_lost_is_found_by_a_later_look(town: Town
 
 
 async def test_a_cancelled_call_ends_when_its_worker_has_stopped(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     cancelling = asyncio.ensure_future(home.handle.cancel(task_id, "enough"))
     await settle()
     assert (await town.job(job.id)).status == "cancelling"
@@ -57,11 +53,7 @@ async def test_a_call_that_nobody_has_begun_is_cancelled_at_once(town: Town) -> 
 
 
 async def test_a_worker_that_does_not_stop_is_left_alone_after_the_grace(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     assert await home.handle.cancel(task_id, grace=2) == "cancelled"
     assert "may still be running" in result_of(home, task_id).content
     await worker.finish(job, Completed("late", "late"))
@@ -72,11 +64,7 @@ async def test_a_worker_that_does_not_stop_is_left_alone_after_the_grace(town: T
 
 async def test_an_end_that_was_written_before_the_cancel_does_not_undo_it(town: Town) -> None:
     """The task was asked to stop first: what its worker says meanwhile is too late."""
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     home.view.line.deaf = True
     await worker.finish(job)
     assert await home.handle.cancel(task_id) == "cancelled"
@@ -170,11 +158,7 @@ async def test_a_no_after_a_worker_died_denies_the_call(town: Town) -> None:
 
 
 async def test_a_parked_job_is_shown_and_goes_on_when_somebody_says_so(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work", policy=AGAIN)
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed(AGAIN)
     await worker.park(job)
     shown = home.handle.get(task_id)
     assert shown.status is TaskStatus.RUNNING
@@ -229,11 +213,7 @@ async def test_closing_takes_no_longer_than_its_grace_where_a_worker_does_not_st
 
 
 async def test_a_cancel_is_written_when_the_store_is_back(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    _, home, task_id, job = await town.claimed()
     home.view.line.full = True
     assert await home.handle.cancel(task_id, grace=1) == "cancelled"
     assert (await town.job(job.id)).status == "running"
@@ -269,11 +249,7 @@ async def test_a_job_that_was_deleted_ends_its_call(town: Town) -> None:
 
 
 async def test_an_outcome_of_another_release_is_an_error(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await town.store.line.finish(job.id, worker.id, {"v": 99, "type": "completed"})
     assert (await home.ended(task_id)).error_type == "CodecError"
 

@@ -18,11 +18,7 @@ def town(clock: VirtualClock) -> Town:
 
 
 async def test_a_question_is_put_to_a_person_and_its_answer_to_the_worker(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.ask(job)
     [approval] = home.handle.approvals()
     assert (approval.kind, approval.reason, approval.metadata) == ("body", "go on?", {"n": 1})
@@ -36,11 +32,7 @@ async def test_a_question_is_put_to_a_person_and_its_answer_to_the_worker(town: 
 
 
 async def test_two_questions_are_asked_one_after_the_other(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     for number in (1, 2):
         await worker.ask(job, number)
         [approval] = home.handle.approvals()
@@ -52,11 +44,7 @@ async def test_two_questions_are_asked_one_after_the_other(town: Town) -> None:
 
 
 async def test_a_no_is_told_to_the_worker_and_denies_the_call(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.ask(job)
     [approval] = home.handle.approvals()
     home.handle.deny(approval.id, "too dear", by="ana")
@@ -69,11 +57,7 @@ async def test_a_no_is_told_to_the_worker_and_denies_the_call(town: Town) -> Non
 
 
 async def test_a_worker_that_does_not_end_after_a_no_is_cancelled(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.ask(job)
     [approval] = home.handle.approvals()
     home.handle.deny(approval.id, by="ana")
@@ -84,11 +68,7 @@ async def test_a_worker_that_does_not_end_after_a_no_is_cancelled(town: Town) ->
 
 
 async def test_a_worker_that_goes_on_without_an_answer_withdraws_its_question(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.ask(job)
     assert len(home.handle.approvals()) == 1
     await worker.stop_asking(job)
@@ -99,11 +79,7 @@ async def test_a_worker_that_goes_on_without_an_answer_withdraws_its_question(to
 
 
 async def test_a_job_that_ends_while_it_asks_withdraws_its_question(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.ask(job)
     await worker.finish(job)
     assert home.handle.approvals() == []
@@ -112,11 +88,7 @@ async def test_a_job_that_ends_while_it_asks_withdraws_its_question(town: Town) 
 
 
 async def test_a_cancel_while_a_person_is_asked_ends_the_question(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     await worker.ask(job)
     cancelling = asyncio.ensure_future(home.handle.cancel(task_id))
     await settle()
@@ -126,11 +98,7 @@ async def test_a_cancel_while_a_person_is_asked_ends_the_question(town: Town) ->
 
 
 async def test_time_stands_still_while_a_person_is_asked(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work", policy=TaskPolicy(timeout=10))
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed(TaskPolicy(timeout=10))
     await worker.ask(job)
     await asyncio.sleep(100)
     [approval] = home.handle.approvals()

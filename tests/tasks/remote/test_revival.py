@@ -49,11 +49,7 @@ async def test_a_job_that_is_queued_when_its_home_dies_is_waited_for_again(
 async def test_a_job_that_runs_when_its_home_dies_is_waited_for_again(
     town: Town, policy: TaskPolicy
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work", policy=policy)
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed(policy)
     await town.crash(first)
     home = await town.home()
     await settle()
@@ -67,11 +63,7 @@ async def test_a_job_that_runs_when_its_home_dies_is_waited_for_again(
 async def test_an_outcome_that_came_while_nobody_was_at_home_is_read_then(
     town: Town, policy: TaskPolicy
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work", policy=policy)
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed(policy)
     await town.crash(first)
     await worker.finish(job)
     home = await town.home()
@@ -85,11 +77,7 @@ async def test_an_outcome_that_came_while_nobody_was_at_home_is_read_then(
 
 @pytest.mark.parametrize("placement", ["auto", "here", "workers"])
 async def test_it_is_waited_for_wherever_new_calls_run(town: Town, placement: str) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await town.crash(first)
     home = await town.home(placement=placement)  # type: ignore[arg-type]
     await settle()
@@ -159,11 +147,7 @@ async def test_what_was_taken_back_by_a_home_that_died(
 async def test_a_job_whose_task_ended_in_the_crash_is_cancelled_by_the_next_home(
     town: Town,
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    _, first, task_id, job = await town.claimed()
     first.view.line.full = True  # the cancel does not get through
     await first.handle.cancel(task_id, grace=1)
     await town.crash(first)
@@ -174,11 +158,7 @@ async def test_a_job_whose_task_ended_in_the_crash_is_cancelled_by_the_next_home
 
 
 async def test_a_second_look_cancels_nothing_of_what_is_out(town: Town) -> None:
-    worker = town.worker()
-    home = await town.home()
-    task_id = home.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, home, task_id, job = await town.claimed()
     assert home.manager.kept is not None
     await home.manager.kept.revive(C)
     await settle()
@@ -190,11 +170,7 @@ async def test_a_second_look_cancels_nothing_of_what_is_out(town: Town) -> None:
 async def test_a_conversation_that_is_let_go_leaves_its_jobs_to_whoever_resumes_it(
     town: Town,
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     assert first.manager.kept is not None
     first.manager.kept.let_go(C)
     assert await first.handle.cancel(task_id, "disconnected") == "cancelled"
@@ -232,11 +208,7 @@ async def test_what_runs_at_home_after_all_is_left_as_its_on_crash_says(
 
 
 async def test_an_order_of_another_process_cancels_a_job(town: Town) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await town.crash(first)
     order = Order(kind="cancel", by="ana", task_id=task_id)
     town.store.put(
@@ -250,11 +222,7 @@ async def test_an_order_of_another_process_cancels_a_job(town: Town) -> None:
 
 
 async def test_a_parked_job_is_still_shown_after_a_restart(town: Town) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work", policy=AGAIN)
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed(AGAIN)
     await worker.park(job)
     await town.crash(first)
     home = await town.home()
@@ -316,11 +284,7 @@ async def test_arguments_that_a_gate_has_judged_are_read_exactly(town: Town) -> 
 async def test_a_question_that_is_open_when_its_home_dies_is_asked_by_the_next(
     town: Town,
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await worker.ask(job)
     assert len(first.handle.approvals()) == 1
     await town.crash(first)
@@ -335,11 +299,7 @@ async def test_a_question_that_is_open_when_its_home_dies_is_asked_by_the_next(
 
 
 async def test_an_answer_that_was_given_before_the_crash_is_handed_on(town: Town) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await worker.ask(job)
     [approval] = first.handle.approvals()
     first.handle.approve(approval.id, by="ana")
@@ -359,11 +319,7 @@ async def test_an_answer_that_was_given_before_the_crash_is_handed_on(town: Town
 async def test_one_answer_is_not_given_to_a_second_question_of_the_same_words(
     town: Town,
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await worker.ask(job, 1)
     [approval] = first.handle.approvals()
     first.handle.approve(approval.id, by="ana")
@@ -381,11 +337,7 @@ async def test_one_answer_is_not_given_to_a_second_question_of_the_same_words(
 
 
 async def test_an_end_that_came_while_a_person_was_asked_and_nobody_at_home(town: Town) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await worker.ask(job)
     await town.crash(first)
     await worker.finish(job, Errored("gave up"))
@@ -396,11 +348,7 @@ async def test_an_end_that_came_while_a_person_was_asked_and_nobody_at_home(town
 
 
 async def test_a_call_that_cannot_be_read_is_still_waited_for(town: Town) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await town.crash(first)
     town.store.line._jobs.of[job.id].data.clear()  # type: ignore[attr-defined]
     home = await town.home()
@@ -413,11 +361,7 @@ async def test_a_call_that_cannot_be_read_is_still_waited_for(town: Town) -> Non
 async def test_a_tool_that_is_not_portable_any_more_does_not_run_a_second_time(
     town: Town,
 ) -> None:
-    worker = town.worker()
-    first = await town.home()
-    task_id = first.start_in_background("work")
-    await settle()
-    job = await worker.claim()
+    worker, first, task_id, job = await town.claimed()
     await town.crash(first)
     tools = [replace(each, portable=False) for each in town.tools]
     home = await town.home(tools=tools)

@@ -350,6 +350,15 @@ class Town:
         self.store.register.enter(member)
         return Hand(self, member)
 
+    async def claimed(
+        self, policy: TaskPolicy = ONCE
+    ) -> "tuple[Hand, HomeBench, TaskId, StoredJob]":
+        """A worker that is at work on a call, and its home."""
+        worker, home = self.worker(), await self.home()
+        task_id = home.start_in_background("work", policy=policy)
+        await settle()
+        return worker, home, task_id, await worker.claim()
+
     # -- looking -----------------------------------------------------------------------------------
 
     async def job(self, job_id: str) -> StoredJob:
