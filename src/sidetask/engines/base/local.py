@@ -28,6 +28,7 @@ class LocalEngine(Engine):
         """Those whose work has not stopped, by id."""
         self._body: Body | None = None
         self._ended: Ended | None = None
+        self._over = self._done  # kept: each job would have a method of its own
 
     def start(self, body: Body, ended: Ended) -> None:
         self._body = body
@@ -44,7 +45,7 @@ class LocalEngine(Engine):
         # The name is the job's id: it shows in asyncio's own debug output.
         context = copy_context()  # one for both: each would make a copy of its own
         job.task = asyncio.get_running_loop().create_task(job.work, name=spec.id, context=context)
-        job.task.add_done_callback(self._done, context=context)
+        job.task.add_done_callback(self._over, context=context)
         return spec.id
 
     def _job(self, spec: JobSpec) -> "LocalJob":
