@@ -57,7 +57,7 @@ wires: $(DEV) tests/wires/node_modules  ## the wires of the providers, against a
 
 .PHONY: postgres
 postgres: $(DEV)  ## the stores in Postgres, which a wheel brings along
-	$(BIN)/python -m pytest -m postgres tests/stores $(ARGS)
+	$(BIN)/python -m pytest -m postgres tests/stores tests/durable/crashes $(ARGS)
 
 # Playwright's greenlets and pytest's own tracebacks, which parse the source, break Python 3.11.
 .PHONY: browser
@@ -70,7 +70,7 @@ durable: $(DEV)  ## programs that are killed and go on, and the durable engine
 
 .PHONY: crashes
 crashes: $(DEV)  ## a crash before and after each write of many stories
-	$(BIN)/python -m pytest -s -m crashes tests/durable/crashes $(ARGS)
+	$(BIN)/python -m pytest -s -m "crashes and not postgres" tests/durable/crashes $(ARGS)
 
 soak: $(DEV)  ## the same, killed a hundred times
 	SIDETASK_KILLS=100 $(BIN)/python -m pytest -s -m durable tests/durable $(ARGS)

@@ -57,6 +57,9 @@ class Story:
     extra: "Callable[[World, Any], None] | None" = None
     """What is true of this story besides, at its end."""
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class Life:
     """One process."""
@@ -214,6 +217,7 @@ def next_life(clock: VirtualClock, *, asks: bool = True) -> Callable[[Life], Awa
                 chat = await runtime.resume(NAME)
             except ConversationNotFoundError:
                 return
+            life.world.resume(chat.total_usage)
             await rest(life, chat)
             if asks:
                 await life.ask(chat, "Any news?")

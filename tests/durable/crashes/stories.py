@@ -4,6 +4,7 @@ import asyncio
 
 from sidetask import Agent, AgentHandle, RunContext, background, detach_after, tool
 from sidetask.core.routing import TaskPolicy
+from sidetask.tasks.parts.permits import Limits
 from sidetask.testing import call
 from tests.durable.crashes.lives import Life, Story, brain
 from tests.durable.crashes.world import World
@@ -61,6 +62,7 @@ def workers(world: World) -> list[Agent]:
         "both": [(call("quick"), call("look")), "Both."],
         "slow": [call("slow"), "It takes long."],
         "three": [(call("look"), call("fail"), call("look")), "Two of three."],
+        "many": [(call("pay"), call("pay"), call("slow")), "One after the other."],
         "mixed": [(call("pay"), call("look"), call("quick"), call("slow")), "All of it."],
     }
     return [Agent(brain(plan), name="worker", tools=[look, pay, quick, slow, fail])]
@@ -100,13 +102,14 @@ def steppers(world: World) -> list[Agent]:
 
 
 STORIES = (
-    Story(name="plain", agents=talk, first=plain),
+    Story(name="plain", busy=True, agents=talk, first=plain),
     Story(name="foreground", agents=workers, first=says("look")),
     Story(name="background", agents=workers, first=says("pay")),
     Story(name="in-turn", busy=True, agents=workers, first=says("both")),
     Story(name="detach", agents=workers, first=says("slow")),
     Story(name="three", fails=True, agents=workers, first=says("three")),
     Story(name="mixed", busy=True, agents=workers, first=says("mixed")),
+    Story(name="queued", agents=workers, first=says("many"), settings={"limits": Limits(total=1)}),
     Story(name="steps", agents=steppers, first=says("again")),
     Story(name="on-crash-ask", agents=steppers, first=says("asks")),
 )

@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -19,6 +21,7 @@ from tests.durable.crashes.disk import Fate, Loop, Side, open_disk
 from tests.durable.crashes.invariants import Found, check, check_stable, look
 from tests.durable.crashes.lives import Life, Story, first_life, live, next_life
 from tests.durable.crashes.world import World
+from tests.stores.conftest import new_database
 
 STORIES = (*stories.STORIES, *asking.STORIES, *steering.STORIES, *within.STORIES)
 pytestmark = [
@@ -44,6 +47,9 @@ class Quick(SqliteDriver):
         connection = super().open()
         connection.run("PRAGMA synchronous = OFF")
         return connection
+
+
+IN_POSTGRES = ("approved", "steps")
 
 
 @dataclass
@@ -95,9 +101,13 @@ class Trial:
         check_stable(found, self.look())
 
 
-def points(story: Story, disk: str, folder: Path) -> Iterator[tuple[int, Side]]:
+NewDatabase: TypeAlias = Callable[[], Callable[[], Driver]]
+"""Makes an empty database; returns what a process opens it with."""
+
+
+def points(story: Story, disk: str, new_database: NewDatabase) -> Iterator[tuple[int, Side]]:
     """All crash points: beside each write of a life without a crash, which is valid, too."""
-    trial = Trial(story, partial(Quick, folder / "whole.db"), DISKS[disk])
+    trial = Trial(story, new_database(), DISKS[disk])
     fate = Fate()
     assert live(trial.life(fate), trial.clock, first_life(trial.clock, closes=True))
     trial.settle()
@@ -109,27 +119,42 @@ def points(story: Story, disk: str, folder: Path) -> Iterator[tuple[int, Side]]:
     yield 0, "before"  # when all is done, without a close
 
 
-@pytest.mark.parametrize(("story", "disk"), CASES)
-def test_nothing_is_lost_or_told_twice_wherever_the_process_dies(
-    story: Story, disk: str, tmp_path: Path
-) -> None:
+def crash_everywhere(story: Story, disk: str, new_database: NewDatabase) -> None:
     wanted = os.environ.get("CRASH_POINT", "")
-    failed: dict[str, str] = {}
+    failed: list[str] = []
     tried = 0
-    for at, side in points(story, disk, tmp_path):
+    for at, side in points(story, disk, new_database):
         point = f"{story.name}:{disk}:{at}:{side}"
-        if wanted.startswith(f"{story.name}:") and wanted != point:
+        if wanted and wanted != point:
             continue
-        trial = Trial(story, partial(Quick, tmp_path / f"{at}-{side}.db"), DISKS[disk])
+        trial = Trial(story, new_database(), DISKS[disk])
         tried += 1
         try:
             trial.run(Fate(at or None, side), closes=at > 0)
         except Exception as error:
             if wanted:
                 raise
-            failed[point] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            why = " ".join(str(error).split())[:200]
+            failed.append(f"CRASH_POINT={point} {type(error).__name__}: {why}")
     print(f"{story.name} on a {disk} disk: {tried} points")
     if failed:
-        pytest.fail(
-            "\n".join(f"CRASH_POINT={at} {why}" for at, why in failed.items()), pytrace=False
-        )
+        pytest.fail("\n".join(failed), pytrace=False)
+
+
+@pytest.mark.parametrize(("story", "disk"), CASES)
+def test_nothing_is_lost_or_told_twice_wherever_the_process_dies(
+    story: Story, disk: str, tmp_path: Path
+) -> None:
+    names = count(1)
+    crash_everywhere(story, disk, lambda: partial(Quick, tmp_path / f"{next(names)}.db"))
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("story", [each for each in STORIES if each.name in IN_POSTGRES], ids=str)
+def test_nothing_is_lost_or_told_twice_in_postgres(story: Story, server: str) -> None:
+    from tests.durable.crashes.deaf import DeafDriver  # noqa: PLC0415 - no part of the suite
+
+    def new() -> Callable[[], Driver]:
+        return partial(DeafDriver, new_database(server))
+
+    crash_everywhere(story, "quick", new)

@@ -11,7 +11,7 @@ from sidetask.core.usage import Usage
 from sidetask.models.base import Finished
 from sidetask.orchestration import batch
 from sidetask.testing import call, reply
-from tests.durable.crashes.lives import Life, Story, brain
+from tests.durable.crashes.lives import Life, Story, brain, rest
 from tests.durable.crashes.stories import SHORT, says
 from tests.durable.crashes.world import World
 
@@ -71,8 +71,27 @@ def parents(world: World) -> list[Agent]:
         await asyncio.sleep(SHORT)
         return f"child {number}"
 
-    plan = {"parent": [call("parent"), "They will."]}
-    return [Agent(brain(plan), name="head", tools=[parent, child])]
+    @tool(route=background(), policy=RETRY)
+    async def careful(ctx: RunContext[object]) -> str:
+        """Have a child that asks."""
+        return str(await ctx.spawn("sign"))
+
+    @tool(approval="ask")
+    async def sign(ctx: RunContext[object]) -> str:
+        """Sign, when a person agrees."""
+        world.begin(f"{ctx.task_id} sign")
+        return "signed"
+
+    plan = {
+        "parent": [call("parent"), "They will."],
+        "careful": [call("careful"), "It will."],
+    }
+    return [Agent(brain(plan), name="head", tools=[parent, child, careful, sign])]
+
+
+async def asked(life: Life, chat: AgentHandle) -> None:
+    await life.ask(chat, "careful")
+    await rest(life, chat)
 
 
 async def spawned(life: Life, chat: AgentHandle) -> None:
@@ -133,8 +152,9 @@ STORIES = (
     Story(name="spawned", agents=families, first=spawned),
     Story(name="crowd", busy=True, agents=crowds, first=says("crowd")),
     Story(name="children", busy=True, agents=parents, first=says("parent")),
+    Story(name="child-asks", agents=parents, first=asked),
     Story(name="compacted", agents=long_winded, first=says("one", "two", "three")),
     Story(name="state", agents=stateful, first=stated),
     Story(name="typed", agents=typed, first=says("add")),
-    Story(name="paid", agents=paid, first=says("one", "two")),
+    Story(name="paid", busy=True, agents=paid, first=says("one", "two")),
 )

@@ -1,7 +1,7 @@
 """What the world outside of a process has seen: what survives every crash, and cannot be unsaid."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from sidetask.core.events import Event
 from sidetask.core.jsons import Json
@@ -37,6 +37,8 @@ class World:
     """Tasks whose results the host has taken."""
     usage: Usage = field(default_factory=Usage)
     """What a host was told was consumed."""
+    unpaid: list[str] = field(default_factory=list[str])
+    """What the next life had forgotten of it."""
     gone: set[str] = field(default_factory=set[str])
     """What a host has asked to delete: "all", or "history"."""
 
@@ -61,6 +63,13 @@ class World:
             return
         if self.events.setdefault(event.seq, event) != event:
             self.doubles.append(event.seq)
+
+    def resume(self, usage: Usage) -> None:
+        """A conversation is taken up, and has consumed so much."""
+        for each in fields(usage):
+            kept, told = getattr(usage, each.name), getattr(self.usage, each.name)
+            if isinstance(told, int | float) and kept < told:
+                self.unpaid.append(f"{each.name}: {told} were told, {kept} are kept")
 
     def forget(self, what: str) -> None:
         """The host is about to delete this: it may be gone from now on."""
