@@ -13,6 +13,7 @@ from uuid import uuid4
 from sidetask.client.approvals import StoredApproval
 from sidetask.core.errors import (
     ApprovalNotFoundError,
+    ConfigurationError,
     ConversationNotFoundError,
     InvalidInputError,
     TaskNotFoundError,
@@ -21,7 +22,7 @@ from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message, user_message
-from sidetask.stores.base import PAGE, ConversationRecord, Record, Store, follow
+from sidetask.stores.base import PAGE, ConversationRecord, Joining, Record, Store, follow
 from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import APPROVALS, ORDERS, TASKS, Order, OrderKind, task_record
 from sidetask.tasks.values import TaskSnapshot
@@ -196,16 +197,37 @@ class Client:
         """
         await self._order_for(task_id, "detach", "", by)
 
-    async def send(self, conversation_id: str, text: str, *, by: str = "") -> None:
+    async def send(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        by: str = "",
+        client_request_id: str | None = None,
+        tx: object = None,
+    ) -> None:
         """Say something in a conversation: it joins the running turn, or begins one.
+
+        The same `client_request_id` again says nothing more. `tx`: a connection or cursor of your
+        own on the store's database (psycopg, async or not; sqlite3): what is said is part of its
+        transaction, is heard when you commit it, and was never said when you roll it back.
 
         Raises:
             ConversationNotFoundError: The store has none of this id.
             InvalidInputError: There is nothing in it.
+            ConfigurationError: `tx` is something else, or in autocommit mode, or of another
+                database.
         """
         user_message(text)  # refused before it is written
-        record = await self.conversation(conversation_id)
-        await self._order(record.id, Order(kind="send", by=by, text=text))
+        order = Order(kind="send", by=by, text=text)
+        record = _order_record(ConversationId(conversation_id), order, client_request_id)
+        if tx is None:
+            await self.conversation(conversation_id)
+            await self._store.swap(record, expect=None)
+        elif isinstance(self._store, Joining):
+            await self._store.claim_within(tx, record)
+        else:
+            raise ConfigurationError("this store takes part in no transaction of yours: leave tx=")
 
     async def _order_for(self, task_id: str, kind: OrderKind, text: str, by: str) -> None:
         task = await self.task(task_id)
@@ -213,14 +235,18 @@ class Client:
         await self._order(task.conversation_id, order)
 
     async def _order(self, conversation_id: ConversationId, order: Order) -> None:
-        self._store.put(
-            Record(
-                kind=ORDERS,
-                conversation_id=conversation_id,
-                id=uuid4().hex,
-                status="open",
-                at=time(),
-                value=order,
-            )
-        )
+        self._store.put(_order_record(conversation_id, order))
         await self._store.stored()
+
+
+def _order_record(
+    conversation_id: ConversationId, order: Order, id: str | None = None
+) -> Record[Order]:
+    return Record(
+        kind=ORDERS,
+        conversation_id=conversation_id,
+        id=id or uuid4().hex,
+        status="open",
+        at=time(),
+        value=order,
+    )

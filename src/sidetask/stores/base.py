@@ -24,6 +24,7 @@ one that appends to it is told with `StoreRefusedError`.
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import field
@@ -346,6 +347,22 @@ class Store(Log, Conversations, Records, States, Protocol):
     async def close(self) -> None:
         """Write what was handed over, and let go. Twice is fine."""
         ...
+
+
+class Joining(ABC):
+    """A store that can write in a transaction of the program's own, on the same database."""
+
+    @abstractmethod
+    async def claim_within(self, tx: object, record: Record[Any]) -> None:
+        """Put a record into a conversation that is there, if none has its id, by a connection or
+        cursor that is in a transaction or begins one. It is there, and others are told, when that
+        is committed.
+
+        Raises:
+            ConfigurationError: It is no such object, or in autocommit mode; or its database has no
+                tables of sidetask.
+            ConversationNotFoundError: There is no such conversation.
+        """
 
 
 # -- for all stores -----------------------------------------------------------------------------

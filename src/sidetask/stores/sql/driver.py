@@ -75,6 +75,26 @@ class Connection(Protocol):
         ...
 
 
+class Guest(Protocol):
+    """A connection of the program's own, which it commits itself. Called in the loop."""
+
+    async def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """What a query gives."""
+        ...
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        """Carry out a statement."""
+        ...
+
+    async def has_tables(self) -> bool:
+        """Whether its database has ours."""
+        ...
+
+    async def tell(self, topic: str) -> None:
+        """Let processes know, ours too, when it is committed."""
+        ...
+
+
 class Looker(Protocol):
     """Who can ask a connection something from the loop."""
 
@@ -122,6 +142,14 @@ class Driver(Protocol):
 
         Raises:
             ConfigurationError: There is no such database, or it may not be opened.
+        """
+        ...
+
+    def guest(self, tx: object) -> Guest:
+        """A connection of the program's own: one of this library, or a cursor of one.
+
+        Raises:
+            ConfigurationError: It is none, or it is in no transaction and would begin none.
         """
         ...
 

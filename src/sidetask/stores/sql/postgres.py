@@ -17,11 +17,12 @@ from contextlib import suppress
 from functools import lru_cache
 from selectors import EVENT_READ, DefaultSelector
 from socket import socket
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from sidetask.core.errors import ConfigurationError, StoreError, StoreUnavailableError
@@ -29,6 +30,7 @@ from sidetask.stores.sql.driver import (
     JOBS,
     Connection,
     Driver,
+    Guest,
     Heard,
     Locks,
     Looker,
@@ -43,6 +45,7 @@ CONNECT = 10
 _CHANNEL, _JOBS_CHANNEL = "sidetask", "sidetask_jobs"
 _LOCK = 0x51DE7A5C  # any number, as long as every version has the same
 _LIVES = 0x51DE7A5D  # as above: the first half of a member's lock
+_HAS_TABLES = "SELECT to_regclass('sidetask_migrations') IS NOT NULL"
 _PATIENCE = 1.0  # seconds after which a listener looks whether it shall end, or tries again
 _LOOKS, _LOOK = 100, 0.05  # how often, and how many seconds apart
 _UNSEEN = """SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text
@@ -77,9 +80,20 @@ class PostgresDriver(Driver):
     def open(self) -> "PostgresConnection":
         return PostgresConnection(self._connect, self._writer)
 
+    def guest(self, tx: object) -> Guest:
+        is_cursor = isinstance(tx, psycopg.Cursor | psycopg.AsyncCursor)
+        made: object = cast("Any", tx).connection if is_cursor else tx
+        if not isinstance(made, psycopg.Connection | psycopg.AsyncConnection):
+            raise ConfigurationError(
+                "tx= is a psycopg connection or cursor, async or not, on the store's database, not "
+                f"{type(tx).__name__}"
+            )
+        if made.autocommit and made.info.transaction_status == TransactionStatus.IDLE:
+            raise ConfigurationError("this connection is in autocommit mode: begin a transaction")
+        return PostgresGuest(cast("psycopg.Connection[Any]", made))
+
     def has_tables(self, connection: Connection) -> bool:
-        found = connection.rows("SELECT to_regclass('sidetask_migrations') IS NOT NULL")
-        return bool(found[0][0])
+        return bool(connection.rows(_HAS_TABLES)[0][0])
 
     def lock_schema(self, connection: Connection) -> None:
         connection.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
@@ -244,6 +258,34 @@ class PostgresLocks(Locks):
 
     def wait(self, connection: Connection, woken: socket) -> None:
         cast("PostgresConnection", connection).wait(woken)
+
+
+class PostgresGuest(Guest):
+    """A connection of the program's own."""
+
+    def __init__(self, made: "psycopg.Connection[Any] | psycopg.AsyncConnection[Any]") -> None:
+        self._made = made
+
+    async def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        words = _in_its_words(sql)
+        if isinstance(self._made, psycopg.Connection):
+            with self._made.cursor(row_factory=tuple_row) as cursor:
+                return cursor.execute(words, values).fetchall()
+        async with self._made.cursor(row_factory=tuple_row) as cursor:
+            return await (await cursor.execute(words, values)).fetchall()
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        words = _in_its_words(sql)
+        if isinstance(self._made, psycopg.Connection):
+            self._made.execute(words, values)
+        else:
+            await self._made.execute(words, values)
+
+    async def has_tables(self) -> bool:
+        return bool((await self.rows(_HAS_TABLES))[0][0])
+
+    async def tell(self, topic: str) -> None:
+        await self.rows("SELECT pg_notify(?, ?)", (_CHANNEL, f"guest {topic}"))
 
 
 class _Listener:

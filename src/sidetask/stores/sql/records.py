@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sidetask.core.codec import value_from_json, value_to_json
+from sidetask.core.errors import ConfigurationError, ConversationNotFoundError
 from sidetask.core.ids import ConversationId
 from sidetask.stores.base import (
     PAGE,
@@ -19,7 +20,7 @@ from sidetask.stores.base import (
     space_of,
     told_as,
 )
-from sidetask.stores.sql.driver import Connection, Row
+from sidetask.stores.sql.driver import Connection, Driver, Row
 from sidetask.stores.sql.line import Line
 from sidetask.stores.sql.rows import read, written
 
@@ -34,6 +35,7 @@ _PUT = (
     data = excluded.data WHERE kept.open = 1"""
 )
 _CLAIM = _INSERT + "NOTHING"
+_IS_THERE = "SELECT 1 FROM sidetask_conversations WHERE id = ?"
 _SWAP = """UPDATE sidetask_records SET status = ?, open = ?, at = ?, data = ?
     WHERE kind = ? AND conversation_id = ? AND id = ? AND status = ?"""
 _SELECT = "SELECT conversation_id, id, status, at, data FROM sidetask_records WHERE kind = ?"
@@ -64,6 +66,7 @@ class SqlRecords:
     """`Records` and `States`, over a line to a database."""
 
     _line: Line
+    _driver: Driver
 
     def put(self, record: Record[T]) -> None:
         self._line.hand_over(_put, record.conversation_id, _row(record))
@@ -121,6 +124,18 @@ class SqlRecords:
         if stands is None:
             return record
         return _record(record.kind, stands) if stands else None
+
+    async def claim_within(self, tx: object, record: Record[Any]) -> None:
+        row, guest = _row(record), self._driver.guest(tx)
+        if not await guest.has_tables():
+            raise ConfigurationError(
+                "the database of this transaction has no tables of sidetask: it is another one "
+                "than the store's"
+            )
+        if not await guest.rows(_IS_THERE, (record.conversation_id,)):
+            raise ConversationNotFoundError(record.conversation_id)
+        await guest.run(_CLAIM, row)
+        await guest.tell(record.conversation_id)
 
     async def count(self, conversation_id: ConversationId, name: str, amount: float = 0.0) -> float:
         check_name("the name of a counter", name)

@@ -23,7 +23,16 @@ from sidetask.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from sidetask.stores.sql.driver import Connection, Driver, Heard, Looker, Passing, Refused, Row
+from sidetask.stores.sql.driver import (
+    Connection,
+    Driver,
+    Guest,
+    Heard,
+    Looker,
+    Passing,
+    Refused,
+    Row,
+)
 from sidetask.stores.sql.store import SqlStore
 
 BUSY = 5.0
@@ -39,6 +48,7 @@ _TOUCH = """INSERT INTO sidetask_touches (conversation_id, touch, writer)
     ON CONFLICT (conversation_id) DO UPDATE SET touch = excluded.touch, writer = excluded.writer"""
 _FORGET = """DELETE FROM sidetask_touches
     WHERE touch <= (SELECT max(touch) FROM sidetask_touches) - ?"""
+_HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'sidetask_migrations'"
 _LAST = "SELECT coalesce(max(touch), 0) FROM sidetask_touches"
 _TOUCHED = "SELECT conversation_id, touch, writer FROM sidetask_touches WHERE touch > ?"
 
@@ -87,10 +97,19 @@ class SqliteDriver(Driver):
             raise
         return SqliteConnection(made, self._touches)
 
+    def guest(self, tx: object) -> Guest:
+        made = tx.connection if isinstance(tx, sqlite3.Cursor) else tx
+        if not isinstance(made, sqlite3.Connection):
+            raise ConfigurationError(
+                "tx= is a sqlite3.Connection or Cursor on the store's file, not "
+                f"{type(tx).__name__}"
+            )
+        if not made.in_transaction and _autocommits(made):
+            raise ConfigurationError("this connection is in autocommit mode: begin a transaction")
+        return SqliteGuest(made)
+
     def has_tables(self, connection: Connection) -> bool:
-        return bool(
-            connection.rows("SELECT 1 FROM sqlite_master WHERE name = 'sidetask_migrations'")
-        )
+        return bool(connection.rows(_HAS_TABLES))
 
     def lock_schema(self, connection: Connection) -> None:
         connection.run(_TOUCHES)  # the transaction itself is the lock
@@ -113,6 +132,31 @@ class SqliteDriver(Driver):
 
     def watch(self, looker: Looker, heard: Heard) -> Callable[[], None]:
         return _Poll(looker, self._touches, heard).start()
+
+
+class SqliteGuest(Guest):
+    """A connection of the program's own."""
+
+    def __init__(self, made: sqlite3.Connection) -> None:
+        self._made = made
+
+    async def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return self._made.execute(sql, tuple(values)).fetchall()
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        self._made.execute(sql, tuple(values))
+
+    async def has_tables(self) -> bool:
+        return bool(await self.rows(_HAS_TABLES))
+
+    async def tell(self, topic: str) -> None:
+        await self.run(_TOUCH, (topic, "guest"))
+
+
+def _autocommits(made: sqlite3.Connection) -> bool:
+    """Whether a statement outside of a transaction is committed by itself."""
+    mode = getattr(made, "autocommit", -1)  # from Python 3.12 on; -1 says what came before it
+    return made.isolation_level is None if mode == -1 else bool(mode)
 
 
 def _prepare(made: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ from itertools import chain
 from sidetask.core.codec import event_from_json, event_to_json
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
-from sidetask.stores.base import Store, check_name
+from sidetask.stores.base import Joining, Store, check_name
 from sidetask.stores.members import NoMembers
 from sidetask.stores.sql.conversations import SqlConversations
 from sidetask.stores.sql.driver import Connection, Driver, Refused, Row
@@ -26,12 +26,13 @@ _CHUNKS = (256, 64, 16, 4, 1)
 program that is busy gives that lock away 200 times a second."""
 
 
-class SqlStore(SqlConversations, SqlRecords, Store):
+class SqlStore(SqlConversations, SqlRecords, Store, Joining):
     """Keeps conversations in a database: see `open_store` for how to get one."""
 
     durable = True
 
     def __init__(self, driver: Driver, *, waiting: int = WAITING) -> None:
+        self._driver = driver
         self._line = Line(driver, waiting=waiting)
         self._known: set[str] = set()
         self._bus = Bus(driver, self._line)
