@@ -10,9 +10,9 @@ import pytest
 from sidetask import Agent, Runtime
 from sidetask.agents.quota import Quota
 from sidetask.agents.quota.gate import STAGGER
+from sidetask.agents.quota.notes import GATES
 from sidetask.core.errors import RateLimitedError, StoreUnavailableError
 from sidetask.models.scripted import Script
-from sidetask.runtime.keeping.gates import GATES
 from sidetask.stores.base import Store
 from sidetask.testing import ScriptedModel, VirtualClock, running_runtime
 from tests.runtime.harness import beside

@@ -18,30 +18,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sidetask.agents.quota import Quota
+from sidetask.agents.quota.notes import GATES, ID, OF, GateNote
 from sidetask.core.errors import StoreError
-from sidetask.core.ids import ConversationId, value
+from sidetask.core.ids import ConversationId
 from sidetask.runtime.keeping.hearing import Hearing
-from sidetask.stores.base import Kind, Record, Store
+from sidetask.stores.base import Record, Store
 
 _PAGE = 1000
 _SAME = 0.001
 """Seconds: two ends of a window that differ by less are one."""
-_OF = "gate:"
-_ID = "gate"
-
-
-@value(kw_only=True)
-class GateNote:
-    """What a process knows of a key."""
-
-    opens_at: float
-    """Seconds since the epoch."""
-    hits: int
-    """Times in a row that the provider refused."""
-
-
-GATES = Kind("gate", GateNote)
-"""Of a conversation that is none, named after the digest. Its status counts its changes."""
 
 
 class SharedGates:
@@ -98,15 +83,15 @@ class SharedGates:
     def _concerned(self, which: ConversationId | None) -> Iterable[str]:
         if which is None:
             return ("",)
-        return (which.removeprefix(_OF),) if which.startswith(_OF) else ()
+        return (which.removeprefix(OF),) if which.startswith(OF) else ()
 
     async def _read(self, due: Collection[str]) -> None:
         """Settle what is due; "": all keys."""
         if "" in due:
             after: Record[GateNote] | None = None
-            while page := await self._store.find(GATES, id=_ID, after=after, limit=_PAGE):
+            while page := await self._store.find(GATES, id=ID, after=after, limit=_PAGE):
                 for record in page:
-                    self._take(record.conversation_id.removeprefix(_OF), record.value)
+                    self._take(record.conversation_id.removeprefix(OF), record.value)
                 after = page[-1]
         for key in due:
             if key:
@@ -114,8 +99,8 @@ class SharedGates:
 
     async def _settle(self, key: str) -> None:
         """Know what the others know of a key, and let them know what we do."""
-        conversation_id = ConversationId(_OF + key)
-        stands = await self._store.get(GATES, conversation_id, _ID)
+        conversation_id = ConversationId(OF + key)
+        stands = await self._store.get(GATES, conversation_id, ID)
         if key not in self._changed:
             if stands is not None:
                 self._take(key, stands.value)
@@ -130,7 +115,7 @@ class SharedGates:
                 record = Record(
                     kind=GATES,
                     conversation_id=conversation_id,
-                    id=_ID,
+                    id=ID,
                     status="1" if stands is None else str(int(stands.status) + 1),
                     at=self._now(),
                     value=note,
