@@ -6,6 +6,8 @@ import pytest
 
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import TaskPolicy
+from sidetask.engines.base import JobSpec
+from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.values import Completed
 from sidetask.testing import VirtualClock
 from tests.tasks.harness import C, settle
@@ -304,6 +306,19 @@ async def test_a_job_that_a_new_worker_takes_first_is_not_run_at_home(town: Town
     await other.finish(job)
     assert result_of(home, task_id).content == "done by w2"
     assert town.runs == []
+
+
+async def test_what_a_worker_has_finished_is_not_done_again_at_home(town: Town) -> None:
+    worker = town.worker("w1", "steps")
+    home = await town.home()
+    task_id = home.start_in_background("steps", policy=AGAIN)
+    await settle()
+    job = await worker.claim()
+    spec = JobSpec(job.id, task_id, 1, "steps", "{}", C)
+    await StoredSteps(town.store, town.clock.now).write(spec, "s0#0", 0)
+    await worker.die()
+    assert (await home.ended(task_id)).content == "[0, 1, 2]"
+    assert town.runs == ["step 1", "step 2"]
 
 
 async def test_a_home_that_was_taken_for_dead_joins_again(town: Town) -> None:

@@ -331,7 +331,17 @@ class Town:
             """Call another."""
             return str(await ctx.spawn("work", n=7))
 
-        return (work, careful, local, parent)
+        @tool
+        async def steps(ctx: RunContext[None]) -> str:
+            """Work in steps."""
+
+            async def step(n: int) -> int:
+                town.runs.append(f"step {n}")
+                return n
+
+            return str([await ctx.step(f"s{n}", step, n) for n in range(3)])
+
+        return (work, careful, local, parent, steps)
 
     # -- workers -----------------------------------------------------------------------------------
 

@@ -123,6 +123,9 @@ class LocalJob(Context):
                 "one step at a time; make parallel branches child tasks with ctx.spawn"
             )
 
+    def replay(self) -> None:
+        """Nothing is kept, so nothing was left."""
+
     async def wait(self, topic: str) -> Json:
         future = self._topic(topic)
         try:

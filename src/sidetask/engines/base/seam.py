@@ -61,6 +61,10 @@ class Context(Protocol):
         """
         ...
 
+    def replay(self) -> None:
+        """Another process has begun this very job, and may have left finished steps of it."""
+        ...
+
     async def wait(self, topic: str) -> Json:
         """Wait for a `signal` on this topic and return its value."""
         ...

@@ -47,20 +47,24 @@ class JournalingEngine(LocalEngine):
 class JournalingJob(LocalJob):
     """The context of one running job."""
 
-    __slots__ = ("_counts", "_journal", "_spec")
+    __slots__ = ("_counts", "_journal", "_replays", "_spec")
 
     def __init__(self, spec: JobSpec, journal: StepJournal) -> None:
         super().__init__(spec.id)
         self._spec = spec
         self._journal = journal
+        self._replays = spec.replays
         self._counts: dict[str, int] = {}
+
+    def replay(self) -> None:
+        self._replays = True
 
     async def step(self, key: str, fn: Callable[..., Awaitable[T]], *args: object) -> T:
         self.check_own(key)
         before = self._counts.get(key, 0)
         self._counts[key] = before + 1
         place = f"{key}#{before}"
-        if self._spec.replays:
+        if self._replays:
             # Looked up to the end, and not up to the first that is missing: a step that raised
             # is not kept, and those after it are.
             kept = await self._journal.read(self._spec, place)

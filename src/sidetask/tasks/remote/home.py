@@ -133,6 +133,7 @@ class _Sent:
         outcome = await remote.outcome()
         if outcome is not None:
             return outcome
+        body.job.replay()
         return await self._taken_back(remote, partial(self.executor, call, ctx, exactly=exactly))
 
     async def _instead(
