@@ -1,7 +1,7 @@
 """Workers on the test's clock, over a queue in memory; a member dies when a test says so."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,13 +93,19 @@ class LastingQueue(MemoryQueue):
     def __init__(self, dead: set[str]) -> None:
         super().__init__()
         self._dead = dead
+        self.before_answer: Callable[[Sequence[StoredJob]], Awaitable[None]] | None = None
+        """What happens when jobs are claimed, and their claimer does not know it yet: once."""
 
     async def claim(
         self, owner: str, keys: Collection[str], *, limit: int, job_id: str | None = None
     ) -> Sequence[StoredJob]:
         if owner in self._dead:
             return []
-        return await super().claim(owner, keys, limit=limit, job_id=job_id)
+        found = await super().claim(owner, keys, limit=limit, job_id=job_id)
+        if found and self.before_answer is not None:
+            answer, self.before_answer = self.before_answer, None
+            await answer(found)
+        return found
 
 
 class SharedStore(MemoryStore):
@@ -108,7 +114,7 @@ class SharedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.dead: set[str] = set()
-        self.queue = LastingQueue(self.dead)
+        self.queue = self.lasting = LastingQueue(self.dead)
         self.ears: list[Callable[[ConversationId | None], None]] = []
         self.members = FakeMembers(self)  # pyright: ignore[reportIncompatibleVariableOverride, reportAttributeAccessIssue] - it can tell who lives
 

@@ -1,10 +1,15 @@
 """A worker takes jobs, carries them out, and says what became of them."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from sidetask import RunContext, background, tool
+from sidetask.core.errors import StoreRefusedError, StoreUnavailableError
 from sidetask.core.routing import TaskPolicy
+from sidetask.stores.queue import StoredJob
 from sidetask.tasks.remote.values import Granted
 from sidetask.tasks.values import ApprovalNeeded, Completed, Errored
 from sidetask.testing import VirtualClock
@@ -239,3 +244,90 @@ async def test_a_timeout_ends_it_though_its_home_is_gone(clock: VirtualClock) ->
         outcome = await place.outcome(place.enqueue(wait))
         assert outcome == Errored("The call timed out after 3 s.", "TaskTimedOut")
         assert worker.counters.ends["timed_out"] == 1
+
+
+@tool(route=background())
+async def linger() -> None:
+    """Take long."""
+    await asyncio.sleep(1000)
+
+
+async def test_a_cancel_is_heard_that_comes_before_the_answer_to_the_claim(
+    clock: VirtualClock,
+) -> None:
+    async with sharing(clock) as place:
+
+        async def cancel(found: Sequence[StoredJob]) -> None:
+            await place.store.queue.cancel(found[0].id)
+            await settle()  # all has been heard
+
+        place.store.lasting.before_answer = cancel
+        await place.worker(linger)
+        began = clock.now()
+        assert isinstance(await place.outcome(place.enqueue(linger)), Errored)
+        assert clock.now() - began < 1
+
+
+async def test_a_claim_whose_answer_is_lost_is_given_back(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+
+        async def lose(found: Sequence[StoredJob]) -> None:
+            raise StoreUnavailableError("the connection broke", "it is tried again")
+
+        place.store.lasting.before_answer = lose
+        await place.worker(add)
+        job = place.enqueue(add, {"a": 1, "b": 2})
+        assert await place.outcome(job) == Completed(3, "3")
+        assert (await place.job(job)).claims == 1
+
+
+async def test_a_fault_of_its_own_ends_a_worker_and_hands_back_what_it_has(
+    clock: VirtualClock,
+) -> None:
+    async with sharing(clock) as place:
+        worker = await place.worker(linger)
+        job = place.enqueue(linger, on_crash="retry")
+        await settle()
+
+        async def fail(found: Sequence[StoredJob]) -> None:
+            raise ZeroDivisionError
+
+        place.store.lasting.before_answer = fail
+        place.enqueue(linger, task="task-2")
+        with pytest.raises(ZeroDivisionError):
+            await place.ended(worker)
+        place.workers.clear()
+        assert (await place.job(job)).status == "queued"
+
+
+async def test_what_a_store_does_not_take_now_is_said_when_it_does(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        finish, tries = place.store.queue.finish, 0
+
+        async def refuse(*args: Any) -> bool:
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                raise StoreUnavailableError("the disk is full", "make room")
+            return await finish(*args)
+
+        place.store.queue.finish = refuse  # pyright: ignore[reportAttributeAccessIssue]
+        await place.worker(add)
+        assert await place.outcome(place.enqueue(add, {"a": 1, "b": 2})) == Completed(3, "3")
+        assert tries == 4
+
+
+async def test_a_result_that_no_store_takes_is_an_error_for_the_model(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        finish = place.store.queue.finish
+
+        async def refuse(job_id: str, owner: str, result: Any) -> bool:
+            if result["type"] == "completed":
+                raise StoreRefusedError("c", "too big")
+            return await finish(job_id, owner, result)
+
+        place.store.queue.finish = refuse  # pyright: ignore[reportAttributeAccessIssue]
+        await place.worker(add)
+        outcome = await place.outcome(place.enqueue(add, {"a": 1, "b": 2}))
+        assert isinstance(outcome, Errored)
+        assert "the result cannot be stored" in outcome.error

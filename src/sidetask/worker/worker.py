@@ -78,6 +78,10 @@ class Worker:
                 "the runtime has no tool that a worker could carry out: register agents that have"
                 " some, Runtime(agents=[...])"
             )
+        self.tools: Mapping[str, str] = {
+            key: each.tool.fingerprint for key, each in self._shop.known.items()
+        }
+        """What it can carry out: the fingerprint of each key."""
         self.counters = Counters()
         self._crew = Crew(self._shop, works, self._asks, self.counters, self._stir)
         self.lost = False
@@ -93,13 +97,13 @@ class Worker:
         self._over = asyncio.Event()
         """A job may be over, or wait for a person."""
         self._to_look_at: set[str] = set()
+        self._heard_meanwhile: set[str] | None = None
+        """Jobs that others have changed while some are being claimed: perhaps these."""
+        self._is_unsure = False
+        """A claim failed, and may have been carried out all the same."""
+        self._failure: BaseException | None = None
 
     # -- for the host ------------------------------------------------------------------------------
-
-    @property
-    def tools(self) -> Mapping[str, str]:
-        """What it can carry out: the fingerprint of each key."""
-        return {key: each.tool.fingerprint for key, each in self._shop.known.items()}
 
     @property
     def gauges(self) -> Gauges:
@@ -181,10 +185,10 @@ class Worker:
     async def _work(self, joined: Callable[[], object]) -> None:
         ends = [self._crew.begin(self._queue, self._peers.me), self._queue.listen(self._heard)]
         self._peers.hurry()
-        claiming = spawn(self._claim_all(), name="claiming")
+        claiming = spawn(self._claim_all(), name="claiming", done=self._fell)
         others = [
-            spawn(self._watch(), name="watching"),
-            spawn(self._mourn(), name="the lock"),
+            spawn(self._watch(), name="watching", done=self._fell),
+            spawn(self._mourn(), name="the lock", done=self._fell),
         ]
         joined()
         try:
@@ -193,10 +197,19 @@ class Worker:
             if not self.lost:
                 await self._drain()
         finally:
-            await run_to_end(self._cut_off(), within=2 * CLEANUP)
+            with suppress(TimeoutError):  # the database hangs; others find that this one is gone
+                await run_to_end(self._cut_off(), within=2 * CLEANUP)
             await run_to_end(stop([claiming, *others], within=CLEANUP), within=2 * CLEANUP)
             for end in ends:
                 end()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fell(self, task: asyncio.Task[None]) -> None:
+        """One of its loops has ended: if by a fault, it is better to end than to stand by."""
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self.drain()
 
     async def _claim_all(self) -> None:
         while not self._ending.is_set():
@@ -206,20 +219,38 @@ class Worker:
                 try:
                     await self._claim(room)
                 except StoreError as error:
+                    self._is_unsure = True
                     _log.warning("nothing can be claimed: %s", error)
             await _set(self._wake, LOOK)
 
     async def _claim(self, room: int) -> None:
+        if self._is_unsure:
+            await self._give_back_unknown()
         carefully = any(
             self._peers.is_last_try(work.job) and not work.waits
             for work in self._crew.jobs.values()
         )
-        found = await self._peers.claim(self._queue, self.tools, room, carefully=carefully)
+        self._heard_meanwhile = heard = set[str]()
+        try:
+            found = await self._peers.claim(self._queue, self.tools, room, carefully=carefully)
+        finally:
+            self._heard_meanwhile = None
         if self._ending.is_set() and found:
             await self._queue.hand_back(self._peers.me, [job.id for job in found])
             return
         for job in found:
             self._crew.take(job)
+            if job.id in heard:
+                self._to_look_at.add(job.id)
+                self._news.set()
+
+    async def _give_back_unknown(self) -> None:
+        """Let go of what a claim has brought whose answer was lost."""
+        mine = await self._queue.find(owner=self._peers.me, statuses=[*OWNED], limit=LOOKED_THROUGH)
+        unknown = [job.id for job in mine if job.id not in self._crew.jobs]
+        if unknown:
+            await self._queue.hand_back(self._peers.me, unknown)
+        self._is_unsure = False
 
     def _stir(self) -> None:
         for each in (self._wake, self._news, self._over):
@@ -256,12 +287,18 @@ class Worker:
             self._to_look_at.add(job_id)
             self._news.set()
         else:
+            if self._heard_meanwhile is not None:
+                self._heard_meanwhile.add(job_id)
             self._wake.set()
 
     async def _see_to_cancels(self) -> None:
-        ids, self._to_look_at = self._to_look_at, set()
-        for job_id in ids:
-            stands = await self._queue.get(job_id)
+        while self._to_look_at:
+            job_id = self._to_look_at.pop()
+            try:
+                stands = await self._queue.get(job_id)
+            except StoreError:
+                self._to_look_at.add(job_id)
+                raise
             work = self._crew.jobs.get(job_id)
             if work is None:
                 continue

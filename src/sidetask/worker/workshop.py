@@ -8,10 +8,11 @@ find at home, and an agent that it invokes is bound by the rules of the agent th
 
 # ruff: noqa: SLF001 - it is made of the other runtime's parts
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.policies.hooks import HookContext
@@ -19,6 +20,8 @@ from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.tool import AnyTool, KeepFor
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, value
+from sidetask.core.jsons import Json
+from sidetask.engines.base import JobSpec
 from sidetask.engines.stored import StoredEngine
 from sidetask.runtime.residents.grounds import Grounds
 from sidetask.runtime.residents.residents import made
@@ -52,6 +55,7 @@ class Workshop(Runtime):
     def __init__(self, of: Runtime, keeper: Keeping) -> None:
         # First, since the runtime makes its parts of them.
         self._of = of
+        self._places: dict[ConversationId, Place] = {}
         self._make_manager = partial(AsyncTaskManager, keeper=keeper)
         now = of._outbox.now
         limits = replace(
@@ -62,7 +66,7 @@ class Workshop(Runtime):
             tools=of._tools,
             deps=of._deps,
             store="memory:",
-            engine=of._engine or StoredEngine(StoredSteps(of._store, now)),
+            engine=of._engine or StoredEngine(_Steps(of._store, now, self._places)),
             limits=limits,
             routing=of._routing,
             clock=of._outbox,
@@ -79,7 +83,6 @@ class Workshop(Runtime):
             for tool in agent.with_tools(*self._tools).toolbox
             if tool.portable
         }
-        self._places: dict[ConversationId, Place] = {}
 
     @property
     def manager(self) -> AsyncTaskManager:
@@ -162,3 +165,22 @@ class Workshop(Runtime):
         self._house, self._models = self._of._house, self._of._models
         self._families = grounds.families
         return replace(grounds, house=self._house, models=self._models)
+
+
+class _Steps(StoredSteps):
+    """The steps of calls that came from elsewhere. Those of agents that are opened here are not
+    kept: they begin anew with the call that invoked them."""
+
+    def __init__(
+        self, store: Store, now: Callable[[], float], kept: Container[ConversationId]
+    ) -> None:
+        super().__init__(store, now)
+        self._kept = kept
+
+    async def read(self, spec: JobSpec, key: str) -> tuple[Json] | None:
+        return await super().read(spec, key) if spec.conversation_id in self._kept else None
+
+    async def write(self, spec: JobSpec, key: str, value: object) -> Json:
+        if spec.conversation_id in self._kept:
+            return await super().write(spec, key, value)
+        return cast("Json", value)
