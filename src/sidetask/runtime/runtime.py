@@ -50,7 +50,8 @@ from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import wait_done
-from sidetask.tasks.durable.redacted import Redact, redacted
+from sidetask.tasks.durable.cleaning import Redact
+from sidetask.tasks.durable.redacted import redacted
 from sidetask.tasks.elsewhere import Placement
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy

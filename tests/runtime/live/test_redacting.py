@@ -24,7 +24,8 @@ from sidetask.core.messages import (
     UserMessage,
 )
 from sidetask.stores.opening import open_store
-from sidetask.tasks.durable.redacted import REMOVED, Cleaner, Redact, RedactedStore, remove
+from sidetask.tasks.durable.cleaning import REMOVED, Cleaner, Redact, remove
+from sidetask.tasks.durable.redacted import RedactedStore
 from sidetask.testing import ScriptedModel, call, running_runtime
 from tests.runtime.harness import assert_valid
 
@@ -228,6 +229,21 @@ async def test_what_has_no_secret_is_run_again_where_only_secrets_are_redacted(p
     ):
         [again] = runtime.tasks.list()
         assert (again.attempt, again.arguments) == (2, '{"what": "it"}')
+
+
+async def test_the_running_process_has_its_state_however_it_was_stored(path: Path) -> None:
+    async with runtime_on(path, clerk("Hello."), redact=hush) as runtime:
+        chat = await runtime.open("clerk", conversation_id="mine")
+        chat.state.set("app:all", SECRET)
+        chat.state.set("own", SECRET)
+        other = await runtime.open("clerk", conversation_id="other")
+        assert other.state["app:all"] == SECRET
+        await chat.ask("hi")
+        await chat.disconnect()
+        again = await runtime.resume("mine")
+        assert (again.state["own"], again.state["app:all"]) == (SECRET, SECRET)
+        async with Client(f"sqlite:///{path}") as client:
+            assert await client.state("mine") == {"app:all": "***", "own": "***"}
 
 
 async def test_what_is_sent_by_another_process_is_refused_where_it_would_be_lost(
