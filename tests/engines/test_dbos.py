@@ -94,6 +94,50 @@ async def test_the_applications_own_dbos_is_used_and_left_alone(url: str) -> Non
     await asyncio.to_thread(DBOS.destroy)
 
 
+async def test_a_workflow_of_the_application_runs_meanwhile_and_after(url: str) -> None:
+    config: DBOSConfig = {
+        "name": "theirs",
+        "system_database_engine": sqlite_engine(url),
+        "log_level": "ERROR",
+    }
+    theirs = DBOS(config=config)
+    steps: list[str] = []
+
+    @DBOS.step()
+    async def note(word: str) -> str:
+        steps.append(word)
+        return word
+
+    @DBOS.workflow(name="their_order")
+    async def order() -> str:
+        await note("begun")
+        went_on = await DBOS.recv_async("go", timeout_seconds=10)
+        return await note(f"ended {went_on}")
+
+    await asyncio.to_thread(DBOS.launch)
+    running = await DBOS.start_workflow_async(order)
+    engine = DbosEngine(existing=theirs)
+    took: list[object] = []
+
+    async def body(_: JobSpec, context: Context) -> None:
+        took.append(await context.step("one", asyncio.sleep, 0.01, "mine"))
+
+    engine.start(body, ignore)
+    for number in range(5):
+        spec = JobSpec(f"t{number}:1", TaskId(f"t{number}"), 1, "t", "{}")
+        engine.submit(spec)
+        await engine.result(spec.id)
+    await engine.vacuum(9e9, ())
+    await engine.close()
+    assert took == ["mine"] * 5
+    await DBOS.send_async(running.workflow_id, "well", "go")
+    async with asyncio.timeout(10):
+        assert await running.get_result() == "ended well"
+    assert steps == ["begun", "ended well"]
+    assert [each.name for each in await DBOS.list_workflows_async()] == ["their_order"]
+    await asyncio.to_thread(DBOS.destroy)
+
+
 async def test_a_cancel_is_prompt_in_a_step_in_a_wait_and_in_a_sleep(engine: DbosEngine) -> None:
     began = asyncio.Event()
 
