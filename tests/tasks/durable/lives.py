@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, TypeVar
 
 from sidetask.core.errors import StoreUnavailableError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
-from sidetask.stores.base import Record
+from sidetask.stores.base import Kind, Record
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.parts.runner import Executor
 from sidetask.testing import VirtualClock
 from tests.tasks.harness import Bench, C
+
+T = TypeVar("T")
 
 
 class Disk(MemoryStore):
@@ -22,6 +24,8 @@ class Disk(MemoryStore):
     durable = True
     dead = False
     full = False
+    away = False
+    """Nothing can be read."""
     slow: "asyncio.Event | None" = None
     """Holds up `stored`."""
 
@@ -39,6 +43,11 @@ class Disk(MemoryStore):
             raise StoreUnavailableError("the disk is full", "make room")
         if not self.dead:
             super().put(record)
+
+    async def find(self, kind: Kind[T], **narrowed: Any) -> Sequence[Record[T]]:
+        if self.away:
+            raise StoreUnavailableError("it is away", "wait")
+        return await super().find(kind, **narrowed)
 
     async def stored(self) -> None:
         if self.slow is not None:

@@ -8,8 +8,9 @@ import pytest
 from sidetask.core.errors import AlreadyDecidedError, StoreUnavailableError
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
+from sidetask.stores.base import Record
 from sidetask.tasks.context import RunContext
-from sidetask.tasks.stored import TASKS
+from sidetask.tasks.stored import ORDERS, TASKS, Order
 from sidetask.tasks.values import Completed, ToolOutcome
 from sidetask.testing import VirtualClock
 from tests.tasks.durable.lives import Lives
@@ -116,3 +117,27 @@ async def test_a_step_that_is_done_waits_for_the_disk_and_is_not_lost(lives: Liv
     lives.disk.full = False
     assert (await bench.ended(task)).content == "done"
     assert lives.runs == ["stepping"]
+
+
+async def test_an_order_that_cannot_be_read_now_is_carried_out_when_it_can(lives: Lives) -> None:
+    bench = await lives.begin()
+    task = bench.start_in_background("sleep")
+    await settle()
+    lives.disk.view().put(
+        Record(
+            kind=ORDERS,
+            conversation_id=C,
+            id="1",
+            status="open",
+            at=1.0,
+            value=Order(kind="cancel", task_id=task),
+        )
+    )
+    lives.disk.away = True
+    kept = bench.manager.kept
+    assert kept is not None
+    kept.attend(C, lambda _: None)
+    await asyncio.sleep(10)
+    assert bench.handle.get(task).status == "running"
+    lives.disk.away = False
+    assert (await bench.ended(task)).status == "cancelled"

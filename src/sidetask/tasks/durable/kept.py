@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 
-from sidetask.core.errors import StoreError
+from sidetask.core.errors import StoreError, StoreUnavailableError
 from sidetask.core.events import TaskCancelled
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message, UserMessage, user_message
 from sidetask.stores.base import Record, Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
+from sidetask.tasks.aio.telling import PAUSE
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.durable.reviving import read_left, take_up
 from sidetask.tasks.elsewhere import Elsewhere
@@ -143,15 +144,24 @@ class KeptTasks:
         while self._changed:
             which = next(iter(self._changed))
             del self._changed[which]
+            if which is None:  # one by one: what cannot be read of one holds up no other
+                asked = [each.conversation_id for each in self._parts.approvals.open(None)]
+                self._changed |= dict.fromkeys([*self._says, *asked])
+                continue
             try:
-                for approval in self._parts.approvals.open(which):
-                    found = await self._store.get(APPROVALS, approval.conversation_id, approval.id)
-                    if found is not None and not found.open:
-                        self._parts.asking.enter(found.value)
-                for each in [which] if which is not None else list(self._says):
-                    await self._carry_out_orders(each)
+                await self._look_at(which)
+            except StoreUnavailableError:  # it is news still when the store is back
+                self._changed[which] = None
+                await asyncio.sleep(PAUSE)
             except StoreError:
-                _log.warning("what others did is not known yet", exc_info=True)
+                _log.warning("what others did of %s is not known", which, exc_info=True)
+
+    async def _look_at(self, conversation_id: ConversationId) -> None:
+        for approval in self._parts.approvals.open(conversation_id):
+            found = await self._store.get(APPROVALS, conversation_id, approval.id)
+            if found is not None and not found.open:
+                self._parts.asking.enter(found.value)
+        await self._carry_out_orders(conversation_id)
 
     async def _carry_out_orders(self, conversation_id: ConversationId) -> None:
         if conversation_id not in self._says:
