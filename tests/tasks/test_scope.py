@@ -124,3 +124,39 @@ async def test_a_million_touches_cost_no_timer_each() -> None:
         for _ in range(1000):
             scope.touch()
         assert len(getattr(loop, "_scheduled")) == before  # noqa: B009
+
+
+async def test_blocks_with_a_patience_share_one_timer_however_many_they_are() -> None:
+    loop: object = asyncio.get_running_loop()
+    async with Cuttable(CancelToken(), 60):
+        before = len(getattr(loop, "_scheduled"))  # noqa: B009
+        for _ in range(1000):
+            async with Cuttable(CancelToken(), 60):
+                pass
+        assert len(getattr(loop, "_scheduled")) == before  # noqa: B009
+
+
+async def test_each_of_many_blocks_ends_at_the_end_of_its_own_patience(clock: VirtualClock) -> None:
+    ends: list[tuple[int, float]] = []
+
+    async def work(begin: int, patience: int, touched: int) -> None:
+        await asyncio.sleep(begin)
+        async with Cuttable(CancelToken(), patience) as scope:
+            await asyncio.sleep(touched)
+            scope.touch()
+            await asyncio.sleep(1000)
+        ends.append((patience, clock.time()))
+
+    async with asyncio.TaskGroup() as group:
+        for times in [(0, 60, 0), (1, 5, 0), (2, 60, 50), (3, 30, 20), (100, 60, 1)]:
+            group.create_task(work(*times))
+    assert ends == [(5, 6), (30, 53), (60, 60), (60, 112), (60, 161)]
+
+
+def test_each_loop_has_a_timer_of_its_own() -> None:
+    async def work() -> str | None:
+        async with Cuttable(CancelToken(), 0.001) as scope:
+            await asyncio.sleep(1000)
+        return scope.cut_by
+
+    assert [asyncio.run(work()), asyncio.run(work())] == ["silence", "silence"]

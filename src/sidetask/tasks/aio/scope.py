@@ -1,6 +1,8 @@
 """A block of code that can be cut from outside, or by silence."""
 
 import asyncio
+import threading
+from asyncio import AbstractEventLoop
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -12,28 +14,15 @@ class Cuttable:
     """Ends its block when it is cut, when its token is cancelled, or when nothing has called
     `touch` for `patience` seconds. Afterwards `cut_by` says which; a cancellation of the asyncio
     task from outside passes through untouched.
-
-    The timer is re-armed lazily: `touch` notes the time and nothing more, and a timer that
-    fires early sleeps on. So a stream of a million pieces costs one timer a `patience`.
     """
 
-    __slots__ = (
-        "_cancelling",
-        "_loop",
-        "_patience",
-        "_task",
-        "_timer",
-        "_token",
-        "_touched",
-        "cut_by",
-    )
+    __slots__ = ("_cancelling", "_silence", "_task", "_token", "_touched", "cut_by", "patience")
 
     def __init__(self, token: CancelToken, patience: float | None) -> None:
         self._token = token
-        self._patience = patience
-        self._loop = asyncio.get_running_loop()
+        self.patience = patience
+        self._silence = _of_loop() if patience is not None else None
         self._task: asyncio.Task[object] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._touched = 0.0
         self._cancelling = 0
         self.cut_by: str | None = None
@@ -42,7 +31,13 @@ class Cuttable:
 
     def touch(self) -> None:
         """Something came: the patience begins anew."""
-        self._touched = self._loop.time()
+        if self._silence is not None:
+            self._touched = self._silence.now()
+
+    @property
+    def deadline(self) -> float:
+        """When the patience is over, if nothing comes."""
+        return self._touched + (self.patience or 0.0)
 
     def cut(self, why: str) -> None:
         """End the block, if it is being run. The first reason stands."""
@@ -55,9 +50,9 @@ class Cuttable:
         assert self._task is not None
         self._cancelling = self._task.cancelling()
         self._token.listen(self._on_token)
-        if self._patience is not None:
+        if self._silence is not None:
             self.touch()
-            self._timer = self._loop.call_later(self._patience, self._on_timer)
+            self._silence.watch(self)
         return self
 
     async def __aexit__(
@@ -69,8 +64,8 @@ class Cuttable:
         task, self._task = self._task, None
         assert task is not None
         self._token.unlisten(self._on_token)
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._silence is not None:
+            self._silence.forget(self)
         cancelled = kind is asyncio.CancelledError
         if self.cut_by is None:
             if cancelled and task.cancelling() <= self._cancelling:
@@ -91,10 +86,57 @@ class Cuttable:
     def _on_token(self) -> None:
         self.cut("token")
 
-    def _on_timer(self) -> None:
-        assert self._patience is not None
-        left = self._touched + self._patience - self._loop.time()
-        if left <= 0:
-            self.cut("silence")
-        else:
-            self._timer = self._loop.call_later(left, self._on_timer)
+
+class _Silence:
+    """Watches the blocks of one loop that have a patience, with one timer for all of them.
+
+    It is armed lazily: whoever comes notes the time and nothing more, and a timer that rings early
+    sleeps on. A block of the usual patience ends after it was armed, and so arms nothing: a
+    million calls, or pieces of a stream, cost one timer a patience.
+    """
+
+    __slots__ = ("_blocks", "_timer", "loop", "now")
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.loop = loop
+        self.now = loop.time
+        self._blocks: dict[Cuttable, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, block: Cuttable) -> None:
+        self._blocks[block] = None
+        if self._timer is None or block.deadline < self._timer.when():
+            self._arm_for(block.deadline)
+
+    def forget(self, block: Cuttable) -> None:
+        self._blocks.pop(block, None)
+
+    def _arm_for(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = self.now()
+        for block in [each for each in self._blocks if each.deadline <= now]:
+            del self._blocks[block]
+            block.cut("silence")
+        if self._blocks:
+            self._arm_for(min([each.deadline for each in self._blocks]))
+
+
+class _Here(threading.local):
+    """What the loop of a thread has; a closed loop is forgotten with the next."""
+
+    silence: _Silence | None = None
+
+
+_here = _Here()
+
+
+def _of_loop() -> _Silence:
+    loop, silence = asyncio.get_running_loop(), _here.silence
+    if silence is None or silence.loop is not loop:
+        silence = _here.silence = _Silence(loop)
+    return silence
