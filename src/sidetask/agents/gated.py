@@ -60,53 +60,42 @@ class GatedReader:
             QuotaExceededError: The gate stays closed for longer than a call may wait.
             TurnCancelledError, ModelError: As for `ReplyReader.read`.
         """
+        quota, key = self.quota, self._model.quota_key
         refusals = 0
         while True:
-            was_closed = self.quota.closed_for(self._key) > 0
-            ticket = await self._pass()
-            if was_closed and waited is not None:
-                await waited()
+            ticket = quota.ticket() if quota.is_free(key) else await self._pass(key, waited)
             try:
                 await self._reader.read(draft, request())
             except RateLimitedError as error:
-                self._refused(error, ticket)
+                self._refused(error, key, ticket)
                 refusals += 1
-                if draft.has_begun or refusals > self.quota.max_retries:
+                if draft.has_begun or refusals > quota.max_retries:
                     raise
             else:
-                used = draft.usage
-                self.quota.record_success(
-                    self._key, ticket, tokens=used.input_tokens + used.output_tokens
-                )
+                if not quota.is_free(key):
+                    tokens = draft.usage.input_tokens + draft.usage.output_tokens
+                    quota.record_success(key, ticket, tokens=tokens)
                 return
 
-    @property
-    def _key(self) -> str:
-        return self._model.quota_key
-
-    async def _pass(self) -> int:
-        parked_at = now() if self.quota.closed_for(self._key) else None
-        ticket = await self.quota.wait(
-            self._key, background=self.background, cancellation=self._token
-        )
+    async def _pass(self, key: str, waited: Callable[[], Awaitable[None]] | None) -> int:
+        parked_at = now() if self.quota.closed_for(key) else None
+        ticket = await self.quota.wait(key, background=self.background, cancellation=self._token)
         if ticket is None:
             raise TurnCancelledError(self._token.reason)
         if parked_at is not None:
-            self._log.fact(
-                QuotaResumed,
-                model=self._model.name,
-                key=self._key,
-                waited=now() - parked_at,
-            )
+            passed = now() - parked_at
+            self._log.fact(QuotaResumed, model=self._model.name, key=key, waited=passed)
+            if waited is not None:
+                await waited()
         return ticket
 
-    def _refused(self, error: RateLimitedError, ticket: int) -> None:
-        self.quota.record_hit(self._key, error.retry_after, ticket=ticket)
-        status = self.quota.status_of(self._key)
+    def _refused(self, error: RateLimitedError, key: str, ticket: int) -> None:
+        self.quota.record_hit(key, error.retry_after, ticket=ticket)
+        status = self.quota.status_of(key)
         self._log.fact(
             QuotaHit,
             model=self._model.name,
-            key=self._key,
-            wait=self.quota.closed_for(self._key),
+            key=key,
+            wait=self.quota.closed_for(key),
             hits=status.hits if status is not None else 0,
         )

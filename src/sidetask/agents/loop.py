@@ -46,8 +46,8 @@ from sidetask.core.messages import (
     user_message,
 )
 from sidetask.core.turns import (
+    BEGUN,
     Answered,
-    Begun,
     CallModel,
     EndTurn,
     GiveUp,
@@ -185,7 +185,7 @@ class TurnRun:
             await self._log.commit(message)
         if heard:
             await asyncio.sleep(0)
-        self._turn, command = decide(self._turn, Begun())
+        self._turn, command = decide(self._turn, BEGUN)
         while True:
             match command:
                 case CallModel(step):
@@ -195,7 +195,7 @@ class TurnRun:
                 case GiveUp(max_steps):
                     raise StepLimitError(max_steps)
                 case EndTurn():
-                    reason = await self._reason_to_go_on()
+                    reason = await self._reason_to_go_on() if conversation.hooks else None
                     if reason is None:
                         return
                     await self._log.commit(user_message(reason))
@@ -317,8 +317,8 @@ class TurnRun:
         self._text = message.text if message is not None else ""
         if message is not None:
             await self._log.commit(message)
-            if message.calls:
-                self._calls = StepCalls(message.calls, self._log, self._token, self._output)
+            if draft.calls:
+                self._calls = StepCalls(draft.calls, self._log, self._token, self._output)
         self._draft = None
 
     async def _judge(self, draft: Draft) -> Replied:

@@ -55,6 +55,7 @@ class Draft:
         "cut_by",
         "finished",
         "scope",
+        "usage",
     )
 
     def __init__(self, ids: set[CallId]) -> None:
@@ -65,15 +66,12 @@ class Draft:
         self._thinking = False
         self._calls: dict[int, tuple[CallId, str, list[str]]] = {}
         self.finished: Finished | None = None
+        self.usage: Usage = ONE_REQUEST
         self.calls: Sequence[ToolCall] = ()
         """Those of a reply that has finished."""
         self.scope: Cuttable | None = None
         """What cuts it, while it comes."""
         self.cut_by: str | None = None
-
-    @property
-    def usage(self) -> Usage:
-        return self.finished.usage if self.finished is not None else ONE_REQUEST
 
     @property
     def has_begun(self) -> bool:
@@ -125,6 +123,7 @@ class Draft:
     def finish(self, chunk: Finished) -> None:
         """The reply is whole, and so are its calls."""
         self.finished = chunk
+        self.usage = chunk.usage
         self.calls = [
             ToolCall(call_id, name, "".join(pieces))
             for call_id, name, pieces in self._calls.values()

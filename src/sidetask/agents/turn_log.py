@@ -1,7 +1,6 @@
 """Where a turn writes: messages into the history, and everything that happens into the outbox."""
 
 from contextvars import ContextVar
-from typing import assert_never
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.quota import Quota
@@ -65,13 +64,15 @@ class TurnLog:
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""
-        if self.conversation.unwritten:
+        conversation, covered = self.conversation, ack
+        if conversation.unwritten:
             await self.write_rest()
         if self._kept is not None:
             self._kept.said(message)
-        await self._store.commit_turn(self.conversation.id, (message,), ack=self._covered(ack))
+            covered = self._covered(ack)
+        await self._store.commit_turn(conversation.id, (message,), ack=covered)
         self._keep(message, ack)
-        self.fact(_committed(message), message=message)
+        self.fact(_COMMITTED[type(message)], message=message)
 
     async def write_rest(self) -> None:
         """Write what `keep_unwritten` has kept."""
@@ -81,7 +82,7 @@ class TurnLog:
         await self._store.commit_turn(self.conversation.id, messages, ack=acks)
         unwritten.clear()
         for message in messages:
-            self.fact(_committed(message), message=message)
+            self.fact(_COMMITTED[type(message)], message=message)
 
     def keep_unwritten(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """The half of a commit that cannot fail: the history in this process. The other half is
@@ -107,15 +108,9 @@ class TurnLog:
         self._journal.live(event, fields, self.turn_id, self.run_id, self.conversation.parent_id)
 
 
-def _committed(message: Message) -> type[Event]:
-    match message:
-        case UserMessage():
-            return UserMessageCommitted
-        case AssistantMessage():
-            return AssistantMessageCommitted
-        case ToolMessage():
-            return ToolMessageCommitted
-        case NotificationMessage():
-            return NotificationsCommitted
-        case _:
-            assert_never(message)
+_COMMITTED: dict[type[Message], type[Event]] = {
+    UserMessage: UserMessageCommitted,
+    AssistantMessage: AssistantMessageCommitted,
+    ToolMessage: ToolMessageCommitted,
+    NotificationMessage: NotificationsCommitted,
+}

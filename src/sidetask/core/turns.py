@@ -93,6 +93,9 @@ class GiveUp:
     max_steps: int
 
 
+BEGUN = Begun()
+END_TURN = EndTurn()
+
 Command: TypeAlias = CallModel | RunCalls | EndTurn | GiveUp
 
 
@@ -105,7 +108,7 @@ def decide(turn: Turn, event: TurnEvent) -> tuple[Turn, Command]:
             return _call_model(turn)
         case Replied(news=news) | Answered(news=news):
             may_go_on = news and turn.step < turn.max_steps
-            return _call_model(turn) if may_go_on else (turn, EndTurn())
+            return _call_model(turn) if may_go_on else (turn, END_TURN)
         case _:
             assert_never(event)
 

@@ -149,7 +149,9 @@ class Driver:
         Raises:
             TurnError: The turn failed, or was cancelled.
         """
-        is_next = not (self.busy or self.closed or self._inbox or self._conversation.steering)
+        is_next = not (
+            self.busy or self.closed or self._inbox.waiting or self._conversation.steering
+        )
         self._inbox.put(message, response)
         self._waking.user_spoke()
         try:
@@ -252,7 +254,7 @@ class Driver:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._inbox or self._conversation.steering) or self._waking.is_due
+        return bool(self._inbox.waiting or self._conversation.steering) or self._waking.is_due
 
     async def _lead(self) -> None:
         """Carry the next turn out in the asyncio task of who asked for it. If there is another
@@ -263,7 +265,7 @@ class Driver:
             current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
             await asyncio.sleep(0)  # others first: whoever says something, or Stop, in this tick
-            if self._inbox:
+            if self._inbox.waiting:
                 await self._run(*self._next(), if_cancelled=GIVEN_UP)
         except asyncio.CancelledError:
             if not self._is_cut or task.uncancel() > before:
@@ -281,7 +283,7 @@ class Driver:
         try:
             while not self.closed and self._has_work:
                 if self._absence.lasts:  # a turn that somebody waits for begins, and fails
-                    await self._absence.wait_over(lambda: self.closed or bool(self._inbox))
+                    await self._absence.wait_over(lambda: self.closed or bool(self._inbox.waiting))
                     if self.closed or not self._has_work:
                         return
                 await self._run(*self._next())
@@ -302,10 +304,10 @@ class Driver:
     def _next(self) -> tuple[UserMessage | None, ChatResponse]:
         """The turn to run, which there is."""
         conversation = self._conversation
-        is_hurried = self._absence.lasts and self._inbox
+        is_hurried = self._absence.lasts and self._inbox.waiting
         if conversation.steering and not is_hurried:  # too late for the turn it was meant for
             return conversation.steering.pop(0), ChatResponse("user", sent=True)
-        if self._inbox:
+        if self._inbox.waiting:
             return self._inbox.take()
         return None, ChatResponse("tasks", self._waking.begin())
 
@@ -354,7 +356,10 @@ class Driver:
         """Every event of the conversation, as it lands."""
         current = self._current
         if current is not None and event.run_id == current.run_id:
-            current.hear(event)
+            if current.keeps_end:
+                current.hear(event)
+            else:
+                current.response.append(event)
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
                 current.cut_reply()
@@ -364,7 +369,8 @@ class Driver:
 
     def wake(self) -> None:
         """Let those who wait for a change look again."""
-        wake_all(self._sleepers)
+        if self._sleepers:
+            wake_all(self._sleepers)
 
 
 def _is_inside(task: asyncio.Task[None] | None) -> bool:

@@ -142,9 +142,10 @@ class ChatResponse:
     def admit(self, turn_id: TurnId) -> bool:
         """The turn begins; False if nobody waits for that."""
         self.turn_id = turn_id
-        heard = bool(self._sleepers)
+        if not self._sleepers:
+            return False
         wake_all(self._sleepers)
-        return heard
+        return True
 
     def append(self, event: Event) -> None:
         self.events.append(event)
@@ -157,10 +158,15 @@ class ChatResponse:
         self.events = _folded(self.events)  # readers under way keep the list they have
         wake_all(self._sleepers)
         wake_all(self._askers)
+        self._sleepers = self._askers = _NOBODY
 
     async def more(self) -> None:
         """Wait until something has changed."""
         await sleep_among(self._sleepers)
+
+
+_NOBODY: Sleepers = []
+"""Those who wait for what comes after the end."""
 
 
 class EventCursor:
@@ -220,6 +226,8 @@ def _latest_text(events: list[Event]) -> str:
 
 def _folded(events: list[Event]) -> list[Event]:
     """The same events, each row of text deltas as one."""
+    if len([event for event in events if type(event) is TextDelta]) <= 1:
+        return events
     folded: list[Event] = []
     row: list[TextDelta] = []
     for event in events:

@@ -86,6 +86,10 @@ class Quota:
             return None
         return self._last
 
+    def is_free(self, key: str) -> bool:
+        """Whether calls with this key pass at once, and nothing is to be noted of them."""
+        return key not in self._gates and not self._paced
+
     def ticket(self) -> int:
         """The ticket of a call that is sent now, by whoever has looked that the key is open."""
         return self._last

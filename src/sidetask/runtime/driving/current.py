@@ -26,6 +26,7 @@ class Current:
         "_end",
         "_outbox",
         "_run",
+        "keeps_end",
         "response",
         "run_id",
         "token",
@@ -45,6 +46,8 @@ class Current:
         self.response = response
         self._conversation = conversation
         self._outbox = around.outbox if around.store.durable else None
+        self.keeps_end = self._outbox is not None
+        """Its reader is told of its end when that is on the disk."""
         self.turn_id = TurnId(f"turn-{conversation.turns}")
         self._run = TurnRun(
             around,
@@ -66,7 +69,7 @@ class Current:
 
     def hear(self, event: Event) -> None:
         """An event of the run has landed."""
-        if self._outbox is not None and isinstance(event, _ENDS):
+        if self.keeps_end and isinstance(event, _ENDS):
             self._end = event
         else:
             self.response.append(event)

@@ -25,39 +25,36 @@ class Waiting:
 class Inbox:
     """One conversation's."""
 
-    __slots__ = ("_id", "_observer", "_waiting")
+    __slots__ = ("_id", "_observer", "waiting")
 
     def __init__(self, conversation_id: ConversationId, observer: Observer | None) -> None:
         self._id = conversation_id
         self._observer = observer
-        self._waiting: list[Waiting] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: list[Waiting] = []
 
     def put(self, message: UserMessage, response: ChatResponse) -> None:
         asked = None if self._observer is None else self._observer.asked()
-        self._waiting.append(Waiting(message, response, asked))
+        self.waiting.append(Waiting(message, response, asked))
 
     def take(self) -> tuple[UserMessage, ChatResponse]:
         """The first, which there is: its turn begins."""
-        waiting = self._waiting.pop(0)
+        waiting = self.waiting.pop(0)
         if self._observer is not None:
             self._observer.admitted(self._id, waiting.asked)
         return waiting.message, waiting.response
 
     def withdraw(self, response: ChatResponse, reason: str) -> bool:
         """It gets no turn. False: it does not wait for one."""
-        left = [each for each in self._waiting if each.response is not response]
-        if len(left) == len(self._waiting):
+        left = [each for each in self.waiting if each.response is not response]
+        if len(left) == len(self.waiting):
             return False
-        self._waiting = left
+        self.waiting = left
         response.finish(cancelled(reason))
         return True
 
     def refuse(self, reason: str) -> None:
         """None gets a turn."""
-        refused, self._waiting = self._waiting, []
+        refused, self.waiting = self.waiting, []
         for each in refused:
             each.response.finish(cancelled(reason))
 
@@ -66,8 +63,8 @@ class Inbox:
         steering = conversation.steering
         if said is not None and not is_among(said, conversation.history):
             steering.insert(0, said)
-        steering += [each.message for each in self._waiting if each.response.sent]
-        self._waiting = [each for each in self._waiting if not each.response.sent]
+        steering += [each.message for each in self.waiting if each.response.sent]
+        self.waiting = [each for each in self.waiting if not each.response.sent]
 
 
 def cancelled(reason: str) -> TurnEnd:
