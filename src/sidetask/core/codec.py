@@ -171,10 +171,15 @@ def _record(kind: type[Any]) -> _Shape:
     scalars = [part for part in parts if part[2] in _PLAIN]
     inner = [part for part in parts if part[2] not in _PLAIN]
     names = tuple([name for name, _, _ in scalars])
-    take = attrgetter(*names, "__class__", "__class__")  # of two names or more it gives a tuple
+    padding = ("__class__",) * max(0, 2 - len(names))  # of two names or more it gives a tuple
+    take = attrgetter(*names, *padding)
     # Checking scalars one by one would cost more than all else. Which types they may have at the
     # same time is learnt: the value is the places of its floats, which may not be finite.
     learnt: dict[tuple[type, ...], tuple[int, ...]] = {}
+
+    def check(value: Any) -> None:
+        for name, place, shape in scalars:
+            _within(place, shape.write, getattr(value, name))
 
     def write(value: Any) -> dict[str, Any]:
         if type(value) is not kind:
@@ -182,12 +187,15 @@ def _record(kind: type[Any]) -> _Shape:
         found = take(value)
         types = tuple(map(type, found))
         floats = learnt.get(types)
-        if floats is None or not all(map(isfinite, [found[at] for at in floats])):
-            for name, place, shape in scalars:
-                _within(place, shape.write, getattr(value, name))
-            if _EXACT.issuperset(types[:-2]):
+        if floats is None:
+            check(value)
+            if _EXACT.issuperset(types[: len(names)]):
                 learnt[types] = tuple([at for at, each in enumerate(types) if each is float])
-        written = dict(zip(names, found, strict=False))
+        else:
+            for at in floats:
+                if not isfinite(found[at]):
+                    check(value)
+        written = dict(zip(names, found))  # noqa: B905 - the padding is cut off
         for name, place, shape in inner:
             written[name] = _within(place, shape.write, getattr(value, name))
         return written
@@ -223,13 +231,14 @@ def _tagged(name: str, kinds: Mapping[str, type[Any]]) -> _Shape:
     words = {kind: word for word, kind in kinds.items()}
     steps: dict[type[Any], tuple[str, _Step]] = {}
 
-    def write(value: Any) -> dict[str, Any]:
-        kind = cast("type[Any]", type(value))
-        if kind not in steps:
+    def write(value: object) -> dict[str, Any]:
+        kind = type(value)
+        found = steps.get(kind)
+        if found is None:
             if kind not in words:
                 raise _unexpected(" or ".join(words.values()), value)
-            steps[kind] = words[kind], _shape(kind).write
-        word, step = steps[kind]
+            found = steps[kind] = words[kind], _shape(kind).write
+        word, step = found
         written = step(value)
         written[name] = word
         return written

@@ -34,7 +34,7 @@ from sidetask.core.codec import value_to_json
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, RunId, TaskId, value
-from sidetask.core.jsons import Json, JsonObject
+from sidetask.core.jsons import Json, JsonObject, encoder
 from sidetask.core.messages import Message, Text, UserMessage
 from sidetask.stores.members import Members
 from sidetask.stores.queue import Queue
@@ -419,12 +419,7 @@ def told_as(space: Space) -> ConversationId:
     return ConversationId(owner if sort == "conversation" else f"{sort}:{owner}")
 
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False,
-    check_circular=False,  # the codec has looked, and copied
-    allow_nan=False,
-    separators=(",", ":"),
-).encode
+_encode = encoder(sort_keys=False)
 
 
 def written(data: dict[str, Any]) -> str:
