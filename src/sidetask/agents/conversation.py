@@ -46,6 +46,7 @@ class Conversation:
         "summary_model",
         "toolset",
         "turns",
+        "unheard",
         "unwritten",
         "usage",
     )
@@ -74,6 +75,9 @@ class Conversation:
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
         """All messages."""
+        self.unheard: tuple[TaskId, ...] = ()
+        """Results in the history that had woken it, when a crash cut the turn before it began to
+        read them: they are a reason for another one."""
         self.unwritten: list[tuple[Message, tuple[TaskId, ...]]] = []
         """Those of them that the store did not take, with the results that they deliver: they are
         written with the next one, so that what it has is no history with a hole."""

@@ -68,7 +68,7 @@ class Driver:
         self._around = around
         self._tasks = manager.handle()
         self._inbox = Inbox(conversation.id, observer)
-        self._waking = Waking(conversation.id, manager, most=max_auto_turns)
+        self._waking = Waking(conversation, manager, most=max_auto_turns)
         self._current: Current | None = None
         self._task: asyncio.Task[Any] | None = None
         """What carries the turn out, or is about to: the driver's own, or that of who asked."""
@@ -320,6 +320,7 @@ class Driver:
     ) -> None:
         conversation = self._conversation
         conversation.turns += 1
+        conversation.unheard = ()
         conversation.state.clear_turn()
         current = Current(self._around, conversation, response, if_cancelled=if_cancelled)
         self._current = current

@@ -113,6 +113,7 @@ def check(world: World, found: Found) -> None:
 def _check_world(world: World) -> None:
     assert not world.repeated, "a finished step ran again"
     assert not world.doubles, "two facts were told under one number"
+    assert not world.unheard, "a result is in the history, and nobody is told to read it"
     assert not world.unpaid, f"usage: {world.unpaid}"
     assert {what: n for what, n in world.effects.items() if n > 1} == {}, "it was done twice"
 

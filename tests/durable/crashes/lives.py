@@ -193,7 +193,7 @@ def _ignore(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 # -- programs ------------------------------------------------------------------------------------
 
 
-def first_life(clock: VirtualClock, *, closes: bool) -> Callable[[Life], Awaitable[None]]:
+def first_life(clock: VirtualClock, *, closes: bool = True) -> Callable[[Life], Awaitable[None]]:
     """The story, to its end, where the runtime is closed, or the process killed."""
 
     async def program(life: Life) -> None:
@@ -219,6 +219,7 @@ def next_life(clock: VirtualClock, *, asks: bool = True) -> Callable[[Life], Awa
                 return
             life.world.resume(chat.total_usage)
             await rest(life, chat)
+            life.world.rested(chat.history())
             if asks:
                 await life.ask(chat, "Any news?")
                 await rest(life, chat)

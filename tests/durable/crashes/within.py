@@ -94,6 +94,24 @@ async def asked(life: Life, chat: AgentHandle) -> None:
     await rest(life, chat)
 
 
+def notaries(world: World) -> list[Agent]:
+    @tool(approval="ask")
+    async def sign(ctx: RunContext[object]) -> str:
+        """Sign, when a person agrees."""
+        world.act(f"sign {ctx.task_id}")
+        return "signed"
+
+    model = brain({"help": [call("sign"), "Signed."]})
+    notary = Agent(model, name="notary", instructions="Signs.", tools=[sign])
+    plan = {"notary": [call("notary", input="help"), "It will."]}
+    return [Agent(brain(plan), name="head", tools=[notary.as_tool(route=background())])]
+
+
+async def notarized(life: Life, chat: AgentHandle) -> None:
+    await life.ask(chat, "notary")
+    await rest(life, chat)
+
+
 async def spawned(life: Life, chat: AgentHandle) -> None:
     below = await chat.spawn_subagent(life.agents[1])
     await below.ask("help")
@@ -158,3 +176,4 @@ STORIES = (
     Story(name="typed", agents=typed, first=says("add")),
     Story(name="paid", busy=True, agents=paid, first=says("one", "two")),
 )
+UNSOLVED = Story(name="sub-agent-asks", agents=notaries, first=notarized)

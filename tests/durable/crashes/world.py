@@ -1,10 +1,12 @@
 """What the world outside of a process has seen: what survives every crash, and cannot be unsaid."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 from sidetask.core.events import Event
 from sidetask.core.jsons import Json
+from sidetask.core.messages import AssistantMessage, Message, NotificationMessage
 from sidetask.core.usage import Usage
 
 
@@ -39,6 +41,8 @@ class World:
     """What a host was told was consumed."""
     unpaid: list[str] = field(default_factory=list[str])
     """What the next life had forgotten of it."""
+    unheard: list[str] = field(default_factory=list[str])
+    """Tasks whose results woke the conversation, and no model has read them."""
     gone: set[str] = field(default_factory=set[str])
     """What a host has asked to delete: "all", or "history"."""
 
@@ -70,6 +74,13 @@ class World:
             kept, told = getattr(usage, each.name), getattr(self.usage, each.name)
             if isinstance(told, int | float) and kept < told:
                 self.unpaid.append(f"{each.name}: {told} were told, {kept} are kept")
+
+    def rested(self, history: Sequence[Message]) -> None:
+        """The next life has come to rest, and nobody has said anything."""
+        if len(history) > 1 and isinstance(history[-1], NotificationMessage):
+            before = history[-2]
+            if isinstance(before, AssistantMessage) and not before.calls:
+                self.unheard += [item.task_id for item in history[-1].items]
 
     def forget(self, what: str) -> None:
         """The host is about to delete this: it may be gone from now on."""

@@ -2,7 +2,8 @@
 
 import logging
 
-from sidetask.core.ids import ConversationId, TaskId
+from sidetask.agents.conversation import Conversation
+from sidetask.core.ids import TaskId
 from sidetask.tasks.manager import AsyncTaskManager
 
 _log = logging.getLogger(__name__)
@@ -11,12 +12,10 @@ _log = logging.getLogger(__name__)
 class Waking:
     """Whether results wake one conversation."""
 
-    __slots__ = ("_id", "_manager", "_most", "_parked", "_row")
+    __slots__ = ("_conversation", "_manager", "_most", "_parked", "_row")
 
-    def __init__(
-        self, conversation_id: ConversationId, manager: AsyncTaskManager, *, most: int
-    ) -> None:
-        self._id = conversation_id
+    def __init__(self, conversation: Conversation, manager: AsyncTaskManager, *, most: int) -> None:
+        self._conversation = conversation
         self._manager = manager
         self._most = most
         self._parked = False
@@ -26,7 +25,7 @@ class Waking:
     @property
     def wanted_by(self) -> tuple[TaskId, ...]:
         """The results that ask for a turn of their own."""
-        return self._manager.wants_turn(self._id)
+        return self._manager.wants_turn(self._conversation.id) + self._conversation.unheard
 
     @property
     def is_due(self) -> bool:
@@ -37,7 +36,7 @@ class Waking:
             _log.warning(
                 "%s had %d turns in a row that nobody asked for: further results wait for the"
                 " user (max_auto_turns)",
-                self._id,
+                self._conversation.id,
                 self._row,
             )
             self._parked = True

@@ -5,6 +5,7 @@ answered get an answer, a run that never ended gets its end.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sidetask.agents.calls import receipt
 from sidetask.agents.conversation import Conversation
@@ -12,7 +13,13 @@ from sidetask.agents.turn_log import Surroundings, TurnLog
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import RunCancelled
 from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId, value
-from sidetask.core.messages import AssistantMessage, Message, ToolMessage, ToolResult
+from sidetask.core.messages import (
+    AssistantMessage,
+    Message,
+    NotificationMessage,
+    ToolMessage,
+    ToolResult,
+)
 from sidetask.runtime.keeping.notes import TURNS, TurnNote
 from sidetask.stores.base import (
     COMPACTIONS,
@@ -26,6 +33,8 @@ from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.stored import RESULTS
 from sidetask.tasks.values import Resolution
 
+CUT = "cut"
+"""The status of a turn whose process ended, once it was taken up again."""
 GONE = "the process that carried it out has ended"
 LOST = "Not answered: the process ended during the call. Whether it had its effect is unknown."
 
@@ -128,7 +137,20 @@ async def _put_in_order(conversation: Conversation, kept: Kept, around: Surround
     if unanswered is not None:
         await log.commit(unanswered)
     if last is not None and last.open:
+        around.store.put(replace(last, status=CUT))  # in the tick of its end
         log.fact(RunCancelled, reason=GONE)
+    if last is not None and (last.open or last.status == CUT):
+        conversation.unheard = _unheard(conversation.history)
+
+
+def _unheard(history: Sequence[Message]) -> tuple[TaskId, ...]:
+    """The results that a turn began with which nobody had asked for, if it came no further."""
+    if len(history) < 2 or not isinstance(history[-1], NotificationMessage):
+        return ()
+    before = history[-2]
+    if not isinstance(before, AssistantMessage) or before.calls:
+        return ()
+    return tuple([item.task_id for item in history[-1].items])
 
 
 def _unanswered(
