@@ -249,9 +249,34 @@ async def test_another_process_cancels_a_task_that_a_worker_carries_out(stage: S
         assert [task.status for task in chat.tasks] == ["cancelled"]
 
 
+async def test_what_a_worker_asks_is_decided_at_home_though_another_one_goes_on(
+    stage: Stage,
+) -> None:
+    first = await stage.worker()
+    async with at_home(stage, (call("confirm", amount=5),), "Begun.", "Told.") as (_, chat):
+        await chat.ask("Do it.")
+        async with asyncio.timeout(10):
+            while not chat.approvals:  # noqa: ASYNC110 - it comes from another process
+                await asyncio.sleep(0.01)
+        [asked] = chat.approvals
+        assert (asked.reason, asked.metadata) == ("Really?", {"amount": 5})
+        assert chat.tasks.get(asked.task_id).progress.note == "half of it"
+        first.send(signal.SIGTERM)
+        code, out, _ = await first.ends()
+        assert (code, out.splitlines()[-1]) == (0, "left: 1 handed_back")
+        second = await stage.worker()
+        chat.approvals.approve(asked.id, by="ana")
+        await stage.until(1, "confirmed")
+        await chat.wait_for_idle(timeout=10)
+        assert [task.status for task in chat.tasks] == ["succeeded"]
+        [(_, pid, words)] = stage.lines()
+        assert (pid, words) == (second.process.pid, ["confirmed", "5"])
+        assert chat.state.get("amount") == 5
+
+
 async def test_sigterm_lets_what_runs_end_and_hands_the_rest_back(stage: Stage) -> None:
     worker = await stage.worker("--grace", "2", "--health-port", "0")
-    says = r"worker \S+: postgresql://\S+, 20 at once, 5 tools: clerk/work "
+    says = r"worker \S+: postgresql://\S+, 20 at once, 6 tools: clerk/work "
     assert re.match(says, worker.greeting)
     ends_soon = stage.enqueue(app.wait, "soon", seconds=1)
     stays = stage.enqueue(app.wait, "stays", seconds=60)

@@ -58,6 +58,16 @@ async def wait(seconds: float) -> str:
     return "waited"
 
 
+@tool(route=background())
+async def confirm(ctx: RunContext[object], amount: int) -> str:
+    """Ask, and go on."""
+    await ctx.progress(0.5, "half of it")
+    await ctx.request_approval("Really?", amount=amount)
+    say("confirmed", amount)
+    ctx.state.set("amount", amount)
+    return f"confirmed {amount}"
+
+
 @tool(route=background(), policy=RETRY)
 async def die() -> str:
     """End the process, as it is."""
@@ -81,7 +91,7 @@ async def greet_2(name: str, how: str = "Hi") -> str:
 
 
 RELEASE = os.environ.get("RELEASE", "1")
-TOOLS = [work, pay, wait, die, greet_2 if RELEASE == "2" else greet_1]
+TOOLS = [work, pay, wait, confirm, die, greet_2 if RELEASE == "2" else greet_1]
 
 
 def make(store: str | None = None) -> Runtime:
