@@ -8,10 +8,21 @@ import pytest
 from sidetask.core.jsons import Json, canonical
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["job", '\u00e4\n"\u2028', 3, 10**40, 2.5, 1e300, True, None, [], {"b": [1, {}], "a": "x"}],
-)
+VALUES: list[Json] = [
+    "job",
+    '\u00e4\n"\u2028',
+    3,
+    10**40,
+    2.5,
+    1e300,
+    True,
+    None,
+    [],
+    {"b": [1, {}], "a": "x"},
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
 def test_the_text_is_that_of_json_with_sorted_keys_and_no_spaces(value: Json) -> None:
     wanted = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert canonical(value) == wanted
