@@ -2,5 +2,34 @@
 
 from sidetask.client.approvals import StoredApproval
 from sidetask.client.client import Client
+from sidetask.client.why import (
+    Asking,
+    AtHome,
+    ClosedGate,
+    Ended,
+    Held,
+    Parked,
+    Queued,
+    Running,
+    Stopping,
+    Untold,
+    Why,
+    Worker,
+)
 
-__all__ = ["Client", "StoredApproval"]
+__all__ = [
+    "Asking",
+    "AtHome",
+    "Client",
+    "ClosedGate",
+    "Ended",
+    "Held",
+    "Parked",
+    "Queued",
+    "Running",
+    "Stopping",
+    "StoredApproval",
+    "Untold",
+    "Why",
+    "Worker",
+]

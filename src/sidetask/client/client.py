@@ -11,12 +11,12 @@ from typing import Literal, Self
 from uuid import uuid4
 
 from sidetask.client.approvals import StoredApproval
+from sidetask.client.looking import Looking
 from sidetask.core.errors import (
     ApprovalNotFoundError,
     ConfigurationError,
     ConversationNotFoundError,
     InvalidInputError,
-    TaskNotFoundError,
 )
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
@@ -30,7 +30,7 @@ from sidetask.tasks.values import TaskSnapshot
 Which = Literal["open", "closed"] | None
 
 
-class Client:
+class Client(Looking):
     """One store: `async with Client("sqlite:///sidetask.db") as client`."""
 
     def __init__(self, store: str | Store) -> None:
@@ -108,17 +108,6 @@ class Client:
             limit=limit,
         )
         return [each.value for each in found]
-
-    async def task(self, task_id: str) -> TaskSnapshot:
-        """One task.
-
-        Raises:
-            TaskNotFoundError: The store has none of this id.
-        """
-        found = await self._store.find(TASKS, id=task_id, limit=1)
-        if not found:
-            raise TaskNotFoundError(task_id)
-        return found[0].value
 
     async def approvals(
         self,

@@ -1,4 +1,4 @@
-"""`sidetask conversations`, `tasks`, `approvals`, `approve`, `deny`: the other side of a store.
+"""`sidetask conversations`, `tasks`, `why`, `approvals`, ...: the other side of a store.
 
 The process that has the conversations may run or not. No code of an agent is loaded.
 """
@@ -24,6 +24,15 @@ All = Annotated[
 AsJson = Annotated[
     bool, Parameter("--json", negative="", show_default=False, help="Print one a line, as JSON.")
 ]
+OnlyParked = Annotated[
+    bool,
+    Parameter(
+        "--parked",
+        negative="",
+        show_default=False,
+        help="Those alone that have killed the workers that tried them.",
+    ),
+]
 By = Annotated[str | None, Parameter(help="Who decides. Else your name on this machine.")]
 
 
@@ -40,12 +49,47 @@ def tasks(
     conversation: Of = None,
     user: User = None,
     all: All = False,
+    parked: OnlyParked = False,
     json: AsJson = False,
 ) -> int:
-    """List the background tasks that a store keeps, by creation."""
-    from sidetask.cli.kept import showing  # noqa: PLC0415
+    """List the background tasks that a store keeps, by creation: what each is, and where."""
+    from sidetask.cli.kept import operating, showing  # noqa: PLC0415
 
-    return showing.list_tasks(showing.Wanted(store, conversation, user, all, json))
+    wanted = showing.Wanted(store, conversation, user, all, json)
+    return operating.list_parked(wanted) if parked else operating.list_tasks(wanted)
+
+
+def why(task: str, /, *, store: StoreUrl, json: AsJson = False) -> int:
+    """Say what a task waits for: a worker, a person, a cap, a result, nothing.
+
+    Parameters
+    ----------
+    task
+        Its id, as `sidetask tasks` lists it.
+    """
+    from sidetask.cli.kept import operating  # noqa: PLC0415
+
+    return operating.why(store, task, as_json=json)
+
+
+def retry(task: str, /, *, store: StoreUrl) -> int:
+    """Let workers try a parked task again. What has killed them should be gone.
+
+    Parameters
+    ----------
+    task
+        Its id, as `sidetask tasks --parked` lists it.
+    """
+    from sidetask.cli.kept import operating  # noqa: PLC0415
+
+    return operating.retry(store, task)
+
+
+def workers(*, store: StoreUrl, json: AsJson = False) -> int:
+    """List the workers that live, and what they have to do."""
+    from sidetask.cli.kept import operating  # noqa: PLC0415
+
+    return operating.list_workers(store, as_json=json)
 
 
 def approvals(
@@ -107,4 +151,4 @@ def cancel(task: str, reason: str = "", /, *, store: StoreUrl, by: By = None) ->
     return showing.cancel(store, task, by, reason)
 
 
-COMMANDS = (conversations, tasks, approvals, approve, deny, cancel)
+COMMANDS = (conversations, tasks, why, retry, workers, approvals, approve, deny, cancel)

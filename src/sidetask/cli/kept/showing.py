@@ -13,7 +13,7 @@ from sidetask.cli.view.render import cleaned, shortened
 from sidetask.client import Client
 from sidetask.core.codec import value_to_json
 from sidetask.stores.base import ConversationRecord
-from sidetask.tasks.values import Approval, TaskSnapshot
+from sidetask.tasks.values import Approval
 
 T = TypeVar("T")
 
@@ -38,30 +38,12 @@ def list_conversations(wanted: Wanted) -> int:
     async def show(client: Client) -> None:
         found = await client.conversations(user=wanted.user)
         rows = [
-            (each.id, each.agent, f"{each.turns} turns", _when(each.updated_at), each.title)
+            (each.id, each.agent, f"{each.turns} turns", when(each.updated_at), each.title)
             for each in found
         ]
-        _print(ConversationRecord, found, rows, as_json=wanted.as_json)
+        print_rows(ConversationRecord, found, rows, as_json=wanted.as_json)
 
-    return _with(wanted.store, show)
-
-
-def list_tasks(wanted: Wanted) -> int:
-    """Print the tasks."""
-
-    async def show(client: Client) -> None:
-        found = await client.tasks(
-            conversation_id=wanted.conversation,
-            user=wanted.user,
-            status=None if wanted.all else "open",
-        )
-        rows = [
-            (each.id, str(each.status), _when(each.created_at), each.name, each.arguments)
-            for each in found
-        ]
-        _print(TaskSnapshot, found, rows, as_json=wanted.as_json)
-
-    return _with(wanted.store, show)
+    return with_client(wanted.store, show)
 
 
 def list_approvals(wanted: Wanted) -> int:
@@ -75,12 +57,12 @@ def list_approvals(wanted: Wanted) -> int:
         )
         found = [each.value for each in asked]
         rows = [
-            (each.id, str(each.decision), _when(each.created_at), each.summary, each.reason)
+            (each.id, str(each.decision), when(each.created_at), each.summary, each.reason)
             for each in found
         ]
-        _print(Approval, found, rows, as_json=wanted.as_json)
+        print_rows(Approval, found, rows, as_json=wanted.as_json)
 
-    return _with(wanted.store, show)
+    return with_client(wanted.store, show)
 
 
 def approve(store: str, approval: str, by: str | None, note: str | None) -> int:
@@ -89,7 +71,7 @@ def approve(store: str, approval: str, by: str | None, note: str | None) -> int:
     async def decide(client: Client) -> None:
         await client.approve(approval, by=by or getuser(), note=note)
 
-    return _with(store, decide)
+    return with_client(store, decide)
 
 
 def deny(store: str, approval: str, by: str | None, reason: str | None) -> int:
@@ -98,7 +80,7 @@ def deny(store: str, approval: str, by: str | None, reason: str | None) -> int:
     async def decide(client: Client) -> None:
         await client.deny(approval, reason, by=by or getuser())
 
-    return _with(store, decide)
+    return with_client(store, decide)
 
 
 def cancel(store: str, task: str, by: str | None, reason: str) -> int:
@@ -107,10 +89,12 @@ def cancel(store: str, task: str, by: str | None, reason: str) -> int:
     async def order(client: Client) -> None:
         await client.cancel(task, reason, by=by or getuser())
 
-    return _with(store, order)
+    return with_client(store, order)
 
 
-def _with(store: str, work: Callable[[Client], Awaitable[None]]) -> int:
+def with_client(store: str, work: Callable[[Client], Awaitable[None]]) -> int:
+    """Do something with a client of the store, and return the exit code."""
+
     async def run() -> None:
         async with Client(to_look_into(store)) as client:
             await work(client)
@@ -119,9 +103,10 @@ def _with(store: str, work: Callable[[Client], Awaitable[None]]) -> int:
     return 0
 
 
-def _print(
+def print_rows(
     kind: type[T], found: Sequence[T], rows: Sequence[tuple[str, ...]], *, as_json: bool
 ) -> None:
+    """Print what was found: as rows in columns, or one JSON object a line."""
     if as_json:
         for each in found:
             print(jsons.dumps(value_to_json(kind, each), ensure_ascii=False))
@@ -133,5 +118,6 @@ def _print(
         print("  ".join(cells).rstrip())
 
 
-def _when(at: float) -> str:
+def when(at: float) -> str:
+    """A time, to the minute."""
     return strftime("%Y-%m-%d %H:%M", localtime(at))

@@ -1,0 +1,244 @@
+"""Finds out what tasks wait for, as the table of `client.why` says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from time import time
+
+from sidetask.agents.quota.notes import GATES, ID, OF, GateNote
+from sidetask.client.why import (
+    Asking,
+    AtHome,
+    ClosedGate,
+    Ended,
+    Held,
+    Parked,
+    Queued,
+    Running,
+    Stopping,
+    Untold,
+    Why,
+    Worker,
+)
+from sidetask.core.errors import InvalidInputError, TaskNotFoundError
+from sidetask.core.ids import ConversationId, TaskId
+from sidetask.core.lifecycle import TERMINAL, TaskStatus
+from sidetask.stores.base import PAGE, Record, Store
+from sidetask.stores.members import Member, Members
+from sidetask.stores.queue import OVER, OWNED, Queue, StoredJob
+from sidetask.tasks.remote.values import ASKS
+from sidetask.tasks.stored import APPROVALS, ORDERS, RESULTS, TASKS, Order
+from sidetask.tasks.values import TaskSnapshot
+
+_MANY = 1_000
+"""Of what is counted, or looked through."""
+
+
+class Looking:
+    """What is asked of a store about work that is going on."""
+
+    _store: Store
+
+    async def task(self, task_id: str) -> TaskSnapshot:
+        """One task.
+
+        Raises:
+            TaskNotFoundError: The store has none of this id.
+        """
+        found = await self._store.find(TASKS, id=task_id, limit=1)
+        if not found:
+            raise TaskNotFoundError(task_id)
+        return found[0].value
+
+    async def why(self, task_id: str) -> Why:
+        """What a task waits for; each answer is a class of its own.
+
+        Raises:
+            TaskNotFoundError: The store has none of this id. A call that its turn waits for is
+                in the store only while it waits for a person.
+        """
+        task = await self.task(task_id)
+        if task.status in TERMINAL:
+            waiting = await self._store.get(RESULTS, task.conversation_id, task.id)
+            return Ended(task=task, is_taken=waiting is None or not waiting.open)
+        ordered = await self._ordered(task)
+        if task.status is TaskStatus.AWAITING_APPROVAL:
+            found = await self._store.find(
+                APPROVALS, conversation_id=task.conversation_id, open=True, limit=_MANY
+            )
+            asked = [each.value for each in found if each.value.task_id == task.id]
+            return Asking(task=task, ordered=ordered, approvals=tuple(asked))
+        job = await self._job(task)
+        if job is None:
+            return await self._at_home(task, ordered)
+        return await self._out(task, ordered, job)
+
+    async def jobs(self, tasks: Sequence[TaskSnapshot]) -> Mapping[TaskId, StoredJob]:
+        """The jobs of those of these tasks that other processes carry out."""
+        found = [await self._job(task) for task in tasks]
+        return {job.task_id: job for job in found if job is not None}
+
+    async def workers(self) -> Sequence[Worker]:
+        """The workers that live, in the order in which they came; none, where the store cannot
+        tell."""
+        living = [each for each in await self._living() if each.role == "worker"]
+        return [await self._worker(each) for each in living]
+
+    async def parked(
+        self, *, conversation_id: str | None = None, user: str | None = None, limit: int = PAGE
+    ) -> Sequence[Parked]:
+        """Tasks whose job is parked: workers have died of it, and nobody touches it until
+        `retry`, or `cancel`. The oldest job first."""
+        queue = self._queue
+        if queue is None:
+            return []
+        jobs = await queue.find(
+            conversation_id=None if conversation_id is None else ConversationId(conversation_id),
+            statuses=["parked"],
+            limit=limit,
+        )
+        found: list[Parked] = []
+        for job in jobs:
+            rows = await self._store.find(
+                TASKS, conversation_id=job.conversation_id, user=user, id=job.task_id, limit=1
+            )
+            found += [
+                _parked(row.value, None, job)
+                for row in rows
+                if row.open and row.value.job == job.id
+            ]
+        return found
+
+    async def retry(self, task_id: str) -> None:
+        """Let workers try a parked task again, as if none had before.
+
+        Raises:
+            TaskNotFoundError: The store has none of this id.
+            InvalidInputError: It is not parked; says what it is.
+        """
+        task = await self.task(task_id)
+        if task.status in TERMINAL:
+            raise InvalidInputError(f"{task_id} is not parked: it has ended, {task.status}")
+        queue, job = self._queue, await self._job(task)
+        if queue is None or job is None:
+            raise InvalidInputError(
+                f"{task_id} is not parked: it is {task.status}, and no worker's to carry out"
+            )
+        if job.status == "parked":
+            job = await queue.retry(job.id) or job
+            if job.status not in OVER:
+                return
+        raise InvalidInputError(f"{task_id} is not parked: its job is {job.status}")
+
+    # -- what the store tells ----------------------------------------------------------------------
+
+    @property
+    def _queue(self) -> Queue | None:
+        """An application's own store may have none."""
+        return getattr(self._store, "queue", None)
+
+    async def _living(self) -> Sequence[Member]:
+        members: Members | None = getattr(self._store, "members", None)
+        return () if members is None else await members.living()
+
+    async def _job(self, task: TaskSnapshot) -> StoredJob | None:
+        if task.job is None or self._queue is None:
+            return None
+        return await self._queue.get(task.job)
+
+    async def _worker(self, member: Member) -> Worker:
+        queue = self._queue
+        has = (
+            () if queue is None else await queue.find(owner=member.id, statuses=OWNED, limit=_MANY)
+        )
+        return Worker(member=member, running=len(has))
+
+    async def _ordered(self, task: TaskSnapshot) -> Order | None:
+        found = await self._store.find(
+            ORDERS, conversation_id=task.conversation_id, open=True, limit=_MANY
+        )
+        ends = [each.value for each in found if each.value.kind == "cancel"]
+        return next((each for each in ends if each.task_id == task.id), None)
+
+    async def _gates(self) -> tuple[ClosedGate, ...]:
+        now = time()
+        found: list[ClosedGate] = []
+        after: Record[GateNote] | None = None
+        while True:
+            page = await self._store.find(GATES, id=ID, after=after, limit=_MANY)
+            found += [
+                ClosedGate(key=each.conversation_id.removeprefix(OF), opens_at=each.value.opens_at)
+                for each in page
+                if each.value.opens_at > now
+            ]
+            if len(page) < _MANY:
+                return tuple(found)
+            after = page[-1]
+
+    # -- each answer -------------------------------------------------------------------------------
+
+    async def _at_home(self, task: TaskSnapshot, ordered: Order | None) -> Held | AtHome:
+        homes = tuple([each for each in await self._living() if each.role == "home"])
+        gates = await self._gates()
+        if task.status is TaskStatus.RUNNING:
+            return AtHome(task=task, ordered=ordered, homes=homes, gates=gates)
+        found = await self._store.find(TASKS, open=True, limit=_MANY)
+        running = sum(
+            each.value.name == task.name and each.value.status is TaskStatus.RUNNING
+            for each in found
+        )
+        return Held(task=task, ordered=ordered, running=running, homes=homes, gates=gates)
+
+    async def _out(self, task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Why:
+        match job.status:
+            case "queued":
+                return await self._queued(task, ordered, job)
+            case "running" | "cancelling":
+                return await self._running(task, ordered, job)
+            case "parked":
+                return _parked(task, ordered, job)
+            case "ended" | "cancelled":
+                return Untold(task=task, ordered=ordered, since=job.ended_at or job.at)
+
+    async def _queued(self, task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Queued:
+        assert self._queue is not None
+        knowing = [each for each in await self.workers() if job.key in each.member.tools]
+        return Queued(
+            task=task,
+            ordered=ordered,
+            key=job.key,
+            since=job.at,
+            place=await self._queue.place_of(job.id) or 0,
+            workers=tuple(knowing),
+            others=tuple(
+                [
+                    each.member.id
+                    for each in knowing
+                    if each.member.tools[job.key] != job.fingerprint
+                ]
+            ),
+        )
+
+    async def _running(self, task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Running:
+        living = {each.id: each for each in await self._living()}
+        asked = await self._store.find(
+            ASKS, conversation_id=job.conversation_id, open=True, limit=_MANY
+        )
+        note = (job.progress or {}).get("note")
+        running = Running(
+            task=task,
+            ordered=ordered,
+            since=job.claimed_at or job.at,
+            claims=job.claims,
+            owner=job.owner or "",
+            member=living.get(job.owner or ""),
+            note=note if isinstance(note, str) else "",
+            questions=tuple([each.value.reason for each in asked if each.value.job_id == job.id]),
+        )
+        if job.status == "running":
+            return running
+        known = {each.name: getattr(running, each.name) for each in fields(running)}
+        return Stopping(**known, reason=job.error or "")
+
+
+def _parked(task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Parked:
+    return Parked(task=task, ordered=ordered, error=job.error or "", claims=job.claims)

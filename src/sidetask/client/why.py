@@ -1,0 +1,151 @@
+"""What a task waits for, told from the store alone.
+
+| its row           | its job           | told as    | it waits for                               |
+|-------------------|-------------------|------------|--------------------------------------------|
+| closed            | any               | `Ended`    | nothing; its result perhaps to be taken    |
+| awaiting approval | any               | `Asking`   | a person's decision                        |
+| queued            | none              | `Held`     | a permit of its home (a cap), or a home    |
+| running           | none              | `AtHome`   | its tool, where its conversation is open   |
+| open              | queued            | `Queued`   | a worker that has its tool, and room       |
+| open              | running           | `Running`  | its tool, on a worker                      |
+| open              | cancelling        | `Stopping` | its tool, which has been told to stop      |
+| open              | parked            | `Parked`   | a person's `retry`, or `cancel`            |
+| open              | ended, cancelled  | `Untold`   | its home, to take what a worker has said   |
+
+A store does not know which process has a conversation open, so what is its home's to do is told
+with the homes that live, as far as they are known. Nor does it know which API key a task uses: of
+what runs at home all keys are told that are parked. It is read piece by piece, so a task that moves
+meanwhile may be told as it was a moment ago.
+"""
+
+from typing import TypeAlias
+
+from sidetask.core.ids import value
+from sidetask.stores.members import Member
+from sidetask.tasks.stored import Order
+from sidetask.tasks.values import Approval, TaskSnapshot
+
+
+@value(kw_only=True)
+class Worker:
+    """A living worker."""
+
+    member: Member
+    running: int
+    """Jobs it has now, with those whose tool waits for a person and takes no room."""
+
+    @property
+    def is_full(self) -> bool:
+        return self.running >= self.member.concurrency
+
+
+@value(kw_only=True)
+class ClosedGate:
+    """An API key whose calls are held back."""
+
+    key: str
+    """Its digest."""
+    opens_at: float
+    """Seconds since the epoch."""
+
+
+@value(kw_only=True)
+class Told:
+    """What all have. Times are seconds since the epoch."""
+
+    task: TaskSnapshot
+    ordered: Order | None = None
+    """Somebody wants its end, and the process that has its conversation open has not heard it, or
+    there is none."""
+
+
+@value(kw_only=True)
+class Ended(Told):
+    """It is over; `task` says how."""
+
+    is_taken: bool
+    """Its result is part of the history, or was drained."""
+
+
+@value(kw_only=True)
+class Asking(Told):
+    """A person is asked, by all of these."""
+
+    approvals: tuple[Approval, ...]
+
+
+@value(kw_only=True)
+class Held(Told):
+    """It has not begun: its home has no permit for it, or is not there."""
+
+    running: int
+    """Tasks of its name that run."""
+    homes: tuple[Member, ...]
+    """Processes that live and may have its conversation open."""
+    gates: tuple[ClosedGate, ...]
+
+
+@value(kw_only=True)
+class AtHome(Told):
+    """It runs in the process that has its conversation open; if that has died, it goes on as its
+    `on_crash` says when the conversation is resumed."""
+
+    homes: tuple[Member, ...]
+    gates: tuple[ClosedGate, ...]
+
+
+@value(kw_only=True)
+class Queued(Told):
+    """A job in the queue."""
+
+    key: str
+    since: float
+    place: int
+    """Queued jobs that stand before it, of any key."""
+    workers: tuple[Worker, ...]
+    """Those that live and know its key, draining ones too."""
+    others: tuple[str, ...] = ()
+    """Ids of those of them that have another release of the tool: they leave it to those that have
+    this one, while such a one lives and does not drain."""
+
+
+@value(kw_only=True)
+class Running(Told):
+    """A job that somebody carries out."""
+
+    since: float
+    claims: int
+    owner: str
+    """The id of the member that has it."""
+    member: Member | None
+    """None: it lives no more, and its job is about to be somebody else's."""
+    note: str = ""
+    """How far it is."""
+    questions: tuple[str, ...] = ()
+    """What its tool has asked a person, and nobody was asked yet: its conversation is open
+    nowhere."""
+
+
+@value(kw_only=True)
+class Stopping(Running):
+    """A job whose owner has been told to stop it."""
+
+    reason: str
+
+
+@value(kw_only=True)
+class Parked(Told):
+    """A job that nobody touches until somebody says so."""
+
+    error: str
+    claims: int
+
+
+@value(kw_only=True)
+class Untold(Told):
+    """A worker has ended its job, and its conversation is open nowhere, or is about to hear it."""
+
+    since: float
+
+
+Why: TypeAlias = Ended | Asking | Held | AtHome | Queued | Running | Stopping | Parked | Untold
