@@ -81,6 +81,8 @@ class FakeMembership(Membership):
 
     async def reap(self, *, max_claims: int = MAX_CLAIMS) -> Sequence[StoredJob]:
         found: list[StoredJob] = []
+        if not self.holds:
+            return found
         for row in [each for each in self._members.rows.values() if not each.holds]:
             del self._members.rows[row.member.id]
             found += await self._members.store.queue.reap(row.member.id, max_claims=max_claims)

@@ -82,7 +82,7 @@ async def test_jobs_of_a_dead_worker_go_on_elsewhere_within_a_second(clock: Virt
         await settle()
         tools.go.set()
         assert await place.outcome(work) == Completed("worked", "worked")
-        assert tools.did == ["1", "2", "paid", "2"], "what is finished does not run again"
+        assert sorted(tools.did) == ["1", "2", "2", "paid"], "what is finished does not run again"
 
 
 async def test_a_job_that_workers_die_of_is_parked_and_others_go_on(clock: VirtualClock) -> None:
@@ -185,7 +185,7 @@ async def test_two_releases_side_by_side_each_do_their_own(clock: VirtualClock) 
     async with sharing(clock) as place:
         before = await place.worker(old)
         await place.worker(new)
-        await settle(1)
+        await settle(2)
         for n in range(6):
             place.enqueue((old, new)[n % 2], {"number": n}, task=f"task-{n}")
         await settle(2)

