@@ -139,8 +139,8 @@ def spent_twice_at_most(world: World, found: Found) -> None:
 STORIES = (
     Story(name="interrupted", fails=True, busy=True, agents=workers, first=interrupted),
     Story(name="cancelled", agents=workers, first=cancelled),
-    Story(name="ordered", busy=True, agents=workers, first=ordered),
-    Story(name="let-go", fails=True, busy=True, agents=workers, first=let_go),
+    Story(name="ordered", agents=workers, first=ordered),
+    Story(name="let-go", fails=True, agents=workers, first=let_go),
     Story(name="cleared", agents=workers, first=cleared),
     Story(name="deleted", agents=workers, first=deleted),
     Story(name="woken", agents=talk, first=woken, triggers=(every(SHORT, "hi"),)),

@@ -169,7 +169,7 @@ STORIES = (
     Story(name="sub-agent-beside", agents=families, first=says("beside")),
     Story(name="spawned", agents=families, first=spawned),
     Story(name="crowd", busy=True, agents=crowds, first=says("crowd")),
-    Story(name="children", busy=True, agents=parents, first=says("parent")),
+    Story(name="children", agents=parents, first=says("parent")),
     Story(name="child-asks", agents=parents, first=asked),
     Story(name="compacted", agents=long_winded, first=says("one", "two", "three")),
     Story(name="state", agents=stateful, first=stated),
