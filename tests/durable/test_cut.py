@@ -21,7 +21,7 @@ from tests.durable.wire import Wire, wire_to
 from tests.runtime.harness import assert_valid
 from tests.stores.conftest import new_database
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.durable, pytest.mark.postgres, pytest.mark.slow]
 
 AWAY = float(os.environ.get("SIDETASK_CUT", "1.5"))
 """Seconds without a database."""

@@ -149,9 +149,8 @@ class Driver:
         Raises:
             TurnError: The turn failed, or was cancelled.
         """
-        is_next = not (
-            self.busy or self.closed or self._inbox.waiting or self._conversation.steering
-        )
+        waits = self._inbox.waiting or self._conversation.steering
+        is_next = not (self.busy or self.closed or self._absence.lasts or waits)
         self._inbox.put(message, response)
         self._waking.user_spoke()
         try:

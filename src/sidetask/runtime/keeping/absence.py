@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sidetask.core.errors import StoreUnavailableError
+from sidetask.core.errors import StoreError, StoreUnavailableError
 from sidetask.core.messages import Message
 from sidetask.tasks.aio.telling import PAUSE
 
@@ -31,6 +31,8 @@ class Absence:
                 if is_in_a_hurry():
                     return
                 await asyncio.sleep(PAUSE)
+            except StoreError:  # the next turn tells what else is wrong
+                self.lasts = False
 
 
 def is_among(message: Message, history: list[Message]) -> bool:
