@@ -24,17 +24,25 @@ class Absent(MemoryStore):
 
     durable = True
     away = False
+    failed = False
+    """A database that has failed takes nothing that is handed over until it was asked again."""
 
     def _check(self) -> None:
+        self.failed = self.away
         if self.away:
             raise StoreUnavailableError("it is away", "wait")
 
+    def _check_handed(self) -> None:
+        if self.away or self.failed:
+            self.failed = True
+            raise StoreUnavailableError("it is away", "wait")
+
     def append(self, fact: Event) -> None:
-        self._check()
+        self._check_handed()
         super().append(fact)
 
     def put(self, record: Record[Any]) -> None:
-        self._check()
+        self._check_handed()
         super().put(record)
 
     async def stored(self) -> None:
