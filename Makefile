@@ -57,7 +57,7 @@ wires: $(DEV) tests/wires/node_modules  ## the wires of the providers, against a
 
 .PHONY: postgres
 postgres: $(DEV)  ## the stores in Postgres, which a wheel brings along
-	$(BIN)/python -m pytest -m postgres tests/stores tests/durable/crashes $(ARGS)
+	$(BIN)/python -m pytest -m postgres tests/stores tests/client tests/durable/crashes $(ARGS)
 
 # Playwright's greenlets and pytest's own tracebacks, which parse the source, break Python 3.11.
 .PHONY: browser
