@@ -261,10 +261,10 @@ async def test_what_a_worker_asks_is_decided_at_home_though_another_one_goes_on(
         [asked] = chat.approvals
         assert (asked.reason, asked.metadata) == ("Really?", {"amount": 5})
         assert chat.tasks.get(asked.task_id).progress.note == "half of it"
+        second = await stage.worker()  # before the first has gone: else home goes on itself
         first.send(signal.SIGTERM)
         code, out, _ = await first.ends()
         assert (code, out.splitlines()[-1]) == (0, "left: 1 handed_back")
-        second = await stage.worker()
         chat.approvals.approve(asked.id, by="ana")
         await stage.until(1, "confirmed")
         await chat.wait_for_idle(timeout=10)
