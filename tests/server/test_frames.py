@@ -13,6 +13,7 @@ from sidetask.core.events import TaskProgressed
 from sidetask.server import Frames, sse
 from sidetask.server.frames import CHUNK
 from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.aio.outbox import CONVERSATION
 from sidetask.tasks.aio.streams import BOUND
 from sidetask.testing import call, flood, stall
 from tests.runtime.harness import Held, Talk, beside, settle, talking
@@ -102,8 +103,8 @@ async def test_what_cannot_be_written_is_told_as_missed_and_the_stream_goes_on(
         journal = cast(Any, talk.runtime)._outbox.journal(talk.chat.conversation_id)
         fields = {"task_id": "t", "call_id": "c", "name": "n", "note": ""}
         with caplog.at_level(logging.CRITICAL, logger="sidetask.server.frames"):
-            journal.live(TaskProgressed, {**fields, "fraction": float("nan")})
-            journal.live(TaskProgressed, {**fields, "fraction": 0.5})
+            journal.live(CONVERSATION, TaskProgressed, **fields, fraction=float("nan"))
+            journal.live(CONVERSATION, TaskProgressed, **fields, fraction=0.5)
             found = await read(frames, browser, until="task_progressed")
         assert [(f.kind, f.last_event_id) for f in found] == [
             ("lagged", f"7.{journal.index - 1}"),

@@ -1,13 +1,13 @@
 """Where a turn writes: messages into the history, and everything that happens into the outbox."""
 
 from contextvars import ContextVar
+from functools import partial
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.quota import Quota
 from sidetask.core.events import (
     AssistantMessageCommitted,
     Event,
-    LiveEvent,
     NotificationsCommitted,
     ToolMessageCommitted,
     UserMessageCommitted,
@@ -21,7 +21,7 @@ from sidetask.core.messages import (
     UserMessage,
 )
 from sidetask.stores.base import Store
-from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.outbox import Of, Outbox
 from sidetask.tasks.durable.kept import KeptTasks
 from sidetask.tasks.manager import TaskManager
 
@@ -45,7 +45,16 @@ current_turn: "ContextVar[TurnLog | None]" = ContextVar("current_turn", default=
 class TurnLog:
     """The pen of one turn."""
 
-    __slots__ = ("_journal", "_kept", "_store", "conversation", "manager", "run_id", "turn_id")
+    __slots__ = (
+        "_kept",
+        "_store",
+        "conversation",
+        "fact",
+        "live",
+        "manager",
+        "run_id",
+        "turn_id",
+    )
 
     def __init__(
         self,
@@ -56,11 +65,15 @@ class TurnLog:
     ) -> None:
         self._store = around.store
         self._kept = around.kept
-        self._journal = around.outbox.journal(conversation.id)
         self.manager = around.manager
         self.conversation = conversation
         self.turn_id = turn_id
         self.run_id = run_id or RunId(f"run:{turn_id}")
+        journal = around.outbox.journal(conversation.id)
+        of = Of(turn_id, self.run_id, conversation.parent_id)
+        self.fact = partial(journal.fact, of)
+        """Tells a fact of the turn: its class, and its fields by name."""
+        self.live = partial(journal.live, of)
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""
@@ -100,12 +113,6 @@ class TurnLog:
         self.conversation.context.append(message)
         if ack:
             self.manager.ack(self.conversation.id, ack)
-
-    def fact(self, event: type[Event], **fields: object) -> None:
-        self._journal.fact(event, fields, self.turn_id, self.run_id, self.conversation.parent_id)
-
-    def live(self, event: type[LiveEvent], **fields: object) -> None:
-        self._journal.live(event, fields, self.turn_id, self.run_id, self.conversation.parent_id)
 
 
 _COMMITTED: dict[type[Message], type[Event]] = {

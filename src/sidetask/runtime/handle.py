@@ -18,6 +18,7 @@ from sidetask.runtime.live.looking import Looking
 from sidetask.runtime.live.residence import Fate, Residence
 from sidetask.runtime.live.steering import Steering
 from sidetask.runtime.live.talking import OnBusy, Talking
+from sidetask.tasks.aio.outbox import CONVERSATION
 from sidetask.tasks.aio.spawn import run_to_end, spawn
 
 CLEANUP = 30.0
@@ -109,7 +110,7 @@ class AgentHandle(Talking, Steering, Looking):
         messages = len(conversation.history)
         conversation.clear()
         journal = self._around.outbox.journal(conversation.id)
-        journal.fact(HistoryCleared, {"messages": messages})
+        journal.fact(CONVERSATION, HistoryCleared, messages=messages)
 
     # -- end -------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from sidetask.core.ids import ConversationId
 from sidetask.runtime.invocation import EmitRequest
 from sidetask.runtime.listening import PAGE
 from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.aio.outbox import CONVERSATION
 from sidetask.tasks.aio.streams import BOUND
 from sidetask.testing import ScriptedModel, call, flood
 from tests.runtime.harness import beside
@@ -98,10 +99,10 @@ async def test_facts_that_a_slow_reader_lost_are_asked_page_by_page() -> None:
     async with staged(store=store) as stage:
         journal = cast(Any, stage.runtime)._outbox.journal("c")
         tail = stage.runtime.events("c", after=0)
-        journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+        journal.fact(CONVERSATION, ContextBuilt, step=1, messages=1)
         assert await facts_to(tail, 1) == [1]
         for _ in range(2 * PAGE + 2 * BOUND):
-            journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+            journal.fact(CONVERSATION, ContextBuilt, step=1, messages=1)
         lagged = await anext(tail)
         assert isinstance(lagged, Lagged)
         assert lagged.missed >= 2 * PAGE
@@ -113,7 +114,7 @@ async def test_facts_that_a_slow_reader_lost_are_asked_page_by_page() -> None:
 async def test_a_tail_that_is_closed_while_the_database_answers_tells_nothing_more() -> None:
     async with staged(store=Database()) as stage:
         journal = cast(Any, stage.runtime)._outbox.journal("c")
-        journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+        journal.fact(CONVERSATION, ContextBuilt, step=1, messages=1)
         tail = stage.runtime.events("c", after=0)
         replaying = await beside(facts_to(tail, 1))
         tail.close()
@@ -121,7 +122,7 @@ async def test_a_tail_that_is_closed_while_the_database_answers_tells_nothing_mo
         tail = stage.runtime.events("c", after=0)
         assert await facts_to(tail, 1) == [1]
         for _ in range(3 * BOUND):
-            journal.fact(ContextBuilt, {"step": 1, "messages": 1})
+            journal.fact(CONVERSATION, ContextBuilt, step=1, messages=1)
         assert isinstance(await anext(tail), Lagged)
         filling = await beside(facts_to(tail, 5))
         tail.close()

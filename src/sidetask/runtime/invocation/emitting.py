@@ -33,7 +33,7 @@ from sidetask.runtime.handle import AgentHandle
 from sidetask.runtime.invocation.control import Control, ConversationContext
 from sidetask.runtime.invocation.requests import EmitRequest
 from sidetask.runtime.invocation.runs import RunHandle, RunResponse
-from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.outbox import Of, Outbox
 from sidetask.tasks.aio.scope import Cuttable
 from sidetask.tasks.aio.spawn import spawn, wait_done
 
@@ -283,7 +283,7 @@ class Emitter:
         journal = self._host.outbox.journal(response.conversation_id)
         untap = journal.listen().tap(response.append)
         try:
-            journal.fact(made, fields, run_id=response.order.run_id)
+            journal.fact(Of(run_id=response.order.run_id), made, **fields)
         except Exception:  # noqa: BLE001 - the one boundary: it ends, whatever the store says
             _log.exception("the end of %s could not be stored", response.order.run_id)
         finally:

@@ -250,15 +250,12 @@ class ListenerHandle:
         if journal is None or isinstance(event, ListenerFailed):
             return
         journal.live(
+            event,
             ListenerFailed,
-            {
-                "listener": self.name,
-                "event_id": event.id,
-                "error": why,
-                "error_type": type(error).__name__,
-            },
-            event.turn_id,
-            event.run_id,
+            listener=self.name,
+            event_id=event.id,
+            error=why,
+            error_type=type(error).__name__,
         )
 
     # -- small steps -------------------------------------------------------------------------

@@ -74,12 +74,10 @@ class _Told:
         by = change.provenance
         self._journal.tell(
             StateChanged,
-            {
-                "key": change.key,
-                "version": change.version,
-                "created": change.created,
-                "deleted": change.deleted,
-                "source": by.source,
-                "task_id": by.task_id,
-            },
+            key=change.key,
+            version=change.version,
+            created=change.created,
+            deleted=change.deleted,
+            source=by.source,
+            task_id=by.task_id,
         )

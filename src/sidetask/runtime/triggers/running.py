@@ -64,10 +64,8 @@ class Triggers:
     def _tell(self, trigger: Trigger, error: Exception, pause: float) -> None:
         self._journal.tell(
             TriggerFailed,
-            {
-                "trigger": trigger.name,
-                "error": str(error),
-                "error_type": type(error).__name__,
-                "pause": pause,
-            },
+            trigger=trigger.name,
+            error=str(error),
+            error_type=type(error).__name__,
+            pause=pause,
         )

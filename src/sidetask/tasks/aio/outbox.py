@@ -11,12 +11,13 @@ order, and no later fact of their conversation comes before them.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
 
 from sidetask.core.errors import StoreError, StoreUnavailableError
 from sidetask.core.events import Event, LiveEvent, TaskProgressed
-from sidetask.core.ids import ConversationId, RunId, TaskId, TurnId
+from sidetask.core.ids import ConversationId, RunId, TaskId, TurnId, value
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.spawn import spawn
@@ -24,6 +25,32 @@ from sidetask.tasks.aio.streams import Stream
 from sidetask.tasks.aio.telling import PAUSE, Telling
 
 _log = logging.getLogger(__name__)
+
+
+class Origin(Protocol):
+    """Whose an event is."""
+
+    @property
+    def turn_id(self) -> TurnId | None: ...
+    @property
+    def run_id(self) -> RunId | None: ...
+    @property
+    def parent_id(self) -> TaskId | None:
+        """The task that the turn, or the task, works for."""
+        ...
+
+
+@value
+class Of:
+    """A turn, a run, or nobody."""
+
+    turn_id: TurnId | None = None
+    run_id: RunId | None = None
+    parent_id: TaskId | None = None
+
+
+CONVERSATION = Of()
+"""The conversation as a whole: no turn of it, and no task."""
 
 
 class Journal:
@@ -61,19 +88,18 @@ class Journal:
             self.stream = Stream()
         return self.stream
 
-    def fact(
-        self,
-        made: type[Event],
-        fields: Mapping[str, object],
-        turn_id: TurnId | None = None,
-        run_id: RunId | None = None,
-        parent_id: TaskId | None = None,
-    ) -> None:
+    def fact(self, of: Origin, made: type[Event], /, **fields: object) -> None:
         """Make, store and publish a fact of class `made`."""
         if self.late:
             self._catch_up(made)
         event = made(
-            self.seq + 1, self._now(), self._conversation_id, turn_id, run_id, parent_id, **fields
+            self.seq + 1,
+            self._now(),
+            self._conversation_id,
+            of.turn_id,
+            of.run_id,
+            of.parent_id,
+            **fields,
         )
         if self.late:
             self.late.append(event)
@@ -86,7 +112,8 @@ class Journal:
             self.late.append(event)
             self._owe(self)
             return
-        self._stored(event)
+        self.seq += 1
+        self._publish(event)
 
     def catch_up(self) -> None:
         """Hand over what is late.
@@ -104,7 +131,8 @@ class Journal:
                 self.late.clear()
                 raise
             del self.late[0]
-            self._stored(event)
+            self.seq += 1
+            self._publish(event)
 
     def _catch_up(self, before: type[Event]) -> None:
         """As `catch_up`; before a fact that is owed itself, only as far as it goes."""
@@ -114,24 +142,8 @@ class Journal:
             if not before.owed:
                 raise
 
-    def _stored(self, event: Event) -> None:
-        self.seq = event.seq
-        stream, everything, telling = self.stream, self._everything, self._telling
-        if telling is not None:
-            self._publish_when_safe(event, telling)
-            return
-        if stream is not None:
-            stream.publish(event)
-        if everything.heard:
-            everything.publish(event)
-
     def live(
-        self,
-        made: type[LiveEvent] | type[TaskProgressed],
-        fields: Mapping[str, object],
-        turn_id: TurnId | None = None,
-        run_id: RunId | None = None,
-        parent_id: TaskId | None = None,
+        self, of: Origin, made: type[LiveEvent] | type[TaskProgressed], /, **fields: object
     ) -> None:
         """Publish a live event of class `made`, if anybody listens."""
         stream, everything = self.stream, self._everything
@@ -142,27 +154,35 @@ class Journal:
             self.seq,
             self._now(),
             self._conversation_id,
-            turn_id,
-            run_id,
-            parent_id,
+            of.turn_id,
+            of.run_id,
+            of.parent_id,
             index=self.index,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
-        if self._telling is not None:
-            self._publish_when_safe(event, self._telling)
+        self._publish(event)
+
+    def _publish(self, event: Event) -> None:
+        stream, everything, telling = self.stream, self._everything, self._telling
+        if telling is not None:
+            self._publish_when_safe(event, telling)
             return
-        if stream is not None:
-            stream.publish(event)
+        if stream is not None:  # as its `publish`, in the way of every event
+            for tap in stream.taps:
+                tap(event)
+            if stream.readers:
+                stream.tell(event)
         if everything.heard:
             everything.publish(event)
 
     def _publish_when_safe(self, event: Event, telling: Telling) -> None:
         for stream in (self.stream, self._everything):
             if stream is not None:
-                stream.wire(event)
+                for tap in stream.taps:
+                    tap(event)
                 telling.tell(stream, event)
 
-    def tell(self, made: type[LiveEvent], fields: Mapping[str, object]) -> None:
+    def tell(self, made: type[LiveEvent], /, **fields: object) -> None:
         """Publish a live event of class `made` to readers alone."""
         self.index += 1
         event = made(

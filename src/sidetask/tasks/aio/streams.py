@@ -27,19 +27,21 @@ class Stream:
         "_base",
         "_bound",
         "_log",
-        "_readers",
-        "_taps",
         "closed",
         "heard",
         "on_readers",
+        "readers",
+        "taps",
     )
 
     def __init__(self, bound: int = BOUND) -> None:
         self._bound = bound
         self._base = 0  # the position of _log[0]
         self._log: list[Event] = []
-        self._readers: tuple[ReferenceType[Subscription], ...] = ()
-        self._taps: tuple[Callable[[Event], None], ...] = ()
+        self.readers: tuple[ReferenceType[Subscription], ...] = ()
+        """Who listens besides the runtime's own wiring. They are woken by `tell`."""
+        self.taps: tuple[Callable[[Event], None], ...] = ()
+        """The runtime's own wiring: each is called with every event as it lands."""
         self._asleep: Sleepers = []
         self.closed = False
         self.heard = False
@@ -54,22 +56,17 @@ class Stream:
     @property
     def has_readers(self) -> bool:
         """Whether anybody listens besides the runtime's own wiring."""
-        return bool(self._readers)
+        return bool(self.readers)
 
     def publish(self, event: Event) -> None:
-        for tap in self._taps:  # as `wire`, and in every event's way
+        for tap in self.taps:
             tap(event)
-        if self._readers:
+        if self.readers:
             self.tell(event)
-
-    def wire(self, event: Event) -> None:
-        """Publish to the runtime's own wiring alone."""
-        for tap in self._taps:
-            tap(event)
 
     def tell(self, event: Event) -> None:
         """Publish to readers alone."""
-        if not self._readers:
+        if not self.readers:
             return
         self._log.append(event)
         if self._asleep:
@@ -82,19 +79,19 @@ class Stream:
 
         For the runtime's own wiring. Returns what ends it.
         """
-        self._taps = (*self._taps, listener)
+        self.taps = (*self.taps, listener)
         self._look()
         return partial(self.untap, listener)
 
     def untap(self, listener: Callable[[Event], None]) -> None:
         """Call it no more."""
-        self._taps = tuple([tap for tap in self._taps if tap != listener])
+        self.taps = tuple([tap for tap in self.taps if tap != listener])
         self._look()
 
     def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> "Subscription":
         """A view of all events from now on for which `wanted` is true."""
         subscription = Subscription(self, wanted)
-        self._readers = (*self._readers, ref(subscription, self._gone))
+        self.readers = (*self.readers, ref(subscription, self._gone))
         self._look()
         if self.on_readers is not None:
             self.on_readers()
@@ -103,19 +100,19 @@ class Stream:
     def close(self) -> None:
         """End every subscription, once it has read what is there."""
         self.closed = True
-        self._taps = ()
+        self.taps = ()
         self._look()
         self._wake()
 
     def leave(self, subscription: "Subscription") -> None:
-        self._readers = tuple([each for each in self._readers if each() is not subscription])
+        self.readers = tuple([each for each in self.readers if each() is not subscription])
         self._gone(None)
         self._wake()
 
     def _gone(self, reader: "ReferenceType[Subscription] | None") -> None:
         if reader is not None:
-            self._readers = tuple([other for other in self._readers if other is not reader])
-        if not self._readers:
+            self.readers = tuple([other for other in self.readers if other is not reader])
+        if not self.readers:
             self._base += len(self._log)
             self._log.clear()
         self._look()
@@ -123,7 +120,7 @@ class Stream:
             self.on_readers()
 
     def _look(self) -> None:
-        self.heard = bool(self._readers or self._taps)
+        self.heard = bool(self.readers or self.taps)
 
     def _wake(self) -> None:
         wake_all(self._asleep)
@@ -131,7 +128,7 @@ class Stream:
     def _trim(self) -> None:
         old = self._log[: self._bound]
         del self._log[: self._bound]
-        for reader in self._readers:
+        for reader in self.readers:
             subscription = reader()
             if subscription is not None:
                 subscription.overtaken(old[max(subscription.position - self._base, 0) :])

@@ -18,7 +18,7 @@ from sidetask.core.events import (
 from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
 from sidetask.core.lifecycle import TaskStatus, apply
 from sidetask.core.routing import OnComplete
-from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.outbox import CONVERSATION, Outbox
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.parts.ledger import Ledger
 from sidetask.tasks.parts.mailbox import Mailbox
@@ -145,7 +145,7 @@ class Delivery:
             return
         interrupt = on_complete is OnComplete.INTERRUPT
         journal = self._outbox.journal(conversation_id)
-        journal.fact(ContinueRequested, {"task_ids": (task_id,), "interrupt": interrupt})
+        journal.fact(CONVERSATION, ContinueRequested, task_ids=(task_id,), interrupt=interrupt)
 
     # -- the order of an end --------------------------------------------------------------
 

@@ -129,19 +129,26 @@ class Ledger:
         record.ending = ending
 
     def send(self, record: TaskRecord, event: type[TaskEvent], fields: dict[str, object]) -> None:
-        """Send out an event of a record; `fields` is filled up with what it tells of its task."""
+        """Send out an event of a record, with its `fields` and what it tells of its task."""
         if self._keeper is not None and not self._keeper.moved(record):
             return
-        launch = record.launch
+        call, launch = record.call, record.launch
         record.journal.fact(
-            event, _named(record, fields), launch.turn_id, launch.run_id, launch.parent_id
+            launch, event, task_id=record.id, call_id=launch.call.id, name=call.name, **fields
         )
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:
         record.progress = progress
         launch = record.launch
-        fields = _named(record, {"fraction": progress.fraction, "note": progress.note})
-        record.journal.live(TaskProgressed, fields, launch.turn_id, launch.run_id, launch.parent_id)
+        record.journal.live(
+            launch,
+            TaskProgressed,
+            task_id=record.id,
+            call_id=launch.call.id,
+            name=record.call.name,
+            fraction=progress.fraction,
+            note=progress.note,
+        )
 
     # -- looking ------------------------------------------------------------------------
 
@@ -185,11 +192,3 @@ class Ledger:
             self._busy[conversation_id] = left
         else:
             self._busy.pop(conversation_id, None)
-
-
-def _named(record: TaskRecord, fields: dict[str, object]) -> dict[str, object]:
-    """Fill up the fields of an event with what it tells of its task."""
-    fields["task_id"] = record.id
-    fields["call_id"] = record.launch.call.id
-    fields["name"] = record.call.name
-    return fields
