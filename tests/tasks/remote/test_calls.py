@@ -191,6 +191,29 @@ async def test_what_is_queued_when_the_last_worker_goes_is_taken_back(
     assert (job.status, job.owner) == ("ended", home.member)
 
 
+async def test_what_two_workers_have_died_of_is_not_taken_back(town: Town) -> None:
+    home = await town.home()
+    workers = [town.worker("w1"), town.worker("w2")]
+    await asyncio.sleep(2)
+    task_id = home.start_in_background("work", policy=AGAIN)
+    await settle()
+    for worker in workers:
+        await worker.claim()
+        await worker.die()
+        await asyncio.sleep(1.1)
+    await asyncio.sleep(10)
+    [job] = await town.jobs()
+    assert (job.status, job.claims) == ("queued", 2)
+    await town.crash(home)
+    home = await town.home()
+    await asyncio.sleep(10)
+    [job] = await town.jobs()
+    assert (job.status, job.claims) == ("queued", 2), "the next home leaves it to workers, too"
+    third = town.worker("w3")
+    await third.finish(await third.claim())
+    assert (await home.ended(task_id)).content == "done by w3"
+
+
 async def test_a_route_says_nothing_of_where(town: Town) -> None:
     worker = town.worker()
     home = await town.home()

@@ -2,7 +2,8 @@
 
     the job         what its home does
     --------------  ---------------------------------------------------------------------------
-    queued          waits; where nobody lives that knows its key, claims it and runs it itself
+    queued          waits; where nobody lives that knows its key, claims it and runs it itself,
+                    unless two processes have died of it
     running         shows its progress, puts its questions to a person; its timeout runs
     cancelling      waits until its work has stopped, as long as the task's grace lets it
     parked          says so in the task's progress, and waits
@@ -30,7 +31,7 @@ from sidetask.core.jsons import JsonObject
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import OnCrash
 from sidetask.stores.base import Record
-from sidetask.stores.queue import OVER, StoredJob
+from sidetask.stores.queue import MAX_CLAIMS, OVER, StoredJob
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.durable.reviving import AFTER_CRASH
 from sidetask.tasks.parts.body import TaskBody
@@ -129,12 +130,19 @@ class RemoteCall:
             if job is not None:
                 self._show(job)
             await self._put_questions()
-            if (job is None or job.status == "queued") and self._home.is_orphan(self.key):
+            if self._may_be_taken_back(job) and self._home.is_orphan(self.key):
                 await self._take_back()
                 if self.mine is not None:
                     _arm_limit(self._home.runner, self.record)
                     return None
             await self._changed.wait()
+
+    def _may_be_taken_back(self, job: StoredJob | None) -> bool:
+        """What two processes have died of is left to workers: it would end all conversations that
+        are open here."""
+        if job is None:
+            return self._body.admitted is None  # of an earlier home's it is not known yet
+        return job.status == "queued" and job.claims < MAX_CLAIMS - 1
 
     async def _take_back(self) -> None:
         # Not cut off by a cancellation: whether it was claimed is known afterwards.
