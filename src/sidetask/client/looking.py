@@ -207,6 +207,7 @@ class Looking:
             ordered=ordered,
             key=job.key,
             since=job.at,
+            claims=job.claims,
             place=await self._queue.place_of(job.id) or 0,
             workers=tuple(knowing),
             others=tuple(

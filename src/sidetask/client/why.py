@@ -107,6 +107,8 @@ class Queued(Told):
     others: tuple[str, ...] = ()
     """Ids of those of them that have another release of the tool: they leave it to those that have
     this one, while such a one lives and does not drain."""
+    claims: int = 0
+    """How many processes have died of it, since the last `retry`."""
 
 
 @value(kw_only=True)

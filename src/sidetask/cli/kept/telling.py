@@ -18,6 +18,7 @@ from sidetask.client import (
     Why,
 )
 from sidetask.stores.members import Member
+from sidetask.stores.queue import MAX_CLAIMS
 
 _DAY = 86_400.0
 
@@ -130,6 +131,9 @@ def _workers(why: Queued) -> Iterator[str]:
     others = sum(each.member.id in why.others for each in taking)
     if others:
         yield f"{others} of them have another release of the tool, and take it if no other will"
+    if why.claims:
+        died = "a process has" if why.claims == 1 else f"{why.claims} processes have"
+        yield f"{died} died of it; after {MAX_CLAIMS} it is parked"
 
 
 def _busy(full: int, of: int) -> str:
