@@ -18,6 +18,7 @@ and what was said by `send`, waits until it takes again.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from sidetask.agents.conversation import Conversation
@@ -269,6 +270,11 @@ class Driver:
         except asyncio.CancelledError:
             if not self._is_cut or task.uncancel() > before:
                 raise
+        else:
+            if self._is_cut and task.cancelling() > before:  # a hook swallowed it, or came sooner
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+                task.uncancel()
         finally:
             if body is not None:
                 current_body.set(body)

@@ -1,6 +1,7 @@
 """Who waits for an answer carries its turn out: what the others see, and what a cancel does."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -79,6 +80,27 @@ async def test_a_timeout_around_a_question_ends_its_turn_and_is_the_askers_own()
 class Stuck(Hooks):
     async def post_turn(self, ctx: HookContext, status: str, text: str) -> None:
         await asyncio.get_running_loop().create_future()
+
+
+class Stubborn(Hooks):
+    async def post_turn(self, ctx: HookContext, status: str, text: str) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+
+async def test_a_hook_that_swallows_its_end_by_force_leaves_nothing_to_who_asked() -> None:
+    async with talking("One.", hooks=[Stubborn()]) as talk:
+
+        async def ask() -> int:
+            await talk.chat.ask("go")
+            await asyncio.sleep(0)
+            task = asyncio.current_task()
+            assert task is not None
+            return task.cancelling()
+
+        asking = await beside(ask())
+        await talk.chat.shutdown()
+        assert await asking == 0
 
 
 @pytest.mark.parametrize("also", [False, True])
