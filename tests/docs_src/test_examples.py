@@ -19,7 +19,7 @@ from sidetask.testing import VirtualClock
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = re.compile(r'^```text title="output of (docs_src/\S+)"\n(.*?)^```$', re.M | re.S)
 
-Main = Callable[[], Coroutine[object, object, None] | None]
+Main = Callable[..., Coroutine[object, object, None] | None]
 
 
 def main_of(path: Path) -> Main:
@@ -60,6 +60,17 @@ def test_an_example_prints_what_its_page_says(
     assert shown, f"no page shows what {name} prints:\n{printed}"
     for page, output in shown:
         assert printed == output, f"{page} is out of date"
+
+
+def test_the_program_of_the_cluster_does_with_a_file_what_it_does_in_memory(
+    clock: VirtualClock, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    name = "docs_src/cluster/program.py"
+    for url in (f"sqlite:///{tmp_path / 'books.db'}", "memory:"):
+        running = main_of(EXAMPLES[name])(url)
+        assert running is not None
+        clock.run(running)
+        assert capsys.readouterr().out == outputs()[name][0][1]
 
 
 def test_every_output_that_a_page_shows_is_of_an_example() -> None:
