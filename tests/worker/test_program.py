@@ -7,6 +7,7 @@ import pytest
 
 from sidetask.cli.main import main
 from sidetask.cli.worker.finding import find_runtime, shown
+from sidetask.cli.worker.serving import Wanted, serve
 from sidetask.core.errors import ConfigurationError
 
 PG, OTHER = "postgresql://ana:secret@db/app", "postgresql://db/other"
@@ -65,9 +66,9 @@ async def test_the_store_is_what_is_said(
         ("work_own:runtime", PG, "keeps them in postgresql://db/other: leave --store away"),
         ("work_make:stubborn", PG, "keeps them in postgresql://db/other: leave --store away"),
         ("work_store:runtime", PG, "opens its store itself: leave --store away"),
-        ("work_any:runtime", None, "the store of work_any:runtime is memory:"),
+        ("work_any:runtime", None, "the store of work_any:runtime is 'memory:'"),
         ("work_file:runtime", None, "workers share a Postgres"),
-        ("work_any:runtime", "sqlite:///x.db", "--store is sqlite:///x.db"),
+        ("work_any:runtime", "sqlite:///x.db", "--store is 'sqlite:///x.db'"),
         ("work_none:runtime", PG, "no module 'work_none'"),
         ("work_any", PG, "--app takes module:runtime"),
         ("work_any:run", PG, "did you mean work_any:runtime?"),
@@ -102,3 +103,22 @@ def test_without_tools_it_does_not_begin(
         main(["worker", "--app", "work_any:runtime", "--store", PG])
     assert ended.value.code == 2
     assert "no tool that a worker could carry out" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_a_database_that_is_not_there_asks_for_another_start(
+    apps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psycopg")
+    (tmp_path / "work_tool.py").write_text(
+        "from sidetask import Agent, Runtime\n"
+        "def look() -> str: return 'seen'\n"
+        "runtime = Runtime(agents=[Agent('you', name='clerk', tools=[look])])\n",
+        "utf-8",
+    )
+    sys.modules.pop("work_tool", None)
+    nobody = f"postgresql://ana:secret@/app?host={tmp_path}"
+    assert await serve(Wanted(app="work_tool:runtime", store=nobody), apps) == 1
+    said = capsys.readouterr().err
+    assert "start the worker again" in said
+    assert "secret" not in said

@@ -97,7 +97,7 @@ def list_workers(store: str, *, as_json: bool) -> int:
                 f"since {when(each.member.started_at)}",
                 f"{each.running} of {each.member.concurrency}",
                 "draining" if each.member.draining else "ready",
-                f"{len(each.member.tools)} tools",
+                f"{len(each.member.tools)} tool{'' if len(each.member.tools) == 1 else 's'}",
                 each.member.version,
             )
             for each in found

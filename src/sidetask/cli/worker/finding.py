@@ -85,7 +85,7 @@ def _check_place(runtime: Runtime, app: str, store: str | None) -> None:
 def _check_store(url: str, where: str) -> None:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError(
-            f"workers share a Postgres, and {where} is {shown(url)}: --store {FORM}, or {STORE}"
+            f"workers share a Postgres, and {where} is {shown(url)!r}: --store {FORM}, or {STORE}"
         )
 
 

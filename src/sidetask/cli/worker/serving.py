@@ -11,7 +11,7 @@ from threading import Event
 
 from sidetask.cli.view.screen import complain
 from sidetask.cli.worker.finding import find_runtime, shown
-from sidetask.core.errors import SidetaskError
+from sidetask.core.errors import SidetaskError, StoreUnavailableError
 from sidetask.worker import Worker
 from sidetask.worker.counters import as_text
 from sidetask.worker.health import Answer, HealthServer, Page
@@ -20,6 +20,8 @@ LISTED = 12
 """Tools that the start line names."""
 PATIENCE = 2.0
 """Seconds in which an event loop does something else, unless it is stuck."""
+AGAIN = 1
+"""The exit code that asks for another start."""
 LOST = (
     "the connection to the database broke, and with it this worker's lock: other workers may have"
     " its calls. What ran was stopped, and nothing of it was written; start it again"
@@ -43,8 +45,16 @@ async def serve(wanted: Wanted, root: Path) -> int:
     """Work until it is told to stop; returns the exit code.
 
     Raises:
-        SidetaskError: It cannot begin. Says why.
+        SidetaskError: It cannot begin, and could not at any time. Says why.
     """
+    try:
+        return await _serve(wanted, root)
+    except StoreUnavailableError as error:  # whoever starts it does so again
+        complain(f"{error.why}; start the worker again when the database is there")
+        return AGAIN
+
+
+async def _serve(wanted: Wanted, root: Path) -> int:
     runtime = await find_runtime(wanted.app, wanted.store, root)
     async with runtime:
         worker = Worker(runtime, concurrency=wanted.concurrency, grace=wanted.grace)
@@ -64,7 +74,7 @@ async def serve(wanted: Wanted, root: Path) -> int:
                 health.close()
     if worker.lost:
         complain(LOST)
-        return 1
+        return AGAIN
     ends = [f"{count} {end}" for end, count in worker.counters.ends.items() if count]
     print(f"left: {', '.join(ends) or 'nothing was to be done'}", flush=True)
     return 0
@@ -76,7 +86,7 @@ def _greet(worker: Worker, wanted: Wanted, place: str, health: HealthServer | No
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     print(
         f"worker {worker.member.id}: {place}, {wanted.concurrency} at once,"
-        f" {len(keys)} tools: {' '.join(keys[:LISTED])}{more}",
+        f" {len(keys)} tool{'' if len(keys) == 1 else 's'}: {' '.join(keys[:LISTED])}{more}",
         flush=True,
     )
     if health is not None:
