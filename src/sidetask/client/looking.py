@@ -124,9 +124,12 @@ class Looking:
                 f"{task_id} is not parked: it is {task.status}, and no worker's to carry out"
             )
         if job.status == "parked":
-            job = await queue.retry(job.id) or job
-            if job.status not in OVER:
+            stands = await queue.retry(job.id)
+            if stands is None:  # deleted in this moment
+                raise TaskNotFoundError(task_id)
+            if stands.status not in OVER:
                 return
+            job = stands
         raise InvalidInputError(f"{task_id} is not parked: its job is {job.status}")
 
     # -- what the store tells ----------------------------------------------------------------------

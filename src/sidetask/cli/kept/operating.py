@@ -5,11 +5,14 @@ from time import time
 
 from sidetask.cli.kept.showing import Wanted, print_rows, when, with_client
 from sidetask.cli.kept.telling import lines_of
-from sidetask.cli.view.render import cleaned
+from sidetask.cli.view.render import cleaned, shortened
 from sidetask.client import Client, Parked, Worker
 from sidetask.core.codec import value_to_json
 from sidetask.stores.queue import StoredJob
 from sidetask.tasks.values import TaskSnapshot
+
+LINE = 400
+"""Letters of a line that are shown."""
 
 
 def list_tasks(wanted: Wanted) -> int:
@@ -67,7 +70,8 @@ def why(store: str, task: str, *, as_json: bool) -> int:
             data = {"state": type(found).__name__.lower(), **value_to_json(type(found), found)}
             print(jsons.dumps(data, ensure_ascii=False))
             return
-        first, *more = [" ".join(cleaned(line).splitlines()) for line in lines_of(found, time())]
+        lines = lines_of(found, time())
+        first, *more = [shortened(cleaned(line), LINE) for line in lines]
         print(first)
         for line in more:
             print(f"  {line}")

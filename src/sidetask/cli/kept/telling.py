@@ -86,8 +86,8 @@ def _asked(why: Asking, now: float) -> Iterator[str]:
     for each in why.approvals:
         reason = f": {each.reason}" if each.reason else ""
         yield f"{each.id} asks since {moment(each.created_at, now)}{reason}"
-        yield f"  {each.summary}"
-        yield f"  sidetask approve {each.id}, or sidetask deny {each.id} REASON"
+        yield each.summary
+        yield f"to answer: sidetask approve {each.id}, or sidetask deny {each.id} REASON"
     if not why.approvals:
         yield f"the answer is there; {_resumed(why)}"
 
