@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig, SetWorkflowTimeout
 
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.ids import TaskId
@@ -260,3 +260,43 @@ async def test_a_job_that_dbos_takes_up_by_itself_does_nothing(engine: DbosEngin
     async with asyncio.timeout(10):
         await handle.get_result()
     assert ran == ["t:1"]
+
+
+@pytest.mark.parametrize("where", ["workflow", "step"])
+async def test_a_job_that_is_submitted_in_a_workflow_of_the_application_is_no_part_of_it(
+    url: str, where: str
+) -> None:
+    config: DBOSConfig = {
+        "name": "theirs",
+        "system_database_engine": sqlite_engine(url),
+        "log_level": "ERROR",
+    }
+    engine = DbosEngine(existing=DBOS(config=config))
+    got: list[object] = []
+
+    async def body(_: JobSpec, context: Context) -> None:
+        got.append(await context.step("one", asyncio.sleep, 0.3, "mine"))
+
+    async def submit() -> None:
+        engine.submit(JOB)
+        await engine.result(JOB.id)
+
+    @DBOS.step(name="their_step")
+    async def in_step() -> None:
+        await submit()
+
+    @DBOS.workflow(name="their_order")
+    async def order() -> str:
+        with SetWorkflowTimeout(0.1):
+            await (in_step() if where == "step" else submit())
+        return "ordered"
+
+    await asyncio.to_thread(DBOS.launch)
+    engine.start(body, ignore)
+    assert await order() == "ordered"
+    assert got == ["mine"]
+    theirs = next(each for each in await DBOS.list_workflows_async() if each.name == "their_order")
+    steps = await DBOS.list_workflow_steps_async(theirs.workflow_id)
+    assert [each["function_name"] for each in steps] == ["their_step"] * (where == "step")
+    await engine.close()
+    await asyncio.to_thread(DBOS.destroy)

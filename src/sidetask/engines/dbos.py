@@ -25,6 +25,11 @@ from weakref import WeakSet
 
 import dbos._dbos as dbos_inside
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
+from dbos._context import (
+    WorkflowStartOptions,
+    _set_local_dbos_context,  # pyright: ignore[reportPrivateUsage] - there is no public way out
+    _workflow_start_options_var,  # pyright: ignore[reportPrivateUsage]
+)
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import create_engine
 from sqlalchemy.event import listen
@@ -138,6 +143,7 @@ class DbosEngine(JournalingEngine, StepJournal):
     async def _as_workflow(self, spec: JobSpec, job: Context) -> None:
         carry_out = self._carry_out
         assert carry_out is not None
+        _step_out()
         if not spec.journal:
             return await carry_out(spec, job)
         await self.open()
@@ -232,6 +238,14 @@ async def _same(value: Json) -> Json:
 
 def _is_taken() -> bool:
     return bool(_taken) or getattr(dbos_inside, "_dbos_global_instance", None) is not None
+
+
+def _step_out() -> None:
+    """Leave the workflow or step that a job was submitted in, which may be the application's: DBOS
+    would enter the job among its steps, which have an order, or refuse it, and bind it to its
+    deadline."""
+    _set_local_dbos_context(None)
+    _workflow_start_options_var.set(WorkflowStartOptions())
 
 
 def _family(spec: JobSpec) -> str:

@@ -1,0 +1,109 @@
+"""How DBOS is set up: its connections to SQLite, its threads, what a stored workflow is."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, cast
+
+import dbos._dbos as dbos_inside
+import pytest
+from dbos._registrations import get_func_info
+from sqlalchemy import Connection
+
+from sidetask.core.ids import TaskId
+from sidetask.engines import dbos as module
+from sidetask.engines.base import Context, JobSpec
+from sidetask.engines.dbos import DbosEngine, sqlite_engine
+
+pytestmark = pytest.mark.durable
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """DBOS has threads of its own, which wait for no virtual clock."""
+    return "asyncio"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'dbos.db'}"
+
+
+@pytest.fixture
+def connection(url: str) -> Generator[Connection]:
+    engine = sqlite_engine(url)
+    with engine.connect() as made:
+        yield made
+    engine.dispose()
+
+
+# -- connections to SQLite -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 1), ("busy_timeout", 30_000), ("foreign_keys", 1)],
+)
+def test_a_connection_is_quick_and_patient(
+    connection: Connection, pragma: str, value: object
+) -> None:
+    assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+
+
+def test_who_will_write_holds_the_file_from_the_first_word(
+    connection: Connection, tmp_path: Path
+) -> None:
+    connection.exec_driver_sql("CREATE TABLE t (a)")
+    connection.commit()
+    other = sqlite3.connect(tmp_path / "dbos.db", timeout=0, isolation_level=None)
+    connection.exec_driver_sql("UPDATE t SET a = 1 WHERE a = 2")  # writes no row yet
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    connection.rollback()
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@pytest.mark.parametrize("now", ["strftime('%s', 'now')", "unixepoch('subsec')"])
+def test_time_is_told_in_parts_of_a_second_by_any_sqlite(connection: Connection, now: str) -> None:
+    seen: set[int] = set()
+    until = time.monotonic() + 0.4
+    while time.monotonic() < until:
+        told = connection.exec_driver_sql(f"SELECT CAST({now} * 1000 AS INTEGER)").scalar()
+        assert isinstance(told, int)
+        assert abs(told / 1000 - time.time()) < 0.5
+        seen.add(told)
+        time.sleep(0.02)
+    assert len(seen) >= 3
+
+
+# -- the engine ------------------------------------------------------------------------------------
+
+
+async def nothing(_: JobSpec, __: Context) -> None:
+    """A body."""
+
+
+async def test_its_threads_are_bounded_and_the_loop_gets_back_the_very_ones_it_had(
+    url: str,
+) -> None:
+    loop = cast("Any", asyncio.get_running_loop())
+    await asyncio.to_thread(int)
+    before = loop._default_executor
+    engine = DbosEngine(url, threads=20)
+    engine.start(nothing, lambda _: None)
+    engine.submit(JobSpec("t:1", TaskId("t"), 1, "t", "{}"))
+    await engine.result("t:1")
+    assert loop._default_executor is not before
+    assert cast("Any", dbos_inside)._get_dbos_instance()._executor._max_workers == 20
+    await engine.close()
+    assert loop._default_executor is before
+    assert 16 <= cast("Any", DbosEngine.__init__).__kwdefaults__["threads"] <= 32
+
+
+async def test_no_workflow_is_given_up_because_it_was_taken_up_often() -> None:
+    job = cast("Any", module)._job
+    assert cast("Any", get_func_info(job)).max_recovery_attempts is None
