@@ -70,7 +70,10 @@ SAID: list[tuple[Why, tuple[str, ...]]] = [
             "sidetask approve approval-1",
         ),
     ),
-    (Asking(task=RUNNING, approvals=()), ("the answer is there",)),
+    (
+        Asking(task=RUNNING, approvals=()),
+        ("is answered, and has not gone on yet", "'chat-1' is resumed"),
+    ),
     (
         Held(
             task=a_task(TaskStatus.QUEUED, policy=TaskPolicy(cap=2)), running=2, homes=(), gates=()

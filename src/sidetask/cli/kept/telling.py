@@ -49,7 +49,7 @@ def _told(why: Why, now: float) -> Iterator[str]:
             if not why.is_taken:
                 yield f"its result waits to be taken; {_resumed(why)}"
         case Asking():
-            yield "waits for a person"
+            yield "waits for a person" if why.approvals else "is answered, and has not gone on yet"
             yield from _asked(why, now)
         case Held():
             yield f"queued where its conversation is open, since {moment(task.created_at, now)}"
@@ -89,7 +89,7 @@ def _asked(why: Asking, now: float) -> Iterator[str]:
         yield each.summary
         yield f"to answer: sidetask approve {each.id}, or sidetask deny {each.id} REASON"
     if not why.approvals:
-        yield f"the answer is there; {_resumed(why)}"
+        yield _resumed(why)
 
 
 def _held(why: Held) -> Iterator[str]:
