@@ -6,7 +6,6 @@ and nothing changes.
 
 from dataclasses import replace
 
-from sidetask.core.codec import value_from_json, value_to_json
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.ids import value
 from sidetask.core.jsons import Json, JsonObject
@@ -106,6 +105,9 @@ def json_of(data: JsonObject) -> dict[str, Json]:
     Raises:
         CodecError: It is not JSON.
     """
+    # For who has workers: every program has this module.
+    from sidetask.core.codec import value_to_json  # noqa: PLC0415
+
     return value_to_json(_Kept, _Kept(data))
 
 
@@ -115,6 +117,8 @@ def object_of(kept: JsonObject) -> JsonObject:
     Raises:
         CodecError: This was not written by it.
     """
+    from sidetask.core.codec import value_from_json  # noqa: PLC0415
+
     return value_from_json(_Kept, kept).data
 
 
