@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sidetask.core.errors import StoreCorruptError, StoreRefusedError, StoreUnavailableError
+from sidetask.core.errors import CodecError, StoreRefusedError, StoreUnavailableError
 from sidetask.stores.sql.schema import MIGRATIONS
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
+from sidetask.tasks.remote.values import outcome_from_json
 from tests.stores.samples import KEY, QUESTION, C, D, fact, job, question
-from tests.stores.test_faults import ask, set_full
+from tests.stores.test_faults import set_full
 
 
 @pytest.fixture
@@ -83,19 +84,60 @@ async def test_on_a_full_disk_a_job_waits_with_what_was_written_beside_it(
     await other.close()
 
 
+def damage(path: Path, column: str, id: str) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute(f"UPDATE sidetask_jobs SET {column} = '{{' WHERE id = '{id}'")
+    database.close()
+
+
 async def test_a_damaged_job_is_parked_and_holds_up_no_other(path: Path, store: SqlStore) -> None:
     for id in ("bad:1", "good:1"):
         store.queue.enqueue(job(id))
     await store.stored()
-    with sqlite3.connect(path) as database:
-        database.execute("UPDATE sidetask_jobs SET data = '{' WHERE id = 'bad:1'")
-    database.close()
+    damage(path, "data", "bad:1")
     assert [each.id for each in await store.queue.claim("w", [KEY], limit=2)] == ["good:1"]
     assert await store.queue.claim("w", [KEY], limit=2) == []
-    with pytest.raises(StoreCorruptError, match="job bad:1 of c"):
-        await store.queue.get("bad:1")
+    found = await store.queue.get("bad:1")
+    assert found is not None
+    assert (found.status, found.data) == ("parked", {})
+    assert "job bad:1 of c cannot be read: it is not JSON" in (found.error or "")
 
-    ((status, error),) = await ask(
-        store, "SELECT status, error FROM sidetask_jobs WHERE id = 'bad:1'"
-    )
-    assert (status, "it is not JSON" in error) == ("parked", True)
+
+async def test_a_job_that_is_damaged_while_it_runs_is_reaped_and_holds_up_no_other(
+    path: Path, store: SqlStore
+) -> None:
+    for id in ("bad:1", "good:1", "again:1"):
+        store.queue.enqueue(job(id, on_crash="retry" if id == "again:1" else "fail"))
+    await store.queue.claim("w", [KEY], limit=3)
+    damage(path, "data", "bad:1")
+    damage(path, "progress", "good:1")
+    reaped = await store.queue.reap("w")
+    assert [(each.id, each.status) for each in reaped] == [
+        ("bad:1", "ended"),
+        ("good:1", "ended"),
+        ("again:1", "queued"),
+    ]
+
+
+async def test_a_damaged_job_can_be_cancelled_and_listed(path: Path, store: SqlStore) -> None:
+    store.queue.enqueue(job("bad:1"))
+    await store.stored()
+    damage(path, "data", "bad:1")
+    assert [each.status for each in await store.queue.find()] == ["queued"]
+    stands = await store.queue.cancel("bad:1", "not wanted")
+    assert stands is not None
+    assert (stands.status, stands.error) == ("cancelled", "not wanted")
+
+
+async def test_of_a_damaged_result_is_told_that_it_cannot_be_read(
+    path: Path, store: SqlStore
+) -> None:
+    store.queue.enqueue(job("bad:1"))
+    await store.queue.claim("w", [KEY], limit=1)
+    await store.queue.finish("bad:1", "w", {"type": "completed"})
+    damage(path, "result", "bad:1")
+    found = await store.queue.get("bad:1")
+    assert found is not None
+    assert (found.status, found.result) == ("ended", {})
+    with pytest.raises(CodecError, match="unknown type of outcome"):
+        outcome_from_json(found.result or {})

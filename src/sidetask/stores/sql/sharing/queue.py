@@ -3,11 +3,14 @@
 What becomes of a job is decided by `stores.jobs`, on a row that nobody else can change meanwhile.
 Claimers step over rows that another one is about to take, so none waits for the other. A look
 that finds nothing writes nothing.
+
+A row whose JSON is damaged is still a job: it has a status, an owner and an `on_crash`, so it can
+be cancelled, reaped and looked at, and holds up no other. What it held is empty; who would claim it
+parks it instead, and who waits for its result is told that there is none to be read.
 """
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import TypeAlias
 
 from sidetask.core.errors import StoreCorruptError
@@ -204,13 +207,14 @@ def _all(db: Connection, found: Sequence[StoredJob], decide: Decide) -> list[Sto
 
 
 def _readable(db: Connection, row: Row) -> StoredJob | None:
-    """A job, unless its row is damaged: it is parked, and holds up no other."""
+    """A job, unless what is to be done is damaged: nobody could carry it out, so it is parked."""
     try:
-        return _job(row)
+        read(f"job {row[0]} of {row[1]}", row[7], jobs.object_of)
     except StoreCorruptError as error:
-        db.run(_PARK, (str(error), row[0]))
+        db.run(_PARK, (plain(str(error)), row[0]))
         db.tell([JOBS + row[0]])
         return None
+    return _job(row)
 
 
 def _changes(job: StoredJob) -> Row:
@@ -224,7 +228,6 @@ def _changes(job: StoredJob) -> Row:
 def _job(row: Row) -> StoredJob:
     id, conversation_id, task_id, key, fingerprint, on_crash, at, data, status = row[:9]
     owner, claims, claimed_at, ended_at, progress, result, error = row[9:]
-    said = partial(_object, f"job {id} of {conversation_id}")
     return StoredJob(
         id=id,
         conversation_id=ConversationId(conversation_id),
@@ -233,14 +236,14 @@ def _job(row: Row) -> StoredJob:
         fingerprint=fingerprint,
         on_crash=on_crash,
         at=at,
-        data=said(data),
+        data=_said(data),
         status=status,
         owner=owner,
         claims=claims,
         claimed_at=claimed_at,
         ended_at=ended_at,
-        progress=None if progress is None else said(progress),
-        result=None if result is None else said(result),
+        progress=None if progress is None else _said(progress),
+        result=None if result is None else _said(result),
         error=error,
     )
 
@@ -249,8 +252,11 @@ def _text(data: JsonObject) -> str:
     return written(jobs.json_of(data))
 
 
-def _object(where: str, text: str) -> JsonObject:
-    return read(where, text, jobs.object_of)
+def _said(text: str) -> JsonObject:
+    try:
+        return read("a job", text, jobs.object_of)
+    except StoreCorruptError:
+        return {}
 
 
 def _places(values: Collection[object]) -> str:
