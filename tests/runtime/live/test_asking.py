@@ -10,7 +10,7 @@ from sidetask.agents.policies import HookContext, Hooks
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.messages import ToolMessage, UserMessage
 from sidetask.tasks.parts.body import current_body
-from sidetask.testing import ScriptedModel, call, running_runtime
+from sidetask.testing import ScriptedModel, VirtualClock, call, running_runtime
 from tests.runtime.harness import Held, assert_valid, beside, talking
 
 
@@ -80,6 +80,17 @@ async def test_a_timeout_around_a_question_ends_its_turn_and_is_the_askers_own()
 class Stuck(Hooks):
     async def post_turn(self, ctx: HookContext, status: str, text: str) -> None:
         await asyncio.get_running_loop().create_future()
+
+
+async def test_a_hook_that_hangs_keeps_no_cancelled_asker(clock: VirtualClock) -> None:
+    held = Held()
+    async with talking(call("held"), tools=[held.tool], hooks=[Stuck()]) as talk:
+        asking = await beside(talk.chat.ask("go"))
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+        assert clock.time() == pytest.approx(5, abs=0.1)
+        assert talk.chat.is_idle
 
 
 class Stubborn(Hooks):

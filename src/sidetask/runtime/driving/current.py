@@ -103,7 +103,10 @@ class Current:
         except asyncio.CancelledError:
             if hooks is not None and run.end is not None:
                 told = hooks.turn_ended(run.end.status, run.end.text)
-                await run_to_end(told, within=CLEANUP)
+                try:
+                    await run_to_end(told, within=CLEANUP)
+                except TimeoutError:
+                    _log.warning("post_turn was cancelled: it took longer than %g s", CLEANUP)
             raise
         except Exception as error:  # noqa: BLE001 - the one boundary: its end could not be stored
             _log.exception("%s of %s", run.run_id, self._conversation.id)
