@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sidetask.core.errors import StoreUnavailableError
+from sidetask.core.errors import InvalidInputError, StoreUnavailableError
 from sidetask.stores.opening import open_store
 from tests.stores.conftest import new_database
 from tests.stores.samples import QUESTION, C, entry, fact, question
@@ -117,3 +117,15 @@ async def test_two_processes_that_would_wait_for_each_other_both_get_through(ser
     for store in stores:
         assert {each.value.decided_by for each in await store.find(QUESTION)} == {"59"}
         await store.close()
+
+
+async def test_a_name_that_no_database_takes_is_the_askers_mistake(server: str) -> None:
+    store = open_store(new_database(server))
+    with pytest.raises(InvalidInputError, match="NUL"):
+        await store.queue.get("a\0b")
+    with pytest.raises(InvalidInputError, match="NUL"):
+        await store.queue.cancel("a\0b")
+    store.queue.note("a\0b", "w", {})  # refused, and holds up nothing
+    store.append(fact(1))
+    assert [each.seq for each in await store.facts(C)] == [1]
+    await store.close()

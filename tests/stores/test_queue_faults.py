@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sidetask.core.errors import CodecError, StoreRefusedError, StoreUnavailableError
+from sidetask.core.errors import (
+    CodecError,
+    InvalidInputError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from sidetask.stores.sql.schema import MIGRATIONS
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
@@ -141,3 +146,8 @@ async def test_of_a_damaged_result_is_told_that_it_cannot_be_read(
     assert (found.status, found.result) == ("ended", {})
     with pytest.raises(CodecError, match="unknown type of outcome"):
         outcome_from_json(found.result or {})
+
+
+async def test_half_a_letter_in_an_id_is_the_askers_mistake(store: SqlStore) -> None:
+    with pytest.raises(InvalidInputError, match="the database cannot take this"):
+        await store.queue.get("a\ud800b")

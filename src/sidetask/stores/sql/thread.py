@@ -7,7 +7,7 @@ the database refuses for what a row is, is found by writing the batch again, row
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,12 @@ from operator import itemgetter
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
-from sidetask.core.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from sidetask.core.errors import (
+    InvalidInputError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from sidetask.stores.sql.driver import Connection, Driver, Passing, Refused, Row
 from sidetask.stores.sql.schema import migrate
 
@@ -84,7 +89,7 @@ class Writer:
         try:
             return question(self._connected())
         except Exception as error:  # the one boundary: a library's errors become ours
-            failure = self._translated(error)
+            failure = _told(self._translated(error))
             if failure is error:
                 raise
             raise failure from error
@@ -142,15 +147,17 @@ class Writer:
                     of = cast("str", conversation_id)
                     written.refused[of] = StoreRefusedError(of, str(why))
                     _log.error("%s", written.refused[of])
-            self._commit(connection, batch)
+            self._commit(connection, batch, written.refused)
         except BaseException:  # the one boundary: whatever it was, no half of it stays
             connection.rollback()
             raise
         return written
 
-    def _commit(self, connection: Connection, batch: Sequence[Item]) -> None:
+    def _commit(
+        self, connection: Connection, batch: Sequence[Item], refused: Container[str] = ()
+    ) -> None:
         written = {of for _, of, item in batch if not isinstance(item, Question) or item.ask}
-        if topics := {of for of in written if of is not None}:
+        if topics := {of for of in written if of is not None and of not in refused}:
             connection.tell(topics)
         connection.commit()
 
@@ -162,7 +169,8 @@ class Writer:
         def answer() -> None:
             question.answer = ask(connection)
 
-        question.error = self._try(connection, answer)
+        error = self._try(connection, answer)
+        question.error = None if error is None else _told(error)
 
     def _try(self, connection: Connection, call: Callable[[], None]) -> Exception | None:
         """Do it under a savepoint. An error that concerns only this is returned."""
@@ -178,6 +186,13 @@ class Writer:
             return failure
         connection.run("RELEASE SAVEPOINT st_one")
         return None
+
+
+def _told(failure: Exception) -> Exception:
+    """What who asked is told: what no row can hold, a NUL in a name for one, is their mistake."""
+    if isinstance(failure, Refused):
+        return InvalidInputError(f"the database cannot take this: {failure}")
+    return failure
 
 
 def anew(error: StoreError) -> Any:
