@@ -38,6 +38,18 @@ ORDERS = Kind("order", Order, open=frozenset({"open"}))
 
 
 @value(kw_only=True)
+class SubAgent:
+    """A conversation that works for a task."""
+
+    task_id: TaskId
+
+
+SUB_AGENTS = Kind("sub_agent", SubAgent, open=frozenset({"open"}))
+"""In the conversation of the task, by the id of the one that works for it; open as long as it does.
+"""
+
+
+@value(kw_only=True)
 class Step:
     """What a finished step of a task returned."""
 

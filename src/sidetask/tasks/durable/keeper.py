@@ -79,6 +79,10 @@ class StoreKeeper(Keeping):
     def asked(self, approval: Approval) -> None:
         self._put(approval_record(approval))
 
+    def keep(self, record: Record[Any]) -> None:
+        """Keep this, too, in place of the one of its id."""
+        self._put(record)
+
     def done(self, order: Record[Order]) -> None:
         """What another process has ordered is done with what is handed over in this tick."""
         self._put(replace(order, status="done", at=self._now()))

@@ -18,6 +18,7 @@ from sidetask.core.messages import Message, UserMessage, user_message
 from sidetask.stores.base import Record, Store
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.telling import PAUSE
+from sidetask.tasks.durable.below import Stay, close, find_below
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.durable.reviving import read_left, take_up
 from sidetask.tasks.elsewhere import Elsewhere
@@ -61,7 +62,14 @@ class KeptTasks:
             StoreError: It could not be read; nothing was taken up.
         """
         left = await read_left(self._store, conversation_id, self.elsewhere)
+        below = await find_below(self._store, conversation_id)
         take_up(self._parts, left, self.elsewhere)
+        close(self._keeper, below, self._parts.outbox.now())
+
+    def stay(self, above: ConversationId, task_id: TaskId) -> Stay:
+        """Of a conversation that is about to be opened for a task: of the live agent `above`, or
+        one that such a task has started."""
+        return Stay(self._keeper, above, task_id, self._parts.outbox.now)
 
     def let_go(self, conversation_id: ConversationId) -> None:
         """From now on nothing of its tasks is kept: `revive` finds them as they are now. For a

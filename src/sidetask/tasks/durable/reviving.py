@@ -13,6 +13,9 @@
                              begins a second time. What its body asks is asked anew
     foreground, running      it fails, and nobody hears of it but its event: its turn is over, and
                              its call is answered with the turn
+    a child of a task        not kept: whoever awaits it starts it again
+    of a conversation that   gone with its conversation, questions and results too: see `below`
+    works for a task
 
 All is read first. Then it is taken up in one go, so that nothing sees half of it.
 """
@@ -63,11 +66,11 @@ class Left:
 async def find_calls(store: Records, conversation_id: ConversationId) -> Mapping[CallId, TaskId]:
     """The calls whose end will still be told, though their turn is over, and by which task."""
     found: dict[CallId, TaskId] = {}
-    for task in await _all_open(store, TASKS, conversation_id):
+    for task in await all_open(store, TASKS, conversation_id):
         waits = task.value.status is TaskStatus.AWAITING_APPROVAL
         if waits or task.value.kind is TaskKind.BACKGROUND:
             found.update(dict.fromkeys(task.value.call_ids, task.value.id))
-    for result in await _all_open(store, RESULTS, conversation_id):
+    for result in await all_open(store, RESULTS, conversation_id):
         found.update(dict.fromkeys(result.value.call_ids, result.value.task_id))
     return found
 
@@ -76,8 +79,8 @@ async def read_left(
     store: Records, conversation_id: ConversationId, elsewhere: Elsewhere | None = None
 ) -> Left:
     """Read what of a conversation's tasks has not ended or was not taken."""
-    results = await _all_open(store, RESULTS, conversation_id)
-    tasks = [each.value for each in await _all_open(store, TASKS, conversation_id)]
+    results = await all_open(store, RESULTS, conversation_id)
+    tasks = [each.value for each in await all_open(store, TASKS, conversation_id)]
     approvals: dict[TaskId, list[Approval]] = {}
     which = None if tasks else True  # decided ones matter to the tasks alone
     for asked in await _all(store, APPROVALS, conversation_id, open=which):
@@ -211,9 +214,10 @@ def _record(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Task
     return record
 
 
-async def _all_open(
+async def all_open(
     store: Records, kind: Kind[T], conversation_id: ConversationId
 ) -> list[Record[T]]:
+    """The open records of a conversation, of one kind."""
     return await _all(store, kind, conversation_id, open=True)
 
 
