@@ -2,11 +2,12 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
 from dbos import DBOS, DBOSConfig, SetWorkflowTimeout
+from sqlalchemy import Engine as SqlEngine
 
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.ids import TaskId
@@ -27,6 +28,14 @@ def anyio_backend() -> str:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'dbos.db'}"
+
+
+@pytest.fixture
+def connections(url: str) -> Generator[SqlEngine]:
+    """Of the application."""
+    made = sqlite_engine(url)
+    yield made
+    made.dispose()
 
 
 @pytest.fixture
@@ -65,10 +74,12 @@ async def test_an_engine_has_a_database_or_the_applications_dbos(url: str) -> No
         DbosEngine()
 
 
-async def test_the_applications_own_dbos_is_used_and_left_alone(url: str) -> None:
+async def test_the_applications_own_dbos_is_used_and_left_alone(
+    url: str, connections: SqlEngine
+) -> None:
     config: DBOSConfig = {
         "name": "theirs",
-        "system_database_engine": sqlite_engine(url),
+        "system_database_engine": connections,
         "log_level": "ERROR",
     }
     theirs = DBOS(config=config)
@@ -94,10 +105,12 @@ async def test_the_applications_own_dbos_is_used_and_left_alone(url: str) -> Non
     await asyncio.to_thread(DBOS.destroy)
 
 
-async def test_a_workflow_of_the_application_runs_meanwhile_and_after(url: str) -> None:
+async def test_a_workflow_of_the_application_runs_meanwhile_and_after(
+    connections: SqlEngine,
+) -> None:
     config: DBOSConfig = {
         "name": "theirs",
-        "system_database_engine": sqlite_engine(url),
+        "system_database_engine": connections,
         "log_level": "ERROR",
     }
     theirs = DBOS(config=config)
@@ -264,11 +277,11 @@ async def test_a_job_that_dbos_takes_up_by_itself_does_nothing(engine: DbosEngin
 
 @pytest.mark.parametrize("where", ["workflow", "step"])
 async def test_a_job_that_is_submitted_in_a_workflow_of_the_application_is_no_part_of_it(
-    url: str, where: str
+    connections: SqlEngine, where: str
 ) -> None:
     config: DBOSConfig = {
         "name": "theirs",
-        "system_database_engine": sqlite_engine(url),
+        "system_database_engine": connections,
         "log_level": "ERROR",
     }
     engine = DbosEngine(existing=DBOS(config=config))

@@ -89,6 +89,7 @@ class DbosEngine(JournalingEngine, StepJournal):
         self._carry_out: Body | None = None
         self._opening: asyncio.Lock | None = None
         self._is_open = not self._owns
+        self._connections: SqlEngine | None = None
         self._life = uuid4().hex[:12]
         self._left: dict[str, Mapping[str, Json]] = {}
         self._executors: dict[asyncio.AbstractEventLoop, Executor | None] = {}
@@ -119,7 +120,7 @@ class DbosEngine(JournalingEngine, StepJournal):
         if self._owns and self in _taken:
             _taken.remove(self)
             if self._is_open:
-                await _in_a_thread(DBOS.destroy)
+                await _in_a_thread(self._destroy)
         self._is_open = False
         loop = asyncio.get_running_loop()
         if loop in self._executors:  # DBOS has put its own in its place
@@ -194,12 +195,17 @@ class DbosEngine(JournalingEngine, StepJournal):
             "log_level": "ERROR",
         }
         if self._url.startswith("sqlite"):
-            config["system_database_engine"] = sqlite_engine(self._url)
+            self._connections = config["system_database_engine"] = sqlite_engine(self._url)
         else:
             config["system_database_url"] = self._url
             config["dbos_system_schema"] = SCHEMA
         DBOS(config=config)
         DBOS.launch()
+
+    def _destroy(self) -> None:
+        DBOS.destroy()
+        if self._connections is not None:  # DBOS closes those alone that it has made
+            self._connections.dispose()
 
 
 _taken: WeakSet[DbosEngine] = WeakSet()
