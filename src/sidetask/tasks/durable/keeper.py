@@ -37,7 +37,8 @@ class StoreKeeper(Keeping):
     """Keeps the tasks of all conversations of a manager."""
 
     def __init__(self, store: Store, now: Callable[[], float]) -> None:
-        self.tag = urandom(3).hex()
+        # No two processes of a store may ever draw the same: jobs are found by ids made of it.
+        self.tag = urandom(6).hex()
         self.store = store
         self._now = now
         self._owed: dict[tuple[str, str, str], Record[Any]] = {}
