@@ -196,6 +196,9 @@ async def test_ids_of_two_lives_are_never_the_same(lives: Lives) -> None:
         await bench.idle()
     assert len(ids) == 3
     assert len(await lives.disk.find(RESULTS, conversation_id=C)) == 3
+    # A million lives of all programs on one store: one in a thousand that two draw the same.
+    [drawn] = {len(id.split("-")[1]) * 4 for id in ids}
+    assert drawn >= 48, "bits"
 
 
 async def test_a_foreground_call_leaves_no_row(lives: Lives) -> None:
