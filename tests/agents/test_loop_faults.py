@@ -247,12 +247,13 @@ class Refusing(MemoryStore):
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        **closing: Any,
     ) -> None:
         await asyncio.sleep(0)
         if type(messages[0]).__name__ == self.refuses:
             self.refuses = "" if self.once else self.refuses
             raise OSError("disk full")
-        await super().commit_turn(conversation_id, messages, ack=ack)
+        await super().commit_turn(conversation_id, messages, ack=ack, **closing)
 
 
 @pytest.mark.parametrize("refused", ["UserMessage", "AssistantMessage", "ToolMessage"])

@@ -77,13 +77,15 @@ class TurnLog:
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""
-        conversation, covered = self.conversation, ack
+        conversation, covered, done = self.conversation, ack, ()
         if conversation.unwritten:
             await self.write_rest()
         if self._kept is not None:
-            self._kept.said(message)
+            done = self._kept.done_by(message)
             covered = self._covered(ack)
-        await self._store.commit_turn(conversation.id, (message,), ack=covered)
+        await self._store.commit_turn(conversation.id, (message,), ack=covered, closing=done)
+        if done and self._kept is not None:
+            self._kept.said(message)
         self._keep(message, ack)
         self.fact(_COMMITTED[type(message)], message=message)
 

@@ -9,7 +9,8 @@ What every store promises, tested for each by `tests/stores/test_contract.py`:
 * **Asking waits.** Every `async` method sees what was handed over before it, and has happened
   when it returns. One that raises has written nothing; one that is cancelled either has
   written nothing and is cancelled at once, or is finished first and cancelled after.
-* `commit_turn` writes messages and the acknowledgement of delivered results as one.
+* `commit_turn` writes messages, the acknowledgement of delivered results, and that what was asked
+  for is done, as one.
 * While the database takes nothing, `stored` and every hand-over raise, until it takes again what
   it was given before; nothing that was taken is lost by that. What it refuses of one
   conversation alone is raised by what that conversation hands over next. What is not JSON is
@@ -217,8 +218,11 @@ class Conversations(Protocol):
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        closing: Sequence[Record[Any]] = (),
     ) -> None:
-        """Append messages to the history and note that these tasks' results are part of it."""
+        """Append messages to the history, note that these tasks' results are part of it, and close
+        these records of the conversation. If one of them is closed already, all of it was written
+        before, by a try whose end nobody heard, and nothing is written again."""
         ...
 
     async def history(

@@ -98,11 +98,11 @@ class Refusing(MemoryStore):
         super().append(fact)
 
     async def commit_turn(
-        self, conversation_id: ConversationId, messages: Any, *, ack: Any = ()
+        self, conversation_id: ConversationId, messages: Any, **how: Any
     ) -> None:
         if not self.kind:
             raise OSError("the disk is full")
-        await super().commit_turn(conversation_id, messages, ack=ack)
+        await super().commit_turn(conversation_id, messages, **how)
 
 
 async def test_a_store_that_refuses_messages_fails_the_run_once() -> None:
@@ -301,13 +301,13 @@ class Slow(MemoryStore):
         self.let_go = asyncio.Event()
 
     async def commit_turn(
-        self, conversation_id: ConversationId, messages: Any, *, ack: Any = ()
+        self, conversation_id: ConversationId, messages: Any, **how: Any
     ) -> None:
         messages_: list[Message] = list(messages)
         if any(type(message).__name__ == self.slow for message in messages_):
             self.begun.set()
             await self.let_go.wait()
-        await super().commit_turn(conversation_id, messages, ack=ack)
+        await super().commit_turn(conversation_id, messages, **how)
 
 
 @pytest.mark.parametrize("slow", ["UserMessage", "AssistantMessage", "ToolMessage"])

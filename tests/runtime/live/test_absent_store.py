@@ -54,9 +54,10 @@ class Absent(MemoryStore):
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        **closing: Any,
     ) -> None:
         self._check()
-        await super().commit_turn(conversation_id, messages, ack=ack)
+        await super().commit_turn(conversation_id, messages, ack=ack, **closing)
 
 
 @pytest.fixture

@@ -66,9 +66,10 @@ class Disk(MemoryStore):
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        **closing: Any,
     ) -> None:
         if not self.dead:
-            await super().commit_turn(conversation_id, messages, ack=ack)
+            await super().commit_turn(conversation_id, messages, ack=ack, **closing)
 
 
 class Lives:

@@ -277,7 +277,14 @@ class MemoryStore(_RecordStore, Store):
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        closing: Sequence[Record[Any]] = (),
     ) -> None:
+        for record in closing:
+            before = self._records.look(record.kind, conversation_id, record.id)
+            if before is not None and not before.open:
+                return
+        for record in closing:
+            self._records.write(record)
         self._messages.setdefault(conversation_id, []).extend(messages)
         if ack:
             self._records.deliver(conversation_id, ack)

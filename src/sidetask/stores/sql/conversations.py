@@ -1,6 +1,7 @@
 """Conversations and their messages, in tables."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sidetask.core.codec import message_from_json, message_to_json
 from sidetask.core.ids import ConversationId, TaskId
@@ -11,10 +12,12 @@ from sidetask.stores.base import (
     PAGE,
     RESULT,
     ConversationRecord,
+    Record,
     check_name,
 )
 from sidetask.stores.sql.driver import ALL, JOBS, Connection, Row
 from sidetask.stores.sql.line import Line
+from sidetask.stores.sql.records import PUT, row_of
 from sidetask.stores.sql.rows import plain, read, written
 
 _SAVE = """INSERT INTO sidetask_conversations
@@ -112,11 +115,15 @@ class SqlConversations:
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        closing: Sequence[Record[Any]] = (),
     ) -> None:
         check_name("the id of a conversation", conversation_id)
+        closed = [row_of(record) for record in closing]
         texts = [written(message_to_json(message)) for message in messages]
 
         def commit(db: Connection) -> None:
+            if not all([db.run(PUT, row) for row in closed]):
+                return
             place = db.rows(_LENGTH, (conversation_id,))[0][0]
             rows = [(conversation_id, place + at, text) for at, text in enumerate(texts)]
             db.run_each(_COMMIT, rows)

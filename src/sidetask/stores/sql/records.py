@@ -29,11 +29,12 @@ T = TypeVar("T")
 _INSERT = """INSERT INTO sidetask_records AS kept
     (kind, conversation_id, id, status, open, at, data) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (conversation_id, kind, id) DO """
-_PUT = (
+PUT = (
     _INSERT
     + """UPDATE SET status = excluded.status, open = excluded.open, at = excluded.at,
     data = excluded.data WHERE kept.open = 1"""
 )
+"""Writes a record, unless it is closed."""
 _CLAIM = _INSERT + "NOTHING"
 _IS_THERE = "SELECT 1 FROM sidetask_conversations WHERE id = ?"
 _SWAP = """UPDATE sidetask_records SET status = ?, open = ?, at = ?, data = ?
@@ -69,7 +70,7 @@ class SqlRecords:
     _driver: Driver
 
     def put(self, record: Record[T]) -> None:
-        self._line.hand_over(_put, record.conversation_id, _row(record))
+        self._line.hand_over(_put, record.conversation_id, row_of(record))
 
     async def get(
         self, kind: Kind[T], conversation_id: ConversationId, id: str
@@ -108,7 +109,7 @@ class SqlRecords:
         return [_record(kind, row) for row in found]
 
     async def swap(self, record: Record[T], *, expect: str | None) -> Record[T] | None:
-        row = _row(record)
+        row = row_of(record)
         kind, conversation_id, id, *changed = row
 
         def swap(db: Connection) -> Row | None:
@@ -126,7 +127,7 @@ class SqlRecords:
         return _record(record.kind, stands) if stands else None
 
     async def claim_within(self, tx: object, record: Record[Any]) -> None:
-        row, guest = _row(record), self._driver.guest(tx)
+        row, guest = row_of(record), self._driver.guest(tx)
         if not await guest.has_tables():
             raise ConfigurationError(
                 "the database of this transaction has no tables of sidetask: it is another one "
@@ -193,7 +194,7 @@ def _changed(
 
 
 def _put(db: Connection, rows: Sequence[Row]) -> None:
-    db.run_each(_PUT, rows)
+    db.run_each(PUT, rows)
 
 
 def _save_state(db: Connection, rows: Sequence[Row]) -> None:
@@ -203,7 +204,8 @@ def _save_state(db: Connection, rows: Sequence[Row]) -> None:
     db.run_each(_SAVE_STATE, [(*row, change) for row in ordered])
 
 
-def _row(record: Record[T]) -> Row:
+def row_of(record: Record[T]) -> Row:
+    """A record, as `PUT` takes it."""
     check_name("the id of a record", record.id)
     check_name("the id of a conversation", record.conversation_id)
     check_name("the status of a record", record.status)

@@ -86,7 +86,11 @@ class StoreKeeper(Keeping):
 
     def done(self, order: Record[Order]) -> None:
         """What another process has ordered is done with what is handed over in this tick."""
-        self._put(replace(order, status="done", at=self._now()))
+        self._put(self.as_done(order))
+
+    def as_done(self, order: Record[Order]) -> Record[Order]:
+        """What is kept of an order that is done."""
+        return replace(order, status="done", at=self._now())
 
     def done_with(self, record: TaskRecord, order: Record[Order]) -> None:
         """It is done when this task has ended."""

@@ -86,12 +86,15 @@ class KeptTasks:
         covered = self._parts.mailbox.covered(conversation_id, task_ids)
         return tuple([each.task_id for each in covered])
 
+    def done_by(self, message: Message) -> tuple[Record[Order], ...]:
+        """What is done when this message is written, to be written with it: the order to say it,
+        if there was one."""
+        found = self._said.get(id(message)) if self._said else None
+        return () if found is None else (self._keeper.as_done(found[1]),)
+
     def said(self, message: Message) -> None:
-        """The message is about to be written, in this very tick: so is, if somebody ordered it,
-        that this is done."""
-        found = self._said.pop(id(message), None) if self._said else None
-        if found is not None:
-            self._keeper.done(found[1])
+        """The message is written."""
+        self._said.pop(id(message), None)
 
     def attend(self, conversation_id: ConversationId, say: Callable[[UserMessage], None]) -> None:
         """Carry out what other processes order of a conversation that is open here, and have

@@ -75,9 +75,11 @@ class RedactedStore:
         messages: Sequence[Message],
         *,
         ack: Sequence[TaskId] = (),
+        closing: Sequence[Record[Any]] = (),
     ) -> None:
         cleaned = [self._cleaner.clean(message) for message in messages]
-        await self._store.commit_turn(conversation_id, cleaned, ack=ack)
+        closed = [self._cleaned(record) for record in closing]
+        await self._store.commit_turn(conversation_id, cleaned, ack=ack, closing=closed)
 
     def put(self, record: Record[T]) -> None:
         if record.kind.name in self._records:
