@@ -7,6 +7,7 @@ waits in between.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,12 +21,15 @@ from sidetask.stores.queue import LOST, NewJob
 from sidetask.tasks.context import RunContext
 from sidetask.tasks.elsewhere import Elsewhere, Portable, Sending, ToolExecutor
 from sidetask.tasks.parts.body import TaskBody, current_body
-from sidetask.tasks.parts.records import TaskRecord
+from sidetask.tasks.parts.records import Past, TaskRecord
 from sidetask.tasks.remote.calls import RemoteCall
 from sidetask.tasks.remote.post import Post
 from sidetask.tasks.remote.values import (
+    ASKS,
+    OF_A_CHILD,
     Granted,
     JobOrder,
+    ask_id,
     job_id_of,
     key_of,
     order_to_json,
@@ -51,13 +55,27 @@ class Home(Post, Elsewhere):
     ) -> "Sender":
         return Sender(self, executors, portable, agent=agent, user=user)
 
+    async def granted(self, record: TaskRecord, job_id: str) -> Counter[str]:
+        """What the body of a job has asked and a person has allowed, by its reason. Not what its
+        children have: they ask again.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        found, key, number = Counter[str](), record.launch.conversation_id, 1
+        while (asked := await self._store.get(ASKS, key, ask_id(job_id, number))) is not None:
+            if asked.status == "approved" and not asked.value.details.keys() >= OF_A_CHILD:
+                found[asked.value.reason] += 1
+            number += 1
+        return found
+
 
 class Sender(Sending):
     """The executors of one conversation."""
 
     def __init__(
         self,
-        home: Post,
+        home: Home,
         executors: Mapping[str, ToolExecutor],
         portable: Mapping[str, Portable],
         *,
@@ -133,8 +151,8 @@ class _Sent:
         outcome = await remote.outcome()
         if outcome is not None:
             return outcome
-        body.job.replay()
-        return await self._taken_back(remote, partial(self.executor, call, ctx, exactly=exactly))
+        work = partial(self._go_on, body, remote.job_id, call, ctx, exactly)
+        return await self._taken_back(remote, work)
 
     async def _instead(
         self, body: TaskBody, call: ToolCall, ctx: Context, exactly: bool
@@ -145,6 +163,20 @@ class _Sent:
         home.show(record)
         if record.launch.policy.on_crash is not OnCrash.RETRY:
             await home.safe()
+        return await self.executor(call, ctx, exactly=exactly)
+
+    async def _go_on(
+        self, body: TaskBody, job_id: str, call: ToolCall, ctx: Context, exactly: bool
+    ) -> ToolOutcome:
+        """Carry out what was begun elsewhere: with its steps and those of its children, and
+        without asking what was answered there."""
+        record = body.record
+        body.job.replay()
+        past = record.past = record.past or Past()
+        try:
+            past.granted += await self.sending.home.granted(record, job_id)
+        except StoreError:
+            _log.warning("%s may ask again what was answered", record.id, exc_info=True)
         return await self.executor(call, ctx, exactly=exactly)
 
     async def _taken_back(

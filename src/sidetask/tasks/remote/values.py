@@ -172,6 +172,8 @@ class Ask:
 
 ASKS = Kind("ask", Ask, open=frozenset({"open"}))
 """By `ask_id`."""
+OF_A_CHILD = frozenset({"tool", "arguments"})
+"""The details that a question has beside its own when it is not the job's body that asks."""
 
 
 def ask_id(job_id: str, number: int) -> str:
