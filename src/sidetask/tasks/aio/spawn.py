@@ -67,6 +67,7 @@ async def run_to_end(work: Coroutine[Any, Any, T], *, within: float) -> T:
             await asyncio.wait({task})
         except asyncio.CancelledError as cancelled:
             kept = cancelled
+    work.close()  # it may have been cancelled before its first step: nobody forgot to await it
     if kept is not None:
         raise kept from (None if task.cancelled() else task.exception())
     return task.result()
