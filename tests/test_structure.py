@@ -256,7 +256,30 @@ def _run(code: str) -> set[str]:
 def test_importing_the_face_loads_no_heavy_library() -> None:
     loaded = _run("import sys, sidetask; print(*(name.split('.')[0] for name in sys.modules))")
     assert "sidetask" in loaded
-    assert loaded & HEAVY == set()
+    assert loaded & (HEAVY | {"sqlite3", "sqlalchemy"}) == set()
+
+
+def test_a_conversation_in_memory_loads_no_database_and_no_engine() -> None:
+    loaded = _run(
+        "import asyncio, sys\n"
+        "import sidetask\n"
+        "from sidetask.testing import ScriptedModel, call\n"
+        "@sidetask.tool(route=sidetask.background())\n"
+        "async def work(ctx: sidetask.RunContext[None]) -> str:\n"
+        "    'Work.'\n"
+        "    return await ctx.step('one', asyncio.sleep, 0, 'worked')\n"
+        "async def main():\n"
+        "    model = ScriptedModel(call('work'), 'Begun.', 'Told.')\n"
+        "    async with sidetask.open(sidetask.Agent(model, tools=[work])) as chat:\n"
+        "        await chat.ask('go')\n"
+        "        await chat.wait_for_idle()\n"
+        "        assert len(chat.history()) == 6\n"
+        "asyncio.run(main())\n"
+        "print(*(name.split('.')[0] for name in sys.modules), *sys.modules)"
+    )
+    assert "sidetask.stores.memory" in loaded
+    durable = {"dbos", "psycopg", "sqlite3", "sqlalchemy", "sidetask.stores.sql"}
+    assert loaded & durable == set()
 
 
 def test_the_face_has_at_most_25_names_and_every_one_is_there() -> None:
