@@ -18,6 +18,8 @@ from sidetask.worker.health import Answer, HealthServer, Page
 
 LISTED = 12
 """Tools that the start line names."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Once: drain. Twice: at once. A third time: as the process is."""
 PATIENCE = 2.0
 """Seconds in which an event loop does something else, unless it is stuck."""
 AGAIN = 1
@@ -64,7 +66,7 @@ async def _serve(wanted: Wanted, root: Path) -> int:
                 pages(worker, loop), host=wanted.host, port=wanted.health_port, token=wanted.token
             )
         try:
-            for each in (signal.SIGTERM, signal.SIGINT):
+            for each in SIGNALS:
                 with suppress(NotImplementedError):  # no signals in this loop: Windows
                     loop.add_signal_handler(each, partial(_stop, worker, wanted))
             place = "a store of its own" if runtime.place is None else shown(runtime.place)
@@ -94,6 +96,9 @@ def _greet(worker: Worker, wanted: Wanted, place: str, health: HealthServer | No
 
 
 def _stop(worker: Worker, wanted: Wanted) -> None:
+    if worker.is_draining:  # a database that answers nothing holds up the best of ends
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)  # the next one is carried out by the system
     now = worker.gauges
     if now.ready:
         print(
