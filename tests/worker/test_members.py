@@ -37,11 +37,13 @@ class Tools:
 
     def __init__(self) -> None:
         self.did: list[str] = []
+        self.keys: list[str] = []
         self.go = asyncio.Event()
 
         @tool(route=background(), policy=RETRY)
         async def work(ctx: RunContext[object], name: str = "") -> str:
             """Work."""
+            self.keys.append(ctx.idempotency_key)
             await ctx.step("one", self.step, f"{name}1")
             await ctx.step("two", self.wait, f"{name}2")
             return "worked"
@@ -83,6 +85,7 @@ async def test_jobs_of_a_dead_worker_go_on_elsewhere_within_a_second(clock: Virt
         tools.go.set()
         assert await place.outcome(work) == Completed("worked", "worked")
         assert sorted(tools.did) == ["1", "2", "2", "paid"], "what is finished does not run again"
+        assert tools.keys == ["task-1:call-of-task-1"] * 2, "a service sees one key"
 
 
 async def test_a_job_that_workers_die_of_is_parked_and_others_go_on(clock: VirtualClock) -> None:
