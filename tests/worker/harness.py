@@ -12,7 +12,7 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.base import Record
-from sidetask.stores.members import Member, Members, Membership
+from sidetask.stores.members import Forsaken, Member, Members, Membership
 from sidetask.stores.memory import MemoryStore
 from sidetask.stores.memory.queue import MemoryQueue
 from sidetask.stores.queue import MAX_CLAIMS, NewJob, StoredJob
@@ -54,6 +54,9 @@ class FakeMembers(Members):
 
     async def living(self) -> Sequence[Member]:
         return [each.member for each in self.rows.values() if each.holds]
+
+    async def forsaken(self, agents: Collection[str], *, limit: int) -> Sequence[Forsaken]:
+        return ()
 
 
 class FakeMembership(Membership):

@@ -28,9 +28,9 @@ from sidetask.core.errors import (
     ConversationBusyError,
     InvalidInputError,
 )
-from sidetask.core.events import ContinueRequested, Event, TaskEvent
+from sidetask.core.events import ContinueRequested, Event, RunStarted, TaskEvent
 from sidetask.core.ids import RunId, TurnId
-from sidetask.core.messages import UserMessage
+from sidetask.core.messages import AssistantMessage, UserMessage
 from sidetask.observe.base import Observer
 from sidetask.runtime.driving.current import Current
 from sidetask.runtime.driving.inbox import Inbox, cancelled
@@ -64,12 +64,14 @@ class Driver:
         max_auto_turns: int,
         observer: Observer | None = None,
     ) -> None:
-        self._conversation = conversation
+        self.conversation = self._conversation = conversation
         self._manager = manager
         self._around = around
         self._tasks = manager.handle()
         self._inbox = Inbox(conversation.id, observer)
         self._waking = Waking(conversation, manager, most=max_auto_turns)
+        self.park = self._waking.park
+        """Begin no turn that nobody asked for until the user speaks."""
         self._current: Current | None = None
         self._task: asyncio.Task[Any] | None = None
         """What carries the turn out, or is about to: the driver's own, or that of who asked."""
@@ -79,6 +81,8 @@ class Driver:
         self._latest_run = RunId("")
         self._is_held = False
         self._absence = Absence(around.outbox.stored)
+        self._goes_on: list[Callable[[], None]] = []
+        """Who is to be told when a turn has begun that answers all there is."""
         self.closed = False
         self.turns: list[ChatResponse] = []
         """The last turns that were admitted."""
@@ -173,6 +177,15 @@ class Driver:
             self._waking.user_spoke()
             self.kick()
 
+    def go_on(self, begun: Callable[[], None]) -> None:
+        """Begin a turn for what an earlier process has left without an answer. `begun` is called
+        in the tick in which that is on its way to the store; at once if there is nothing."""
+        if self._current is not None or not _is_unanswered(self._conversation):
+            begun()
+            return
+        self._goes_on.append(begun)
+        self.kick()
+
     def withdraw(self, response: ChatResponse, reason: str) -> None:
         """Whoever asked for this turn wants it no more."""
         if self._current is not None and self._current.response is response:
@@ -181,19 +194,11 @@ class Driver:
             self.wake()
 
     @property
-    def conversation(self) -> Conversation:
-        return self._conversation
-
-    @property
     def latest_run(self) -> RunId:
         """The run that goes on, or was the last; empty before the first."""
         return self._latest_run
 
     # -- stopping ------------------------------------------------------------------------
-
-    def park(self) -> None:
-        """Begin no turn that nobody asked for until the user speaks."""
-        self._waking.park()
 
     async def stop_turn(self, reason: str) -> None:
         """End the turn that runs or is about to, and wait until it has; its background lives."""
@@ -254,7 +259,8 @@ class Driver:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._inbox.waiting or self._conversation.steering) or self._waking.is_due
+        said = self._inbox.waiting or self._conversation.steering or self._goes_on
+        return bool(said) or self._waking.is_due
 
     async def _lead(self) -> None:
         """Carry the next turn out in the asyncio task of who asked for it. If there is another
@@ -366,6 +372,10 @@ class Driver:
                 current.hear(event)
             else:
                 current.response.append(event)
+        if self._goes_on and isinstance(event, RunStarted):
+            goes_on, self._goes_on = self._goes_on, []
+            for begun in goes_on:
+                begun()
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
                 current.cut_reply()
@@ -377,6 +387,11 @@ class Driver:
         """Let those who wait for a change look again."""
         if self._sleepers:
             wake_all(self._sleepers)
+
+
+def _is_unanswered(conversation: Conversation) -> bool:
+    last = conversation.history[-1] if conversation.history else None
+    return last is not None and not (isinstance(last, AssistantMessage) and not last.calls)
 
 
 def _is_inside(task: asyncio.Task[None] | None) -> bool:

@@ -144,6 +144,15 @@ class AgentHandle(Talking, Steering, Looking):
             await ward.delete()
         await self._end("delete")
 
+    async def give_up(self) -> None:
+        """Let go of the conversation, which another process has by now: nothing more of it is
+        written here, and its tasks are that one's.
+
+        Raises:
+            AgentNotStartedError: The agent is shut down.
+        """
+        await self._end("drop")
+
     async def _end(self, fate: Fate) -> None:
         if self._is_ending:
             raise AgentNotStartedError

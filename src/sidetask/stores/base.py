@@ -148,7 +148,7 @@ class Run:
 RESULT = "result"
 """The kind of a result that ended and waits to be delivered: `commit_turn` closes it."""
 DELIVERED = "delivered"
-LASTING = ("approval", "compaction", "turn")
+LASTING = ("approval", "compaction", "home", "turn")
 """The kinds of records that are forgotten with their conversation, and not before."""
 STEP, TASK = "step", "task"
 """The kinds of tasks, and of what their finished steps returned."""

@@ -16,13 +16,29 @@ nothing any more, since others have its jobs. What it still says of them is refu
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from typing import Protocol
 
 from sidetask.core.errors import ConfigurationError
-from sidetask.core.ids import value
+from sidetask.core.ids import ConversationId, value
 from sidetask.stores.queue import MAX_CLAIMS, StoredJob
+
+HOME = "home"
+"""The kind, and the id, of the record that says who has a conversation open."""
+NOBODY, STUCK, BELOW = "nobody", "stuck", "below"
+"""Its statuses besides the id of a member: nobody has it; nobody takes it up before a user's
+process has opened it; it is part of another one."""
+
+
+@value(kw_only=True)
+class Forsaken:
+    """A conversation that has something to do, and that no living member has open."""
+
+    conversation_id: ConversationId
+    agent: str
+    had_by: str
+    """The id of the member that had it and lives no more, or `NOBODY`."""
 
 
 @value(kw_only=True)
@@ -91,6 +107,16 @@ class Members(Protocol):
         """The members that live now, in the order in which they joined."""
         ...
 
+    async def forsaken(self, agents: Collection[str], *, limit: int) -> Sequence[Forsaken]:
+        """Conversations with these agents that have something to do, and that no living member
+        has open; those that nobody has touched for longest come first. One question, however many
+        conversations there are.
+
+        To do is: an order that is open; a result that asks for a turn; a turn that never ended; a
+        task that has not ended and is no job, or one that is over; a task that waits for a
+        decision which has been made; a question of a job that nobody was asked."""
+        ...
+
 
 class NoMembers(Members):
     """Of a store that cannot tell who lives."""
@@ -102,6 +128,9 @@ class NoMembers(Members):
         )
 
     async def living(self) -> Sequence[Member]:
+        return ()
+
+    async def forsaken(self, agents: Collection[str], *, limit: int) -> Sequence[Forsaken]:
         return ()
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from sidetask.core.ids import ConversationId, TaskId, value
 from sidetask.core.messages import ToolCall
 from sidetask.tasks.context import RunContext
+from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.values import (
     ApprovalNeeded,
@@ -70,6 +71,9 @@ class Outside:
 
 class Elsewhere(Protocol):
     """Has calls carried out by other processes."""
+
+    owning: Owning
+    """Which conversations are open here, for others to see."""
 
     async def open(self) -> None:
         """Look who there is. Twice is fine.

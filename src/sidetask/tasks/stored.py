@@ -10,15 +10,20 @@ from sidetask.core.errors import AlreadyDecidedError, ApprovalNotFoundError
 from sidetask.core.ids import TaskId, value
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
+from sidetask.core.routing import OnComplete
 from sidetask.stores.base import RESULT, Kind, Record, Records
+from sidetask.stores.members import HOME
 from sidetask.tasks.values import Approval, Decision, Resolution, TaskSnapshot
 
-RESULTS = Kind(RESULT, Resolution, open=frozenset({"loop", "host"}))
-"""By task id; its status says who takes it."""
+NEWS = "news"
+RESULTS = Kind(RESULT, Resolution, open=frozenset({"loop", NEWS, "host"}))
+"""By task id; its status says who takes it: the loop; the loop, but no conversation is taken up for
+it; the host."""
 APPROVALS = Kind("approval", Approval, open=frozenset({str(Decision.OPEN)}))
 
 
-OrderKind: TypeAlias = Literal["cancel", "detach", "send"]
+OrderKind: TypeAlias = Literal["cancel", "detach", "send", "go_on"]
+"""`go_on`: a turn was cut off by who let the conversation go, and is to be gone on with."""
 
 
 @value(kw_only=True)
@@ -50,6 +55,23 @@ SUB_AGENTS = Kind("sub_agent", SubAgent, open=frozenset({"open"}))
 
 
 @value(kw_only=True)
+class Home:
+    """How somebody has a conversation open."""
+
+    adopted: bool = False
+    """By itself, to carry it to idle: it lets go of it for anybody who wants it."""
+    takings: int = 0
+    """How often in a row it was taken up so, with no good end until now."""
+    wanted_by: str = ""
+    """The member that waits for it."""
+
+
+HOMES = Kind(HOME, Home)
+"""One for each conversation that was ever open where others can see it. Its status is the id of the
+member that has it, or one of `NOBODY`, `STUCK`, `BELOW`: none is open, for it holds up nothing."""
+
+
+@value(kw_only=True)
 class Step:
     """What a finished step of a task returned."""
 
@@ -74,10 +96,14 @@ def result_record(resolution: Resolution, *, to_loop: bool, at: float) -> Record
         kind=RESULTS,
         conversation_id=resolution.conversation_id,
         id=resolution.task_id,
-        status="loop" if to_loop else "host",
+        status=_taker(resolution) if to_loop else "host",
         at=at,
         value=resolution,
     )
+
+
+def _taker(resolution: Resolution) -> str:
+    return NEWS if resolution.on_complete is OnComplete.NOTIFY else "loop"
 
 
 def approval_record(approval: Approval) -> Record[Approval]:

@@ -18,6 +18,10 @@ class Counters:
     """Jobs of members that had died, and were taken from them by this one."""
     parked: int = 0
     """Jobs that nobody shall run again before a person has looked."""
+    adopted: int = 0
+    """Conversations that were taken up, since nobody had them open."""
+    unopened: int = 0
+    """Of these, those that could not be opened."""
     busy: float = 0.0
     """Seconds that ended jobs took, waiting for a person included."""
 
@@ -31,6 +35,8 @@ class Gauges:
     waiting: int
     """Jobs whose tool waits for a person, and which take no room meanwhile."""
     concurrency: int
+    conversations: int = 0
+    """That are open here, since nobody else had them open."""
 
 
 def as_text(counted: Counters, now: Gauges, worker: str, queued: int | None) -> str:
@@ -51,6 +57,9 @@ def as_text(counted: Counters, now: Gauges, worker: str, queued: int | None) -> 
     tell("worker_reaped_total", "counter", "Jobs taken from dead members.", ("", counted.reaped))
     tell("worker_parked_total", "counter", "Jobs set aside for a person.", ("", counted.parked))
     tell("worker_busy_seconds_total", "counter", "Seconds that jobs took.", ("", counted.busy))
+    tell("worker_adopted_total", "counter", "Conversations taken up.", ("", counted.adopted))
+    tell("worker_unopened_total", "counter", "Of these, not opened.", ("", counted.unopened))
+    tell("worker_conversations", "gauge", "Conversations open here.", ("", now.conversations))
     tell("worker_running", "gauge", "Jobs at work now.", ("", now.running))
     tell("worker_waiting", "gauge", "Jobs that wait for a person.", ("", now.waiting))
     tell("worker_concurrency", "gauge", "Jobs that may be at work at once.", ("", now.concurrency))

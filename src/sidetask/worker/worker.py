@@ -10,6 +10,7 @@
   refused there, so there is no moment at which two workers could both end a job.
 * `drain` claims no more. What runs gets its grace; then it is cancelled and handed back, if it may
   begin again. What may not ends as lost: nobody knows how far it got.
+* Beside that it has conversations open that have no home: see `worker.adoption`.
 * Who loses its lock may be taken for dead, and its jobs be at work elsewhere. It stops them, and
   whoever started it starts another one.
 """
@@ -32,6 +33,7 @@ from sidetask.runtime.runtime import Runtime
 from sidetask.stores.members import Member, Membership
 from sidetask.stores.queue import MAX_CLAIMS, OWNED, Queue
 from sidetask.tasks.aio.spawn import run_to_end, spawn, stop, wait_done
+from sidetask.worker.adoption.adopter import CONVERSATIONS, Adopter
 from sidetask.worker.asks import Asks
 from sidetask.worker.counters import Counters, Gauges
 from sidetask.worker.crew import Crew
@@ -50,8 +52,13 @@ class Worker:
     of the agents that are registered with `runtime`: `concurrency` at once. At the end what still
     runs gets `grace` seconds. A job is set aside when `retries` workers have died of it.
 
+    Up to `conversations` that have something to do and are open nowhere it takes up itself, carries
+    them to idle, and lets them go; 0: it does not. With an engine that was given to the runtime it
+    never does.
+
     Raises:
-        ConfigurationError: A number out of range, or no agent has a tool that may run elsewhere.
+        ConfigurationError: A number out of range, or it could do nothing: no agent has a tool that
+            may run elsewhere, and it takes up no conversations.
     """
 
     def __init__(
@@ -61,8 +68,13 @@ class Worker:
         concurrency: int = 20,
         grace: float = 30.0,
         retries: int = MAX_CLAIMS,
+        conversations: int = CONVERSATIONS,
     ) -> None:
-        for name, number, least in (("concurrency", concurrency, 1), ("retries", retries, 1)):
+        for name, number, least in (
+            ("concurrency", concurrency, 1),
+            ("retries", retries, 1),
+            ("conversations", conversations, 0),
+        ):
             if number < least:
                 raise ConfigurationError(f"{name} is at least {least}, not {number}")
         if not grace >= 0:
@@ -73,7 +85,9 @@ class Worker:
         works: dict[TaskId, Work] = {}
         self._asks = Asks(works)
         self._shop = Workshop(runtime, self._asks)
-        if not self._shop.known:
+        self.counters = Counters()
+        self._adopter = Adopter(self._shop, conversations, self.counters, self._stir)
+        if not (self._shop.known or self._adopter.is_on):
             raise ConfigurationError(
                 "the runtime has no tool that a worker could carry out: register agents that have"
                 " some, Runtime(agents=[...])"
@@ -82,7 +96,6 @@ class Worker:
             key: each.tool.fingerprint for key, each in self._shop.known.items()
         }
         """What it can carry out: the fingerprint of each key."""
-        self.counters = Counters()
         self._crew = Crew(self._shop, works, self._asks, self.counters, self._stir)
         self.lost = False
         """It may have been taken for dead, and has stopped for that."""
@@ -113,6 +126,7 @@ class Worker:
             running=self._shop.taken,
             waiting=self._crew.waiting,
             concurrency=self._concurrency,
+            conversations=self._adopter.held,
         )
 
     @property
@@ -190,6 +204,8 @@ class Worker:
             spawn(self._watch(), name="watching", done=self._fell),
             spawn(self._mourn(), name="the lock", done=self._fell),
         ]
+        if self._adopter.is_on:
+            others.append(spawn(self._adopter.run(), name="adopting", done=self._fell))
         joined()
         try:
             await self._ending.wait()
@@ -316,13 +332,15 @@ class Worker:
             await self._membership.update(draining)
         except StoreError:
             _log.warning("others do not know that this worker drains", exc_info=True)
+        self._adopter.drain()
         await self._until_idle(self._grace)
 
     async def _until_idle(self, within: float) -> None:
-        """Wait until no job is left. Those that wait for a person, or have not begun, leave."""
+        """Wait until no job is left, and no conversation. Jobs that wait for a person, or have not
+        begun, leave."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while self._crew.jobs and not self._is_hurried:
+                while (self._crew.jobs or self._adopter.held) and not self._is_hurried:
                     self._over.clear()
                     for work in tuple(self._crew.jobs.values()):
                         if work.waits or work.task is None:
@@ -330,7 +348,9 @@ class Worker:
                     await self._over.wait()
 
     async def _cut_off(self) -> None:
+        closing = spawn(self._adopter.close(CLEANUP), name="letting conversations go")
         await self._crew.cut_off(GOING, HURRY if self._is_hurried else CLEANUP)
+        await wait_done(closing)
 
     async def _leave(self) -> None:
         await self._asks.close()

@@ -8,7 +8,7 @@ find at home, and an agent that it invokes is bound by the rules of the agent th
 
 # ruff: noqa: SLF001 - it is made of the other runtime's parts
 
-from collections.abc import AsyncGenerator, Callable, Container, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,11 +18,14 @@ from sidetask.agents.agent import AgentConfig
 from sidetask.agents.policies.hooks import HookContext
 from sidetask.agents.tools.kept import KeptOutputs
 from sidetask.agents.tools.tool import AnyTool, KeepFor
+from sidetask.core.errors import AgentNotStartedError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, value
 from sidetask.core.jsons import Json
 from sidetask.engines.base import JobSpec
 from sidetask.engines.stored import StoredEngine
+from sidetask.runtime.driver import Driver
+from sidetask.runtime.handle import AgentHandle
 from sidetask.runtime.residents.grounds import Grounds
 from sidetask.runtime.residents.residents import made
 from sidetask.runtime.runtime import Runtime
@@ -30,6 +33,7 @@ from sidetask.state.spaces import SharedSpaces
 from sidetask.stores.base import Store
 from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.manager import AsyncTaskManager
+from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import Keeping
 from sidetask.tasks.parts.runner import Scope
 from sidetask.tasks.remote.values import key_of
@@ -101,6 +105,40 @@ class Workshop(Runtime):
     def is_shared(self) -> bool:
         """It would run on an engine that live agents of the other runtime run on."""
         return self._of._engine is not None and bool(self._of.live_agents)
+
+    # -- whose conversations are adopted -------------------------------------------------------
+
+    @property
+    def owning(self) -> Owning | None:
+        """Which conversations the other runtime has open. None: nobody can see that, or it has an
+        engine of its own, which only one manager of tasks in a process can use: this one's."""
+        tasks = self._of._manager.kept
+        if self._of._engine is not None or tasks is None or tasks.elsewhere is None:
+            return None
+        return tasks.elsewhere.owning
+
+    async def adopt(self, key: ConversationId) -> tuple[AgentHandle, Driver]:
+        """Resume a conversation in the other runtime. Raises as `Runtime.resume`."""
+        chat = await self._of.resume(key)
+        driver = self._of._residents.find_driver(key)
+        if driver is None:
+            raise AgentNotStartedError
+        return chat, driver
+
+    async def be_seen(self) -> None:
+        """Let others see that the other runtime lives, which may have conversations open.
+
+        Raises:
+            StoreError: It cannot be told.
+        """
+        await self.lasting.start()
+        if self._of._manager.kept is not None:
+            await self._of._manager.kept.look_out()
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of all agents."""
+        return list(self._agents)
 
     @property
     def answers(self) -> bool:

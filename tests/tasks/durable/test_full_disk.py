@@ -136,7 +136,7 @@ async def test_an_order_that_cannot_be_read_now_is_carried_out_when_it_can(lives
     lives.disk.away = True
     kept = bench.manager.kept
     assert kept is not None
-    kept.attend(C, lambda _: None)
+    kept.attend(C, lambda _: None, lambda begun: begun())
     await asyncio.sleep(10)
     assert bench.handle.get(task).status == "running"
     lives.disk.away = False

@@ -108,9 +108,10 @@ async def test_a_home_is_a_member_from_its_first_conversation_to_its_close(town:
     assert await town.store.register.living() == []
 
 
-async def test_a_runtime_that_does_all_here_is_no_member(town: Town) -> None:
+async def test_a_runtime_that_does_all_here_is_a_member_too(town: Town) -> None:
+    """Or its conversations would look like those of a process that has died."""
     async with runtime(town, background="here") as home, home.open(smith("hi")):
-        assert await town.store.register.living() == []
+        assert [each.role for each in await town.store.register.living()] == ["home"]
 
 
 def test_a_store_without_workers_is_refused_when_they_are_to_do_the_work() -> None:

@@ -20,7 +20,7 @@ from sidetask.core.routing import DEFAULT_POLICY, TaskPolicy
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State
 from sidetask.stores.base import Record
-from sidetask.stores.members import Member, Members, Membership
+from sidetask.stores.members import Forsaken, Member, Members, Membership
 from sidetask.stores.memory.queue import MemoryQueue
 from sidetask.stores.queue import MAX_CLAIMS, NewJob, StoredJob
 from sidetask.tasks.context import RunContext
@@ -40,6 +40,7 @@ from sidetask.tasks.remote.values import (
 from sidetask.tasks.stored import TASKS
 from sidetask.tasks.values import Completed, Errored, Progress, Resolution, ToolOutcome
 from sidetask.testing import VirtualClock
+from tests.stores.homeless import forsaken
 from tests.tasks.durable.lives import Disk
 from tests.tasks.harness import Bench, C, settle
 
@@ -57,6 +58,7 @@ class Register(Members):
         self.dead: list[str] = []
         self.views: list[View] = []
         self.holds: dict[str, Hold] = {}
+        self.looks = 0
 
     async def join(self, member: Member) -> Membership:
         hold = Hold(self, member)
@@ -66,6 +68,10 @@ class Register(Members):
 
     async def living(self) -> Sequence[Member]:
         return list(self.alive.values())
+
+    async def forsaken(self, agents: Collection[str], *, limit: int) -> Sequence[Forsaken]:
+        self.looks += 1
+        return (await forsaken(self.views[0], self.alive, agents))[:limit]
 
     def enter(self, member: Member) -> None:
         self.alive[member.id] = member
@@ -290,7 +296,7 @@ class Town:
             C, Scope(gate.before(sending.executors), None, state, sending.take)
         )
         await kept.revive(C)
-        kept.attend(C, lambda text: None)
+        kept.attend(C, lambda text: None, lambda begun: begun())
         return bench
 
     async def crash(self, home: HomeBench) -> None:

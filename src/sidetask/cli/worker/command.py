@@ -23,6 +23,13 @@ StoreUrl = Annotated[
 Concurrency = Annotated[
     int, Parameter(["--concurrency", "-n"], help="Calls that are carried out at once.")
 ]
+Conversations = Annotated[
+    int,
+    Parameter(
+        help="Conversations with something to do and no living home that are carried on here at"
+        " once; 0: none."
+    ),
+]
 Grace = Annotated[
     float, Parameter(help="Seconds that running calls get to end, when it is to stop.")
 ]
@@ -49,6 +56,7 @@ def worker(  # noqa: PLR0913 - the options of a command
     app: AppName,
     store: StoreUrl = None,
     concurrency: Concurrency = 20,
+    conversations: Conversations = 100,
     grace: Grace = 30.0,
     health_port: HealthPort = None,
     host: Host = "127.0.0.1",
@@ -62,11 +70,14 @@ def worker(  # noqa: PLR0913 - the options of a command
     with its calls: finished steps are not repeated, and a tool that is not declared idempotent is
     not run twice.
 
+    A conversation that has something to do and is open nowhere - something was said by a Client, or
+    its process was killed - is taken up here, carried on until it is idle, and let go again.
+
     Start as many as you like, on as many machines. One of the release before works beside one of
     this: each call goes to the one that has its tool as it was called.
 
     SIGTERM or Ctrl-C: it takes no more calls, those that run get their grace, and the rest is
-    handed back to the others. Twice: at once. The exit code is 0 then; 1 if the database is not
+    handed back to the others. Twice: at once; a third time: as it is. The exit code is 0 then; 1 if the database is not
     there, or its connection was lost, and it stopped because others may have taken its calls:
     start it again; 2 if it could not begin at any time.
     """
@@ -76,6 +87,7 @@ def worker(  # noqa: PLR0913 - the options of a command
         app=app,
         store=store,
         concurrency=concurrency,
+        conversations=conversations,
         grace=grace,
         health_port=health_port,
         host=host,

@@ -37,6 +37,7 @@ class Wanted:
     app: str
     store: str | None = None
     concurrency: int = 20
+    conversations: int = 100
     grace: float = 30.0
     health_port: int | None = None
     host: str = "127.0.0.1"
@@ -59,7 +60,12 @@ async def serve(wanted: Wanted, root: Path) -> int:
 async def _serve(wanted: Wanted, root: Path) -> int:
     runtime = await find_runtime(wanted.app, wanted.store, root)
     async with runtime:
-        worker = Worker(runtime, concurrency=wanted.concurrency, grace=wanted.grace)
+        worker = Worker(
+            runtime,
+            concurrency=wanted.concurrency,
+            grace=wanted.grace,
+            conversations=wanted.conversations,
+        )
         loop, health = asyncio.get_running_loop(), None
         if wanted.health_port is not None:
             health = HealthServer(

@@ -44,6 +44,7 @@ class Keeper:
     """Keeps one conversation."""
 
     __slots__ = (
+        "_begin",
         "_board",
         "_conversation",
         "_last",
@@ -65,7 +66,9 @@ class Keeper:
         user: str | None,
         record: ConversationRecord | None = None,
         board: KeptBoard | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
+        """`begin` is called when the conversation is first written down."""
         self._conversation = conversation
         self._manager = manager
         self._outbox = outbox
@@ -83,6 +86,7 @@ class Keeper:
         self._last = Usage()
         self._run_id = RunId("")
         self._untap: Callable[[], None] | None = None
+        self._begin = begin
         self._board = board
         if board is None and not guest:
             self._board = KeptBoard(conversation.state.own, store, conversation.id, user)
@@ -159,6 +163,9 @@ class Keeper:
             record = replace(record, title=title_of(said[0]) if said else "")
         self._record = replace(record, turns=conversation.turns, updated_at=self._outbox.now())
         self._store.save(self._record)
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin()
 
     def _note_turn(self, status: str) -> None:
         if status == RUNNING and self._conversation.parent_id is not None:

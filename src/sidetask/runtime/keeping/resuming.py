@@ -55,6 +55,11 @@ class Kept:
     going_on: Mapping[CallId, TaskId]
     """Calls whose end will be told by a task that outlived its process."""
 
+    @property
+    def was_cut_off(self) -> bool:
+        """Its process ended in the middle of a turn."""
+        return self.last_turn is not None and self.last_turn.open
+
     def check(self, agent: str, user: str | None) -> None:
         """Refuse to go on with another agent, or for another user.
 
@@ -126,7 +131,7 @@ async def resume(
     await _put_in_order(conversation, kept, around)
     for result in kept.results:
         if not manager.mailbox.holds(conversation.id, result.value.task_id):
-            manager.mailbox.restore(result.value, to_loop=result.status == "loop")
+            manager.mailbox.restore(result.value, to_loop=result.status != "host")
 
 
 async def _put_in_order(conversation: Conversation, kept: Kept, around: Surroundings) -> None:

@@ -33,6 +33,8 @@ from sidetask.runtime.triggers.running import Triggers
 from sidetask.runtime.views import ConversationApprovals
 from sidetask.state.state import BorrowedState, State
 from sidetask.stores.base import ConversationRecord
+from sidetask.tasks.durable.below import Stay
+from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.runner import Scope
 
 _log = logging.getLogger(__name__)
@@ -51,10 +53,12 @@ class Move(Residence):
         "_keeper",
         "_kin",
         "_on",
+        "_owning",
         "_record",
         "_shared",
         "_vacate",
         "_was_welcomed",
+        "adopted",
         "key",
         "user",
     )
@@ -79,7 +83,14 @@ class Move(Residence):
         self._was_welcomed = False
         self._is_taken_up = False
         self.user: str | None = None
+        self._owning: Owning | Stay | None = None
+        self.adopted = False
+        """This process has taken the conversation up by itself."""
         self.opened(Move._leave)
+
+    def own(self, owning: Owning | Stay) -> None:
+        """Others see that it is open here, until it is let go."""
+        self._owning = owning
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -111,6 +122,8 @@ class Move(Residence):
             self._is_taken_up = True
             if self._keeper is not None and kept.last_turn is not None:
                 self._keeper.go_on(kept.last_turn.value)
+            if self.adopted and on.manager.kept is not None and kept.was_cut_off:
+                on.manager.kept.go_on_later(self.key)
             await resume(conversation, kept, on.manager, on.around)
         if conversation.hooks is not None:
             self.opened(Move._say_goodbye)
@@ -159,7 +172,7 @@ class Move(Residence):
                 await tasks.revive(self.key)
             self._driver.kick()
         if tasks is not None:
-            tasks.attend(self.key, self._driver.send)
+            tasks.attend(self.key, self._driver.send, self._driver.go_on)
             self.opened(Move._ignore_orders)
         if triggers:
             started = self._start_triggers(triggers)
@@ -229,6 +242,7 @@ class Move(Residence):
             user=self.user,
             record=self._record,
             board=self._board,
+            begin=None if self._owning is None else partial(self._owning.enter, self.key),
         )
 
     def _start_triggers(self, triggers: Sequence[Trigger]) -> Triggers:
@@ -242,6 +256,7 @@ class Move(Residence):
     async def _end_work(self) -> None:
         """End the turns, the flow, and all tasks."""
         on = self._on
+        self._leave_word()
         await self._driver.close()
         while self._is_kept and self._driver.unsaid:
             log = TurnLog(on.around, self._conversation, TurnId(f"turn-{self._conversation.turns}"))
@@ -250,7 +265,7 @@ class Move(Residence):
         if self._conversation.governor is not None:
             await self._conversation.governor.close()
         tasks = on.manager.handle()
-        if self.fate == "keep" and on.manager.kept is not None:
+        if self.fate in ("keep", "drop") and on.manager.kept is not None:
             on.manager.kept.let_go(self.key)
         found = tasks.list_running(self.key)
         for task in found:  # their ends are news, and no reason to wake who takes it up again
@@ -260,6 +275,18 @@ class Move(Residence):
             task.cancel("the agent was disconnected" if self.fate == "keep" else ENDED)
         for task in running:
             await task.wait()
+
+    def _leave_word(self) -> None:
+        """For who has it next: what is cut off here is to be gone on with, if nobody here wanted
+        it cut off. Results that get no turn here, after a Stop or after many turns in a row, are
+        no reason for others to take it up."""
+        tasks = self._on.manager.kept
+        if tasks is None or not self._is_kept:
+            return
+        if self.adopted and (self._driver.driven or self._conversation.steering):
+            tasks.go_on_later(self.key)
+        if self._driver.has_reason and not self._driver.busy:
+            tasks.hush(self.key)
 
     async def _ignore_orders(self) -> None:
         if self._on.manager.kept is not None:
@@ -299,6 +326,8 @@ class Move(Residence):
     async def _leave(self) -> None:
         if self._is_deleted:
             await self._on.store.delete(self.key)
+        if self._owning is not None:
+            await self._owning.leave(self.key, failed=self.fate == "drop")
         self._vacate(self.key)
 
     @property

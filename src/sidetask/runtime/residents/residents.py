@@ -102,6 +102,7 @@ class Residents:
         move = Move(self._on, key, kin, self._vacate, self._shared)
         move.fate = "drop"  # until it is open: what is kept of it stays as it is
         try:
+            await self._take(move, plan, asked)
             kept = None if wanted is None else await self._find(key, plan, asked)
             if kept is None and not self._on.store.durable:
                 move.fate = "end"
@@ -115,6 +116,23 @@ class Residents:
             raise
         move.fate = "end"
         return handle
+
+    async def _take(self, move: Move, plan: Plan, asked: Asked) -> None:
+        """Be the one that has it, before it is read."""
+        tasks, key, within = self._on.manager.kept, move.key, asked.get("within")
+        if tasks is None:
+            return
+        if plan.parent is not None and within is not None and within.parent_id is not None:
+            move.own(tasks.stay(plan.parent.id, within.parent_id))
+            return
+        if tasks.elsewhere is None:
+            return
+        owning, is_named = tasks.elsewhere.owning, asked.get("conversation_id") is not None
+        if plan.parent is None and within is None:
+            move.own(owning)
+            move.adopted = await owning.take(key, is_new=not is_named)
+        elif is_named:
+            await owning.take_below(key)
 
     async def _move_out(self, move: Move) -> None:
         """Close what was opened until now, unless somebody does so already."""

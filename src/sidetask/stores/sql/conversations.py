@@ -57,7 +57,7 @@ _TRIM = (
     WHERE r.conversation_id = j.conversation_id AND r.id = j.task_id AND r.open = 1)""",
     # What resuming a conversation needs stays with it: `LASTING`, and steps of a living task.
     """DELETE FROM sidetask_records AS r WHERE open = 0 AND at < ?
-    AND kind NOT IN ('approval', 'compaction', 'turn')
+    AND kind NOT IN ('approval', 'compaction', 'home', 'turn')
     AND NOT (kind = 'step' AND EXISTS (SELECT 1 FROM sidetask_records AS t
     WHERE t.kind = 'task' AND t.open = 1 AND t.conversation_id = r.conversation_id))""",
     # The last fact stays: it tells the seq that the next one goes on from.

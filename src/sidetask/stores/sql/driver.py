@@ -134,6 +134,8 @@ class Driver(Protocol):
     """At the end of a query: nobody else changes these rows until the transaction ends."""
     skip_locked: str
     """As above, without the rows that another transaction is about to change."""
+    field: str
+    """What a field of a JSON text holds, of a column `{0}` and a field's name `{1}`."""
     locks: Locks | None
     """None: it cannot tell who lives."""
 

@@ -70,6 +70,8 @@ class PostgresDriver(Driver):
     text = 'TEXT COLLATE "C"'
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
+    # Not as JSON: one text with a NUL, or one damaged row, would fail the query for all others.
+    field = """substring({0} from '"{1}": *"([^"]*)"')"""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -75,6 +75,7 @@ class SqliteDriver(Driver):
     text = "TEXT"
     for_update = ""  # one transaction writes at a time
     skip_locked = ""
+    field = "json_extract({0}, '$.{1}')"
     locks = None
 
     def __init__(self, path: Path, *, busy: float = BUSY) -> None:

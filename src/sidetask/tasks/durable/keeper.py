@@ -24,7 +24,7 @@ from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.telling import when_safe
 from sidetask.tasks.handle import snapshot
 from sidetask.tasks.parts.records import Keeping, TaskRecord
-from sidetask.tasks.stored import Order, approval_record, result_record, task_record
+from sidetask.tasks.stored import NEWS, ORDERS, Order, approval_record, result_record, task_record
 from sidetask.tasks.values import Approval, Resolution, TaskSnapshot
 
 PAUSES = (0.1, 5.0)
@@ -72,6 +72,11 @@ class StoreKeeper(Keeping):
             plain = replace(resolution, value=None, metadata={})
             self._put(result_record(plain, to_loop=to_loop, at=self._now()))
 
+    def hush(self, result: Resolution) -> None:
+        """It waits for a turn of whoever opens the conversation."""
+        record = result_record(result, to_loop=True, at=self._now())
+        self._put(replace(record, status=NEWS))
+
     def taken(self, results: Iterable[Resolution]) -> None:
         for result in results:
             record = result_record(result, to_loop=False, at=self._now())
@@ -83,6 +88,19 @@ class StoreKeeper(Keeping):
     def keep(self, record: Record[Any]) -> None:
         """Keep this, too, in place of the one of its id."""
         self._put(record)
+
+    def order(self, conversation_id: ConversationId, order: Order) -> None:
+        """Whoever has the conversation next has this to do."""
+        self._put(
+            Record(
+                kind=ORDERS,
+                conversation_id=conversation_id,
+                id=f"{self.tag}-{urandom(8).hex()}",
+                status="open",
+                at=self._now(),
+                value=order,
+            )
+        )
 
     def done(self, order: Record[Order]) -> None:
         """What another process has ordered is done with what is handed over in this tick."""

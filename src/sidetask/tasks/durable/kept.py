@@ -10,6 +10,8 @@ crash in between loses none, and what is said is said once.
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
+from typing import TypeAlias
 
 from sidetask.core.errors import StoreError, StoreUnavailableError
 from sidetask.core.events import TaskCancelled
@@ -25,6 +27,9 @@ from sidetask.tasks.elsewhere import Elsewhere
 from sidetask.tasks.parts.records import Ending
 from sidetask.tasks.stored import APPROVALS, ORDERS, Order
 from sidetask.tasks.wiring import Parts
+
+GoOn: TypeAlias = Callable[[Callable[[], None]], None]
+"""Begins a turn for what is unanswered, and calls what it is given when that is kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class KeptTasks:
         self._changed: dict[ConversationId | None, None] = {}
         self._looking: asyncio.Task[None] | None = None
         self._says: dict[ConversationId, Callable[[UserMessage], None]] = {}
+        self._goes_on: dict[ConversationId, GoOn] = {}
         self._under_way: dict[str, ConversationId] = {}
         """Orders that are being carried out."""
         self._said: dict[int, tuple[UserMessage, Record[Order]]] = {}
@@ -96,15 +102,35 @@ class KeptTasks:
         """The message is written."""
         self._said.pop(id(message), None)
 
-    def attend(self, conversation_id: ConversationId, say: Callable[[UserMessage], None]) -> None:
+    def attend(
+        self,
+        conversation_id: ConversationId,
+        say: Callable[[UserMessage], None],
+        go_on: GoOn,
+    ) -> None:
         """Carry out what other processes order of a conversation that is open here, and have
-        ordered before; `say` takes what they say."""
+        ordered before; `say` takes what they say, and `go_on` goes on with a turn that was cut
+        off."""
         if conversation_id in self._under_way.values():  # when it was open before
             self._under_way = {
                 order: key for order, key in self._under_way.items() if key != conversation_id
             }
         self._says[conversation_id] = say
+        self._goes_on[conversation_id] = go_on
         self._heard(conversation_id)
+
+    def go_on_later(self, conversation_id: ConversationId) -> None:
+        """A turn is cut off that whoever has the conversation next shall go on with."""
+        self._keeper.order(conversation_id, Order(kind="go_on"))
+
+    def hush(self, conversation_id: ConversationId) -> None:
+        """No process that has not opened the conversation shall do so for the results that ask
+        for a turn now."""
+        box = self._parts.mailbox
+        wanted = box.wants_turn(conversation_id)
+        for result in box.take(conversation_id).items:
+            if result.task_id in wanted:
+                self._keeper.hush(result)
 
     async def look_out(self) -> None:
         """Look who else shares the store, before the first conversation is opened. Twice is fine.
@@ -118,6 +144,7 @@ class KeptTasks:
     def leave(self, conversation_id: ConversationId) -> None:
         """Orders wait until somebody attends to them."""
         self._says.pop(conversation_id, None)
+        self._goes_on.pop(conversation_id, None)
 
     def open(self, conversation_id: ConversationId) -> None:
         """The conversation is this process's: its tasks are kept, and what other processes decide
@@ -179,8 +206,12 @@ class KeptTasks:
             return
         for order in await self._store.find(ORDERS, conversation_id=conversation_id, open=True):
             say = self._says.get(conversation_id)
-            if say is not None and order.id not in self._under_way:
-                self._under_way[order.id] = conversation_id
+            if say is None or order.id in self._under_way:
+                continue
+            self._under_way[order.id] = conversation_id
+            if order.value.kind == "go_on":
+                self._goes_on[conversation_id](partial(self._keeper.done, order))
+            else:
                 self._carry_out(order, say)
 
     def _carry_out(self, order: Record[Order], say: Callable[[UserMessage], None]) -> None:

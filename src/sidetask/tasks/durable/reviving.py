@@ -96,7 +96,7 @@ def take_up(parts: Parts, left: Left, elsewhere: Elsewhere | None = None) -> Non
     for result in left.results:
         found = result.value
         if not parts.mailbox.holds(found.conversation_id, found.task_id):
-            parts.mailbox.restore(found, to_loop=result.status == "loop")
+            parts.mailbox.restore(found, to_loop=result.status != "host")
     for task in left.tasks:
         if parts.ledger.records.find(task.id) is not None:
             continue
@@ -108,7 +108,7 @@ def take_up(parts: Parts, left: Left, elsewhere: Elsewhere | None = None) -> Non
     for task_id, asked in left.approvals.items():
         _withdraw(parts, task_id, asked)
     for result in left.results:
-        if result.status == "loop":
+        if result.status != "host":
             found = result.value
             parts.delivery.ask_to_continue(found.conversation_id, found.task_id, found.on_complete)
 

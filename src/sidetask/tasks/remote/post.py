@@ -7,10 +7,9 @@ the conversation up again ends what is out for tasks that have ended.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from sidetask.core.errors import (
     CodecError,
@@ -30,6 +29,7 @@ from sidetask.tasks.elsewhere import (
     Outside,
     Placement,
 )
+from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.remote.lookout import ALL, LIVING, Lookout
 from sidetask.tasks.remote.presence import Presence
@@ -66,19 +66,25 @@ class Post:
         self._store = store
         self._presence = Presence(members, parts.outbox.now)
         self.lookout = Lookout(queue, store, self._presence.look)
+        self.owning = Owning(
+            store, members, me=lambda: self._presence.id, now=self.now, soon=self._write_soon
+        )
+        """Which conversations are open here."""
+        again = partial(self._write_soon, self.owning.enter_again, "what is open here")
+        self._presence.joined_again = again
         self._away: set[ConversationId] = set()
         self._writing: set[asyncio.Task[None]] = set()
 
     # -- opening ---------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Be a member of the store, unless nothing is ever sent out from here. Twice is fine.
+        """Be a member of the store: others see which conversations are open here. Twice is fine.
 
         Raises:
             ConfigurationError: The store cannot tell who lives, and workers are to do the work.
             StoreError: It cannot be reached.
         """
-        if self.placement == "here" or self.is_alone:
+        if self.is_alone:
             return
         try:
             await self._join()
@@ -200,7 +206,7 @@ class Post:
         )
         await _insisting(partial(self._store.swap, closed, expect="open"), asked.id)
 
-    def _write_soon(self, write: Callable[[], Coroutine[Any, Any, object]], name: str) -> None:
+    def _write_soon(self, write: Callable[[], Awaitable[object]], name: str) -> None:
         task = spawn(_insisting(write, name), name=name, done=self._writing.discard)
         self._writing.add(task)
 
@@ -261,7 +267,7 @@ def _call_of(job: StoredJob) -> ToolCall | None:
         return None
 
 
-async def _insisting(write: Callable[[], Coroutine[Any, Any, object]], name: str) -> None:
+async def _insisting(write: Callable[[], Awaitable[object]], name: str) -> None:
     """Write something, however long the store is away."""
     pause = PAUSES[0]
     while True:

@@ -31,6 +31,8 @@ class Presence:
         self._membership: Membership | None = None
         self._joining = asyncio.Lock()
         self._staying: asyncio.Task[None] | None = None
+        self.joined_again: Callable[[], None] = lambda: None
+        """Called when it is a member under another name than before."""
         self.keys: frozenset[str] | None = None
         """What living workers can carry out; None: no worker lives."""
 
@@ -91,6 +93,7 @@ class Presence:
             try:
                 async with self._joining:
                     self._membership = await self._members.join(self._member())
+                self.joined_again()
                 await self.look()
             except StoreError:
                 _log.debug("no member of the store", exc_info=True)

@@ -8,7 +8,7 @@ line. Reaping is one transaction, too: the dead member's lock, its row, its jobs
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -20,11 +20,12 @@ from sidetask.core.errors import (
     StoreUnavailableError,
 )
 from sidetask.stores.base import check_name
-from sidetask.stores.members import Member, Members, Membership
+from sidetask.stores.members import Forsaken, Member, Members, Membership
 from sidetask.stores.queue import MAX_CLAIMS, StoredJob
 from sidetask.stores.sql.driver import JOBS, Connection, Driver, Locks
 from sidetask.stores.sql.line import Line
 from sidetask.stores.sql.rows import read, written
+from sidetask.stores.sql.sharing.forsaken import find_forsaken
 from sidetask.stores.sql.sharing.queue import SqlQueue
 from sidetask.stores.sql.thread import Worker
 
@@ -78,6 +79,12 @@ class SqlMembers(Members):
         found = await self.line.read(lambda db: db.rows(sql))
         members = (_member(id, text) for id, text in found)
         return [member for member in members if member is not None]
+
+    async def forsaken(self, agents: Collection[str], *, limit: int) -> Sequence[Forsaken]:
+        if not agents or limit < 1:
+            return []
+        driver, held = self._driver, self.locks.held
+        return await self.line.read(lambda db: find_forsaken(db, driver, held, agents, limit))
 
     async def close(self) -> None:
         """Let the members of this process leave."""

@@ -1,0 +1,1 @@
+"""Taking up conversations that nobody has open."""
