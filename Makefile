@@ -72,8 +72,10 @@ durable: $(DEV)  ## programs that are killed and go on, and the durable engine
 crashes: $(DEV)  ## a crash before and after each write of many stories
 	$(BIN)/python -m pytest -s -m "crashes and not postgres" tests/durable/crashes $(ARGS)
 
-soak: $(DEV)  ## the same, killed a hundred times
-	SIDETASK_KILLS=100 $(BIN)/python -m pytest -s -m durable tests/durable $(ARGS)
+# A round that went wrong is run again by its dice: SIDETASK_DICE=1 SIDETASK_ROUND=4 make soak
+soak: $(DEV)  ## the same, killed a hundred times: one process, and a home with two workers
+	SIDETASK_KILLS=100 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 -m durable \
+		tests/durable/test_kill.py tests/durable/soak $(ARGS)
 
 # Without npm, or when it fails, the tests say that they are skipped and why.
 tests/wires/node_modules: tests/wires/package-lock.json

@@ -1,0 +1,33 @@
+"""The home of one round: `python -m tests.durable.soak.home URL RUN`.
+
+Asks for all of it in a new conversation, or takes up the one that a killed process has left. It
+says "ready" when the conversation is open, and "done" when nothing is left to do.
+"""
+
+import asyncio
+import sys
+
+from sidetask.core.errors import ConversationNotFoundError
+from sidetask.core.messages import UserMessage
+from tests.durable.soak.app import make
+
+
+async def main(url: str, run: str) -> None:
+    async with make(url) as runtime:
+        try:
+            chat = await runtime.resume(run)
+        except ConversationNotFoundError:
+            chat = await runtime.open("clerk", conversation_id=run)
+        print("ready", flush=True)
+        if not any(isinstance(message, UserMessage) for message in chat.history()):
+            await chat.ask(run)
+        while chat.tasks.running():  # idle is also who waits for a person
+            await chat.wait_for_idle()
+            await asyncio.sleep(0.05)
+        await chat.wait_for_idle()
+        print("done", flush=True)
+        await chat.disconnect()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:3]))
