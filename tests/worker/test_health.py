@@ -1,6 +1,9 @@
 """What a worker answers over HTTP, and to whom."""
 
 import http.client
+import socket
+import threading
+import time
 from collections.abc import Callable, Generator
 from urllib.parse import urlsplit
 
@@ -90,3 +93,20 @@ def test_the_numbers_are_in_the_format_of_prometheus() -> None:
     for name in names:
         assert sum(line.startswith((f"# HELP {name} ", f"# TYPE {name} ")) for line in lines) == 2
     assert not any("queued" in line for line in as_text(counted, now, "w", None).splitlines())
+
+
+@pytest.mark.slow
+def test_who_holds_many_connections_open_gets_no_more_threads() -> None:
+    server = HealthServer({"/healthz": lambda: (200, "ok\n")})
+    place, ask = urlsplit(server.url), asking(server)
+    before = threading.active_count()
+    silent = [socket.create_connection((place.hostname or "", place.port or 0)) for _ in range(40)]
+    assert silent[-1].recv(1) == b"", "it is turned away"
+    assert threading.active_count() - before <= 32
+    for each in silent:
+        each.close()
+    until = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ask("/healthz") == (200, "ok\n")
+    server.close()

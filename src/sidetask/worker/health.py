@@ -1,7 +1,8 @@
 """How a worker is, over HTTP: `/healthz`, `/readyz`, `/metrics`.
 
 The standard library's server in a thread of its own: it answers while the worker's event loop is
-busy, and can so tell that it is stuck. It says nothing that steers, and reads no body.
+busy, and can so tell that it is stuck. It says nothing that steers, and reads no body. Whoever
+asks too slowly, or beside too many others, is turned away.
 
 Who may ask is as for a server of ours: on the loopback whoever is on this machine, under a name of
 the loopback (no page of somebody else's by DNS rebinding); beyond it only who brings the token.
@@ -10,10 +11,12 @@ the loopback (no page of somebody else's by DNS rebinding); beyond it only who b
 import hmac
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from socket import AF_INET6
-from typing import TypeAlias
+from socket import AF_INET6, SHUT_RDWR, socket
+from time import monotonic
+from typing import Any, TypeAlias
 
 from sidetask.core.errors import ConfigurationError
 
@@ -22,7 +25,9 @@ Answer: TypeAlias = tuple[int, str]
 Page: TypeAlias = Callable[[], Answer]
 SHORTEST = 16
 """Characters of a token at least; `secrets.token_urlsafe()` makes 43."""
-_SECONDS = 5.0  # that a client may take to ask
+_SECONDS = 5.0  # that a client may be silent
+_WHOLE = 10.0  # seconds that a question may take, from its first letter to the end of the answer
+_AT_ONCE = 32  # questions; more are turned away, for each takes a thread
 
 
 class HealthServer:
@@ -68,8 +73,33 @@ class HealthServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = _AT_ONCE
     # A request that hangs holds up no end of the process.
     block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._asking: dict[socket, float] = {}
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, if there are not too many."""
+        if len(self._asking) >= _AT_ONCE:
+            self.shutdown_request(request)
+            return
+        self._asking[request] = monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It is over."""
+        self._asking.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Twice a second, and with each question: end those that take too long."""
+        for request, began in tuple(self._asking.items()):
+            if monotonic() - began > _WHOLE:
+                with suppress(OSError):  # it ended meanwhile
+                    request.shutdown(SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Who went away in the middle is nobody's concern."""
