@@ -7,7 +7,11 @@ import pytest
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import TaskPolicy
 from sidetask.engines.base import JobSpec
+from sidetask.stores.base import Record
+from sidetask.stores.members import HOME
 from sidetask.tasks.durable.steps import StoredSteps
+from sidetask.tasks.stored import HOMES
+from sidetask.tasks.stored import Home as HomeNote
 from sidetask.tasks.values import Completed
 from sidetask.testing import VirtualClock
 from tests.tasks.harness import C, settle
@@ -333,3 +337,18 @@ async def test_a_home_that_was_taken_for_dead_joins_again(town: Town) -> None:
     await settle()
     await worker.finish(await worker.claim())
     assert result_of(home, task_id).content == "done by w1"
+
+
+async def test_who_has_the_conversation_no_more_does_not_end_the_call_of_who_has(
+    town: Town,
+) -> None:
+    """Two processes opened it, and the first one goes."""
+    worker, home, task_id, job = await town.claimed()
+    theirs = Record(
+        kind=HOMES, conversation_id=C, id=HOME, status="another", at=0.0, value=HomeNote()
+    )
+    home.view.put(theirs)
+    assert await home.handle.cancel(task_id, "the agent was shut down", grace=60) == "cancelled"
+    assert asyncio.get_running_loop().time() < 1, "it does not wait for what is not its own"
+    assert (await town.job(job.id)).status == "running"
+    assert await worker.finish(job)

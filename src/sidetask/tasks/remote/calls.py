@@ -120,7 +120,7 @@ class RemoteCall:
         while True:
             self._changed.clear()
             if self.record.ended:  # it was denied, and its work has not stopped in time
-                self._home.cancel_soon(self.job_id, "its task has ended")
+                self._home.stop_soon(self, "its task has ended")
                 return Errored("the task has ended", "TaskFencedError")
             job = self.job
             if self.is_gone:
@@ -209,14 +209,14 @@ class RemoteCall:
             return
         if ending.event is TaskDenied and self.record.topic is not None:
             return  # its body is told, and ends by itself
-        self._home.cancel_soon(self.job_id, ending.reason)
+        self._home.stop_soon(self, ending.reason)
 
     async def _wait_stopped(self) -> None:
-        """Wait until the work has stopped, or the task has ended without that."""
+        """Wait until the work has stopped, or is another process's, or the task has ended."""
         if self.mine is not None:
             self._home.give_back_soon(self.mine)
             return
-        while not (self.is_gone or self.record.ended):
+        while not (self.is_gone or self.record.ended or self._home.lets_go(self.conversation_id)):
             if self.job is not None and self.job.status in OVER:
                 return
             self._changed.clear()

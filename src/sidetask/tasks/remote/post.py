@@ -31,7 +31,7 @@ from sidetask.tasks.elsewhere import (
 )
 from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import TaskRecord
-from sidetask.tasks.remote.lookout import ALL, LIVING, Lookout
+from sidetask.tasks.remote.lookout import ALL, LIVING, Lookout, Watched
 from sidetask.tasks.remote.presence import Presence
 from sidetask.tasks.remote.values import ASKS, Ask, order_from_json
 from sidetask.tasks.stored import TASKS
@@ -173,6 +173,19 @@ class Post:
             self.lookout.seen(job_id, await self.queue.cancel(job_id, reason))
 
         self._write_soon(cancel, f"cancelling {job_id}")
+
+    def stop_soon(self, call: Watched, reason: str) -> None:
+        """Ask for the end of a job whose call ends here; of one whose conversation another process
+        has by now, that one decides."""
+
+        async def stop() -> None:
+            if await self.owning.is_elsewhere(call.conversation_id):
+                self.let_go(call.conversation_id)
+                call.look_again()
+            else:
+                call.seen(await self.queue.cancel(call.job_id, reason))
+
+        self._write_soon(stop, f"cancelling {call.job_id}")
 
     def give_back_soon(self, job: StoredJob) -> None:
         """Let somebody else have a job that was claimed here and did not begin."""
