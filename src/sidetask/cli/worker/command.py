@@ -77,9 +77,9 @@ def worker(  # noqa: PLR0913 - the options of a command
     this: each call goes to the one that has its tool as it was called.
 
     SIGTERM or Ctrl-C: it takes no more calls, those that run get their grace, and the rest is
-    handed back to the others. Twice: at once; a third time: as it is. The exit code is 0 then; 1 if the database is not
-    there, or its connection was lost, and it stopped because others may have taken its calls:
-    start it again; 2 if it could not begin at any time.
+    handed back to the others. Twice: at once; a third time: as it is. The exit code is 0 then; 1 if
+    the database is not there, or its connection was lost, and it stopped because others may have
+    taken its calls: start it again; 2 if it could not begin at any time.
     """
     from sidetask.cli.worker import serving  # noqa: PLC0415 - `--help` is quick
 
