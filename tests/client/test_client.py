@@ -136,6 +136,31 @@ async def test_a_task_is_cancelled_from_outside(client: Client, chat: AgentHandl
     await until(lambda: ended(client, task.id))
 
 
+async def test_a_turn_is_freed_from_outside_of_a_call_that_waits_for_a_person(url: str) -> None:
+    @tool(approval="ask")
+    async def send() -> str:
+        """Send a mail."""
+        return "sent"
+
+    agent = Agent(ScriptedModel(call("send"), "It waits.", "Told."), name="clerk", tools=[send])
+    async with (
+        Runtime(store=url, agents=[agent], on_approval="host") as runtime,
+        runtime.open(agent, conversation_id="freed") as chat,
+        Client(url) as client,
+        asyncio.timeout(10),
+    ):
+        asking = asyncio.ensure_future(chat.ask("Send it."))
+        await until(lambda: client.tasks(conversation_id="freed"))
+        [task] = await client.tasks(conversation_id="freed")
+        assert not asking.done()
+        await client.detach(task.id, by="ana")
+        assert (await asking).text == "It waits."
+        [asked] = await client.approvals(status="open")
+        await asked.approve(by="ana")
+        result = await chat.tasks.wait(task.id)
+        assert (str(result.status), result.content) == ("succeeded", "sent")
+
+
 async def ended(client: Client, task_id: str) -> bool:
     return (await client.task(task_id)).status == "cancelled"
 

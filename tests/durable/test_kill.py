@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sidetask.client import Client
 from sidetask.core.messages import NotificationMessage
 from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import RESULTS, TASKS
@@ -116,7 +117,11 @@ async def test_a_conversation_whose_process_was_killed_in_a_turn_goes_on(
     new_url: Callable[[], str], tmp_path: Path
 ) -> None:
     url, log = new_url(), tmp_path / "log"
-    lives = [await conversation(url, log, life) for life in ("first", "second", "third")]
+    lives = [await conversation(url, log, "first")]
+    async with Client(url) as client:  # another process, which has none of its code
+        [asked] = await client.approvals(status="open")
+        assert (asked.tool, asked.conversation_id) == ("send", "mine")
+    lives += [await conversation(url, log, life) for life in ("second", "third")]
     assert [code for code, _ in lives] == [-signal.SIGKILL, 0, 0]
     told = lives[1][1]
     assert [line.split()[1] for line in told if line.startswith("answer")] == [

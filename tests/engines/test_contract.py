@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -315,6 +316,26 @@ async def test_a_finished_step_is_not_run_again_in_another_attempt_or_another_pr
     first = [{"word": [word, None]} for word in ("one", "two", "three")]
     later = [*first[:2], {"word": ["fails", None]}, first[2]]
     assert bodies.values == [*first, *later, *later]
+
+
+@pytest.mark.parametrize("engine_name", DURABLE, indirect=True)
+async def test_steps_of_a_job_that_is_not_journaled_are_not_kept(
+    engine: Engine, bodies: Bodies
+) -> None:
+    async def cheap() -> object:
+        bodies.values.append("ran")
+        return (1, object())  # it need not be JSON
+
+    async def steps(context: Context) -> None:
+        await context.step("one", cheap)
+
+    bodies.work["steps"] = steps
+    for attempt in (1, 2):
+        spec = replace(job("steps", attempt), journal=False)
+        engine.submit(spec)
+        async with asyncio.timeout(10):
+            await engine.result(spec.id)
+    assert bodies.values == ["ran", "ran"]
 
 
 @pytest.mark.parametrize("engine_name", DURABLE, indirect=True)

@@ -1,5 +1,6 @@
 """What only a database on a server can do: be cut off, and come back."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from sidetask.core.errors import InvalidInputError, StoreUnavailableError
 from sidetask.stores.opening import open_store
 from tests.stores.conftest import new_database
-from tests.stores.samples import QUESTION, C, entry, fact, question
+from tests.stores.samples import QUESTION, C, a_member, entry, fact, question
 
 pytestmark = pytest.mark.postgres
 
@@ -129,3 +130,33 @@ async def test_a_name_that_no_database_takes_is_the_askers_mistake(server: str) 
     store.append(fact(1))
     assert [each.seq for each in await store.facts(C)] == [1]
     await store.close()
+
+
+async def test_a_machine_that_went_away_is_noticed_on_each_connection(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    made: list[psycopg.Connection[Any]] = []
+    connect = psycopg.connect
+
+    def noted(*args: Any, **options: Any) -> Any:
+        made.append(connect(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(psycopg, "connect", noted)
+    store = open_store(new_database(server))
+    made.clear()  # the connection that has emptied the database
+    heard = asyncio.Event()
+    end = store.listen(lambda _: heard.set())
+    joined = await store.members.join(a_member("w"))
+    await store.last_seq(C)
+    await heard.wait()
+    asked = [each.info.get_parameters() for each in made]
+    await joined.leave()
+    end()
+    await store.close()
+    assert len(asked) >= 3, "it writes, listens, and holds its lock"
+    for each in asked:
+        assert int(each["keepalives_idle"]) <= 10
+        assert int(each["keepalives_interval"]) * int(each["keepalives_count"]) <= 15

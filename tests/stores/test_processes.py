@@ -11,7 +11,7 @@ import pytest
 
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import user_message
-from sidetask.stores.base import Store, follow
+from sidetask.stores.base import MAX_NAME, Store, follow
 from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES
 from tests.stores.samples import KEY, QUESTION, C, D, entry, fact, job, question
@@ -113,6 +113,31 @@ async def test_a_listener_is_told_of_others_and_not_of_itself(
     await next_news()
     assert heard == [None, D, None]
     again()
+
+
+async def test_the_longest_name_of_four_byte_letters_is_told_to_others(
+    opened: Callable[[], Store],
+) -> None:
+    mine, other = opened(), opened()
+    await mine.start()
+    await other.start()
+    heard: set[ConversationId | None] = set()
+    news = asyncio.Event()
+
+    def hear(which: ConversationId | None) -> None:
+        heard.add(which)
+        news.set()
+
+    end = mine.listen(hear)
+    names = [ConversationId("\N{OWL}" * MAX_NAME), ConversationId("short")]
+    for each in names:
+        other.append(fact(1, each))
+    await other.stored()
+    async with asyncio.timeout(5):
+        while not {None, *names} <= heard:
+            news.clear()
+            await news.wait()
+    end()
 
 
 class News:

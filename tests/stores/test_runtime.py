@@ -32,6 +32,7 @@ async def test_a_conversation_is_there_when_its_runtime_is_gone(
     facts = await store.facts(ConversationId("mine"))
     assert [fact.seq for fact in facts] == list(range(1, len(facts) + 1))
     assert facts[-1].kind is EventKind.RUN_COMPLETED
+    assert [fact for fact in facts if "delta" in fact.kind] == [], "the whole message is kept"
 
 
 async def test_conversations_without_a_name_of_two_runtimes_are_two(url: str) -> None:
