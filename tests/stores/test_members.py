@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from sidetask.core.errors import InvalidInputError, StoreUnavailableError
-from sidetask.stores.base import Store
+from sidetask.stores.base import Record, Store
+from sidetask.stores.members import HOME, NOBODY
 from sidetask.stores.queue import LOST
-from tests.stores.samples import KEY, a_member, job
+from sidetask.tasks.remote.values import ASKS, Ask
+from sidetask.tasks.stored import HOMES, ORDERS, Home, Order
+from tests.stores.samples import KEY, C, D, a_member, conversation, job
 from tests.stores.test_processes import line, running
 
 pytestmark = [
@@ -281,3 +284,24 @@ async def test_what_is_claimed_under_a_name_that_is_gone_is_reaped(stores: list[
     mine = await there.members.join(a_member("a"))
     assert [(each.id, each.status) for each in await mine.reap()] == [("task-1:1", "queued")]
     assert await mine.reap() == []
+
+
+async def test_what_a_question_says_hides_no_conversation_that_has_something_to_do(
+    stores: list[Store], url: str
+) -> None:
+    """Nor does a damaged one: what a model says may hold what Postgres takes for no JSON."""
+    asker, other = stores[0], stores[1]
+    for number, reason in enumerate(["\0", "\ud800", "plain"]):
+        asked = Ask(job_id=f"task-{number}:1", reason=reason)
+        asker.put(
+            Record(kind=ASKS, conversation_id=C, id=f"{number}", status="open", at=0.0, value=asked)
+        )
+    asker.save(conversation(D))
+    asker.put(Record(kind=HOMES, conversation_id=D, id=HOME, status=NOBODY, at=0.0, value=Home()))
+    order = Order(kind="send", text="hello")
+    asker.put(Record(kind=ORDERS, conversation_id=D, id="1", status="open", at=0.0, value=order))
+    await asker.stored()
+    damage = "UPDATE sidetask.records SET data = '{' WHERE kind = 'ask' AND id = '2' RETURNING 1"
+    assert ask_server(url, damage)
+    [found] = await other.members.forsaken([conversation(D).agent], limit=9)
+    assert (found.conversation_id, found.had_by) == (D, NOBODY)
