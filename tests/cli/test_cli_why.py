@@ -14,9 +14,11 @@ from sidetask.client import (
     ClosedGate,
     Ended,
     Held,
+    Home,
     Parked,
     Queued,
     Running,
+    Standing,
     Stopping,
     Untold,
     Why,
@@ -31,6 +33,8 @@ from tests.cli.test_cli_main import Capture, ran
 from tests.client.rows import KEY, NOW, C, T, a_job, a_member, a_task, an_approval
 
 RUNNING = a_task()
+HOME = Home()
+ALL: dict[str, Any] = {"task": RUNNING, "home": HOME}
 WORKER = Worker(member=a_member(), running=0)
 BUSY = Worker(member=a_member("worker-2"), running=1)
 DRAINING = Worker(member=a_member("worker-3", draining=True), running=0)
@@ -41,28 +45,41 @@ def told(why: Why) -> str:
 
 
 def queued(*workers: Worker, **more: Any) -> Queued:
-    known: dict[str, Any] = {"task": RUNNING, "key": KEY, "since": NOW, "place": 0, **more}
+    known: dict[str, Any] = {
+        "task": RUNNING,
+        "home": HOME,
+        "key": KEY,
+        "since": NOW,
+        "place": 0,
+        **more,
+    }
     return Queued(workers=workers, **known)
 
 
 def running(**more: Any) -> Running:
-    known: dict[str, Any] = {"task": RUNNING, "since": NOW, "claims": 1, "owner": "worker-1"}
+    known: dict[str, Any] = {
+        "task": RUNNING,
+        "home": HOME,
+        "since": NOW,
+        "claims": 1,
+        "owner": "worker-1",
+    }
     known |= {"member": a_member(), **more}
     return Running(**known)
 
 
 def at_home(**more: Any) -> AtHome:
-    known: dict[str, Any] = {"task": RUNNING, "homes": (), "gates": (), **more}
+    known: dict[str, Any] = {**ALL, "gates": (), **more}
     return AtHome(**known)
 
 
 SAID: list[tuple[Why, tuple[str, ...]]] = [
     (
-        Ended(task=a_task(TaskStatus.FAILED, error="no paper"), is_taken=False),
+        Ended(task=a_task(TaskStatus.FAILED, error="no paper"), home=HOME, is_taken=False),
         ("task-1 report: failed at", ": no paper\n", "its result waits to be taken"),
     ),
     (
-        Asking(task=RUNNING, approvals=(an_approval(),)),
+        Asking(task=RUNNING, home=HOME, approvals=(an_approval(),)),
         (
             "waits for a person\napproval-1 asks since",
             ": it costs money",
@@ -71,28 +88,28 @@ SAID: list[tuple[Why, tuple[str, ...]]] = [
         ),
     ),
     (
-        Asking(task=RUNNING, approvals=()),
+        Asking(task=RUNNING, home=HOME, approvals=()),
         ("is answered, and has not gone on yet", "'chat-1' is resumed"),
     ),
     (
         Held(
-            task=a_task(TaskStatus.QUEUED, policy=TaskPolicy(cap=2)), running=2, homes=(), gates=()
+            task=a_task(TaskStatus.QUEUED, policy=TaskPolicy(cap=2)), home=HOME, running=2, gates=()
         ),
         ("queued where its conversation is open", "at most 2 run at once", "and 2 run"),
     ),
     (
-        Held(task=RUNNING, running=1, homes=(), gates=()),
+        Held(task=RUNNING, home=HOME, running=1, gates=()),
         ("no cap of its own", "it goes on when 'chat-1' is resumed"),
     ),
     (
         at_home(
             task=a_task(progress=Progress(None, "page 3")),
-            homes=(a_member("home-1"),),
+            home=Home(member=a_member("home-1"), standing=Standing.OPEN),
             gates=(ClosedGate(key="0123456789", opens_at=NOW),),
         ),
         (
             ": page 3\n",
-            "may have it open: home-1 (pid 7 on h)",
+            "is open in home-1 (pid 7 on h)",
             "the API key 01234567 is parked until",
         ),
     ),
@@ -113,17 +130,28 @@ SAID: list[tuple[Why, tuple[str, ...]]] = [
             "asks: 'go on?'",
         ),
     ),
+    (at_home(home=Home(standing=Standing.NOWHERE)), ("open nowhere: a worker that has its agent",)),
+    (at_home(home=Home(standing=Standing.STUCK)), ("workers have died of its conversation",)),
+    (at_home(home=Home(standing=Standing.BELOW)), ("part of another one",)),
     (running(member=None), ("running on worker-1 since", "lives no more")),
     (
-        Stopping(task=RUNNING, since=NOW, claims=1, owner="w", member=None, reason="not needed"),
+        Stopping(
+            task=RUNNING,
+            home=HOME,
+            since=NOW,
+            claims=1,
+            owner="w",
+            member=None,
+            reason="not needed",
+        ),
         ("being stopped on w (not needed)", "gets 5 s to clean up"),
     ),
     (
-        Parked(task=RUNNING, error="3 have died", claims=3),
+        Parked(task=RUNNING, home=HOME, error="3 have died", claims=3),
         ("parked: 3 have died", "sidetask retry task-1", "sidetask cancel task-1"),
     ),
     (
-        Untold(task=RUNNING, since=NOW, ordered=Order(kind="cancel", by="ana")),
+        Untold(task=RUNNING, home=HOME, since=NOW, ordered=Order(kind="cancel", by="ana")),
         ("its worker was done at", "not told yet", "ana has asked for its end"),
     ),
 ]

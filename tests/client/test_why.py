@@ -15,9 +15,11 @@ from sidetask.client import (
     ClosedGate,
     Ended,
     Held,
+    Home,
     Parked,
     Queued,
     Running,
+    Standing,
     Stopping,
     Untold,
 )
@@ -25,10 +27,11 @@ from sidetask.core.errors import InvalidInputError, TaskNotFoundError
 from sidetask.core.ids import CallId, ConversationId, TaskId
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.stores.base import ConversationRecord, Record, Store
-from sidetask.stores.members import Members
+from sidetask.stores.members import BELOW, HOME, NOBODY, STUCK, Members
 from sidetask.stores.opening import open_store
 from sidetask.tasks.remote.values import ASKS, Ask
-from sidetask.tasks.stored import approval_record, result_record, task_record
+from sidetask.tasks.stored import HOMES, approval_record, result_record, task_record
+from sidetask.tasks.stored import Home as StoredHome
 from sidetask.tasks.values import Resolution, TaskSnapshot
 from tests.client.rows import KEY, NOW, C, T, a_job, a_member, a_task, an_approval
 from tests.stores.conftest import DATABASES, new_database, server
@@ -130,15 +133,13 @@ async def test_one_that_waits_for_a_person_names_its_questions(
 async def test_one_without_a_permit_tells_how_many_of_its_name_run(
     store: Store, client: Client
 ) -> None:
-    home = await store.members.join(a_member("home-1", role="home", tools={}))
-    await store.members.join(a_member())
     for n in (2, 3):
         await put(store, a_task(id=TaskId(f"task-{n}")))
     await put(store, a_task(id=TaskId("task-4"), name="other"))
     await put(store, a_task(TaskStatus.QUEUED, started_at=None))
     found = await client.why(T)
     assert isinstance(found, Held)
-    assert (found.running, found.homes, found.gates) == (2, (home.member,), ())
+    assert (found.running, found.home, found.gates) == (2, Home(), ())
 
 
 async def test_one_that_runs_at_home_tells_which_keys_are_parked(
@@ -261,6 +262,22 @@ async def test_what_no_worker_has_or_is_over_cannot_be_put_back(
     await put(store, a_task(TaskStatus.FAILED))
     with pytest.raises(InvalidInputError, match="it has ended, failed"):
         await client.retry(T)
+
+
+@pytest.mark.parametrize("status", ["home-1", "dead", NOBODY, STUCK, BELOW])
+async def test_who_has_its_conversation_open_is_told(
+    store: Store, client: Client, status: str
+) -> None:
+    member = (await store.members.join(a_member("home-1", role="home"))).member
+    await put(store, a_task())
+    home = Record(kind=HOMES, conversation_id=C, id=HOME, status=status, at=NOW, value=StoredHome())
+    assert await store.swap(home, expect=None) is home
+    told = {
+        "home-1": Home(member=member, standing=Standing.OPEN),
+        STUCK: Home(standing=Standing.STUCK),
+        BELOW: Home(standing=Standing.BELOW),
+    }
+    assert (await client.why(T)).home == told.get(status, Home(standing=Standing.NOWHERE))
 
 
 async def test_the_workers_are_those_that_live(store: Store, client: Client) -> None:

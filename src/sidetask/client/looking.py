@@ -1,8 +1,8 @@
 """Finds out what tasks wait for, as the table of `client.why` says."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from time import time
+from typing import Any
 
 from sidetask.agents.quota.notes import GATES, ID, OF, GateNote
 from sidetask.client.why import (
@@ -11,9 +11,11 @@ from sidetask.client.why import (
     ClosedGate,
     Ended,
     Held,
+    Home,
     Parked,
     Queued,
     Running,
+    Standing,
     Stopping,
     Untold,
     Why,
@@ -23,10 +25,10 @@ from sidetask.core.errors import InvalidInputError, TaskNotFoundError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
 from sidetask.stores.base import PAGE, Record, Store
-from sidetask.stores.members import Member, Members
+from sidetask.stores.members import BELOW, HOME, STUCK, Member, Members
 from sidetask.stores.queue import OVER, OWNED, Queue, StoredJob
 from sidetask.tasks.remote.values import ASKS
-from sidetask.tasks.stored import APPROVALS, ORDERS, RESULTS, TASKS, Order
+from sidetask.tasks.stored import APPROVALS, HOMES, ORDERS, RESULTS, TASKS, Order
 from sidetask.tasks.values import TaskSnapshot
 
 _MANY = 1_000
@@ -59,18 +61,20 @@ class Looking:
         task = await self.task(task_id)
         if task.status in TERMINAL:
             waiting = await self._store.get(RESULTS, task.conversation_id, task.id)
-            return Ended(task=task, is_taken=waiting is None or not waiting.open)
-        ordered = await self._ordered(task)
+            is_taken = waiting is None or not waiting.open
+            return Ended(**await self._told(task), is_taken=is_taken)
+        told = await self._told(task)
+        told["ordered"] = await self._ordered(task)
         if task.status is TaskStatus.AWAITING_APPROVAL:
             found = await self._store.find(
                 APPROVALS, conversation_id=task.conversation_id, open=True, limit=_MANY
             )
             asked = [each.value for each in found if each.value.task_id == task.id]
-            return Asking(task=task, ordered=ordered, approvals=tuple(asked))
+            return Asking(**told, approvals=tuple(asked))
         job = await self._job(task)
         if job is None:
-            return await self._at_home(task, ordered)
-        return await self._out(task, ordered, job)
+            return await self._at_home(task, told)
+        return await self._out(told, job)
 
     async def jobs(self, tasks: Sequence[TaskSnapshot]) -> Mapping[TaskId, StoredJob]:
         """The jobs of those of these tasks that other processes carry out."""
@@ -101,11 +105,8 @@ class Looking:
             rows = await self._store.find(
                 TASKS, conversation_id=job.conversation_id, user=user, id=job.task_id, limit=1
             )
-            found += [
-                _parked(row.value, None, job)
-                for row in rows
-                if row.open and row.value.job == job.id
-            ]
+            tasks = [row.value for row in rows if row.open and row.value.job == job.id]
+            found += [_parked(await self._told(task), job) for task in tasks]
         return found
 
     async def retry(self, task_id: str) -> None:
@@ -179,70 +180,80 @@ class Looking:
 
     # -- each answer -------------------------------------------------------------------------------
 
-    async def _at_home(self, task: TaskSnapshot, ordered: Order | None) -> Held | AtHome:
-        homes = tuple([each for each in await self._living() if each.role == "home"])
+    async def _told(self, task: TaskSnapshot) -> dict[str, Any]:
+        """What all answers have."""
+        return {"task": task, "home": await self._home(task.conversation_id)}
+
+    async def _home(self, conversation_id: ConversationId) -> Home:
+        found = await self._store.get(HOMES, conversation_id, HOME)
+        if found is None:
+            return Home()
+        if found.status == STUCK:
+            return Home(standing=Standing.STUCK)
+        if found.status == BELOW:
+            return Home(standing=Standing.BELOW)
+        member = next((each for each in await self._living() if each.id == found.status), None)
+        standing = Standing.NOWHERE if member is None else Standing.OPEN
+        return Home(member=member, standing=standing)
+
+    async def _at_home(self, task: TaskSnapshot, told: dict[str, Any]) -> Held | AtHome:
         gates = await self._gates()
         if task.status is TaskStatus.RUNNING:
-            return AtHome(task=task, ordered=ordered, homes=homes, gates=gates)
+            return AtHome(**told, gates=gates)
         found = await self._store.find(TASKS, open=True, limit=_MANY)
         running = sum(
             each.value.name == task.name and each.value.status is TaskStatus.RUNNING
             for each in found
         )
-        return Held(task=task, ordered=ordered, running=running, homes=homes, gates=gates)
+        return Held(**told, running=running, gates=gates)
 
-    async def _out(self, task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Why:
+    async def _out(self, told: dict[str, Any], job: StoredJob) -> Why:
         match job.status:
             case "queued":
-                return await self._queued(task, ordered, job)
+                return await self._queued(told, job)
             case "running" | "cancelling":
-                return await self._running(task, ordered, job)
+                return await self._running(told, job)
             case "parked":
-                return _parked(task, ordered, job)
+                return _parked(told, job)
             case "ended" | "cancelled":
-                return Untold(task=task, ordered=ordered, since=job.ended_at or job.at)
+                return Untold(**told, since=job.ended_at or job.at)
 
-    async def _queued(self, task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Queued:
+    async def _queued(self, told: dict[str, Any], job: StoredJob) -> Queued:
         assert self._queue is not None
         knowing = [each for each in await self.workers() if job.key in each.member.tools]
+        others = [
+            each.member.id for each in knowing if each.member.tools[job.key] != job.fingerprint
+        ]
         return Queued(
-            task=task,
-            ordered=ordered,
+            **told,
             key=job.key,
             since=job.at,
             claims=job.claims,
             place=await self._queue.place_of(job.id) or 0,
             workers=tuple(knowing),
-            others=tuple(
-                [
-                    each.member.id
-                    for each in knowing
-                    if each.member.tools[job.key] != job.fingerprint
-                ]
-            ),
+            others=tuple(others),
         )
 
-    async def _running(self, task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Running:
+    async def _running(self, told: dict[str, Any], job: StoredJob) -> Running:
         living = {each.id: each for each in await self._living()}
         asked = await self._store.find(
             ASKS, conversation_id=job.conversation_id, open=True, limit=_MANY
         )
         note = (job.progress or {}).get("note")
-        running = Running(
-            task=task,
-            ordered=ordered,
-            since=job.claimed_at or job.at,
-            claims=job.claims,
-            owner=job.owner or "",
-            member=living.get(job.owner or ""),
-            note=note if isinstance(note, str) else "",
-            questions=tuple([each.value.reason for each in asked if each.value.job_id == job.id]),
-        )
+        questions = [each.value.reason for each in asked if each.value.job_id == job.id]
+        known: dict[str, Any] = {
+            **told,
+            "since": job.claimed_at or job.at,
+            "claims": job.claims,
+            "owner": job.owner or "",
+            "member": living.get(job.owner or ""),
+            "note": note if isinstance(note, str) else "",
+            "questions": tuple(questions),
+        }
         if job.status == "running":
-            return running
-        known = {each.name: getattr(running, each.name) for each in fields(running)}
+            return Running(**known)
         return Stopping(**known, reason=job.error or "")
 
 
-def _parked(task: TaskSnapshot, ordered: Order | None, job: StoredJob) -> Parked:
-    return Parked(task=task, ordered=ordered, error=job.error or "", claims=job.claims)
+def _parked(told: dict[str, Any], job: StoredJob) -> Parked:
+    return Parked(**told, error=job.error or "", claims=job.claims)

@@ -12,18 +12,30 @@
 | open              | parked            | `Parked`   | a person's `retry`, or `cancel`            |
 | open              | ended, cancelled  | `Untold`   | its home, to take what a worker has said   |
 
-A store does not know which process has a conversation open, so what is its home's to do is told
-with the homes that live, as far as they are known. Nor does it know which API key a task uses: of
-what runs at home all keys are told that are parked. It is read piece by piece, so a task that moves
-meanwhile may be told as it was a moment ago.
+Who has its conversation open is told where the store knows it: `Home`. No store knows which API
+key a task uses, so of what runs at home all keys are told that are parked. It is read piece by
+piece, so a task that moves meanwhile may be told as it was a moment ago.
 """
 
+from enum import StrEnum
 from typing import TypeAlias
 
 from sidetask.core.ids import value
 from sidetask.stores.members import Member
 from sidetask.tasks.stored import Order
 from sidetask.tasks.values import Approval, TaskSnapshot
+
+
+class Standing(StrEnum):
+    OPEN = "open"
+    NOWHERE = "nowhere"
+    """A worker that knows its agent takes it up, or whoever resumes it."""
+    STUCK = "stuck"
+    """Workers have died of it, and none takes it up any more."""
+    BELOW = "below"
+    """It is part of another one, and goes on with that."""
+    UNKNOWN = "unknown"
+    """This store cannot tell, or nobody has told it."""
 
 
 @value(kw_only=True)
@@ -50,10 +62,20 @@ class ClosedGate:
 
 
 @value(kw_only=True)
+class Home:
+    """Who has a conversation open."""
+
+    member: Member | None = None
+    """It lives, and has it open."""
+    standing: Standing = Standing.UNKNOWN
+
+
+@value(kw_only=True)
 class Told:
     """What all have. Times are seconds since the epoch."""
 
     task: TaskSnapshot
+    home: Home
     ordered: Order | None = None
     """Somebody wants its end, and the process that has its conversation open has not heard it, or
     there is none."""
@@ -80,8 +102,6 @@ class Held(Told):
 
     running: int
     """Tasks of its name that run."""
-    homes: tuple[Member, ...]
-    """Processes that live and may have its conversation open."""
     gates: tuple[ClosedGate, ...]
 
 
@@ -90,7 +110,6 @@ class AtHome(Told):
     """It runs in the process that has its conversation open; if that has died, it goes on as its
     `on_crash` says when the conversation is resumed."""
 
-    homes: tuple[Member, ...]
     gates: tuple[ClosedGate, ...]
 
 

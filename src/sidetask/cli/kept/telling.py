@@ -13,6 +13,7 @@ from sidetask.client import (
     Parked,
     Queued,
     Running,
+    Standing,
     Stopping,
     Untold,
     Why,
@@ -31,13 +32,8 @@ def lines_of(why: Why, now: float) -> list[str]:
     lines = [f"{task.id} {task.name}: {first}", *more]
     if why.ordered is not None:
         by = why.ordered.by or "somebody"
-        lines.append(f"{by} has asked for its end; {_HOME_HAS_NOT_HEARD}")
+        lines.append(f"{by} has asked for its end; {_home(why)}")
     return lines
-
-
-_HOME_HAS_NOT_HEARD = (
-    "the process that has its conversation open is about to do it, or whoever resumes it"
-)
 
 
 def _told(why: Why, now: float) -> Iterator[str]:
@@ -47,20 +43,20 @@ def _told(why: Why, now: float) -> Iterator[str]:
             error = f": {task.error}" if task.error else ""
             yield f"{task.status} at {moment(task.finished_at or task.created_at, now)}{error}"
             if not why.is_taken:
-                yield f"its result waits to be taken; {_resumed(why)}"
+                yield f"its result waits to be taken; {_home(why)}"
         case Asking():
             yield "waits for a person" if why.approvals else "is answered, and has not gone on yet"
             yield from _asked(why, now)
         case Held():
             yield f"queued where its conversation is open, since {moment(task.created_at, now)}"
             yield from _held(why)
-            yield from _home(why, why.homes)
+            yield _home(why)
             yield from _gates(why.gates, now)
         case AtHome():
             since = moment(task.started_at or task.created_at, now)
             note = "" if task.progress is None else task.progress.note
             yield f"running where its conversation is open, since {since}{_note(note)}"
-            yield from _home(why, why.homes)
+            yield _home(why)
             yield from _gates(why.gates, now)
         case Queued():
             before = f"{why.place} before it" if why.place else "the next one"
@@ -77,7 +73,7 @@ def _told(why: Why, now: float) -> Iterator[str]:
             yield f"to give it up: sidetask cancel {task.id}"
         case Untold():
             yield f"its worker was done at {moment(why.since, now)}"
-            yield f"its result is not told yet; {_resumed(why)}"
+            yield f"its result is not told yet; {_home(why)}"
         case _:
             assert_never(why)
 
@@ -89,7 +85,7 @@ def _asked(why: Asking, now: float) -> Iterator[str]:
         yield each.summary
         yield f"to answer: sidetask approve {each.id}, or sidetask deny {each.id} REASON"
     if not why.approvals:
-        yield _resumed(why)
+        yield _home(why)
 
 
 def _held(why: Held) -> Iterator[str]:
@@ -100,17 +96,24 @@ def _held(why: Held) -> Iterator[str]:
         yield f"it has no cap of its own; {why.running} of its name run"
 
 
-def _home(why: Held | AtHome, homes: Sequence[Member]) -> Iterator[str]:
-    if homes:
-        yield f"processes that may have it open: {', '.join(map(name_of, homes))}"
-    yield _resumed(why)
-
-
-def _resumed(why: Why) -> str:
-    return (
-        f"if its conversation is open nowhere, it goes on when {why.task.conversation_id!r} is"
-        " resumed"
-    )
+def _home(why: Why) -> str:
+    """Who has its conversation open, and what is to be done about it."""
+    name = repr(why.task.conversation_id)
+    match why.home.standing:
+        case Standing.OPEN:
+            assert why.home.member is not None
+            return f"its conversation {name} is open in {name_of(why.home.member)}"
+        case Standing.NOWHERE:
+            return (
+                f"its conversation {name} is open nowhere: a worker that has its agent takes it up,"
+                " or whoever resumes it"
+            )
+        case Standing.STUCK:
+            return f"workers have died of its conversation {name}: it goes on when it is resumed"
+        case Standing.BELOW:
+            return f"its conversation {name} is part of another one, and goes on with that"
+        case Standing.UNKNOWN:
+            return f"if its conversation is open nowhere, it goes on when {name} is resumed"
 
 
 def _gates(gates: Sequence[ClosedGate], now: float) -> Iterator[str]:
@@ -122,7 +125,7 @@ def _gates(gates: Sequence[ClosedGate], now: float) -> Iterator[str]:
 def _workers(why: Queued) -> Iterator[str]:
     taking = [each for each in why.workers if not each.member.draining]
     if not why.workers:
-        yield f"no living worker knows {why.key}: start one that does; {_resumed(why)}"
+        yield f"no living worker knows {why.key}: start one that does; {_home(why)}"
     elif not taking:
         yield f"known to living workers: {_count(len(why.workers))}, all of which are draining"
     else:
