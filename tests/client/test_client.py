@@ -17,18 +17,23 @@ from sidetask.core.errors import (
 )
 from sidetask.core.events import EventKind
 from sidetask.testing import ScriptedModel, call
+from tests.stores.conftest import DATABASES, new_database, server
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Two processes meet in a file, five times a second."""
+    """Two processes meet in a file, five times a second, or on a server."""
     return "asyncio"
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return new_database(request.getfixturevalue("server"))
     return f"sqlite:///{tmp_path / 'test.db'}"
 
 
@@ -131,7 +136,7 @@ async def test_a_denial_from_outside_is_told_with_its_reason(
 async def test_a_task_is_cancelled_from_outside(client: Client, chat: AgentHandle) -> None:
     [task, _] = await client.tasks()
     await client.cancel(task.id, "not needed", by="ana")
-    result = await asyncio.wait_for(chat.tasks.wait(task.id), 10)
+    result = await asyncio.wait_for(chat.tasks.wait(task.id), 1.5)
     assert (str(result.status), "not needed" in result.content) == ("cancelled", True)
     await until(lambda: ended(client, task.id))
 
