@@ -143,17 +143,6 @@ async def test_a_delivered_result_is_not_given_again_when_its_task_ends_again(
     assert list(await store.find(RESULTS, conversation_id=C, open=True)) == []
 
 
-async def test_what_a_message_carries_out_is_closed_with_it_and_written_once(store: Store) -> None:
-    store.put(question("q1"))
-    done = question("q1", "done")
-    for _ in range(2):  # nobody has heard that the first try went well
-        await store.commit_turn(C, [user_message("hi")], closing=[done])
-    assert list(await store.history(C)) == [user_message("hi")]
-    assert await store.get(QUESTION, C, "q1") == done
-    await store.commit_turn(C, [user_message("new")], closing=[question("q2", "done")])
-    assert list(await store.history(C)) == [user_message("hi"), user_message("new")]
-
-
 # -- records -----------------------------------------------------------------------------------
 
 

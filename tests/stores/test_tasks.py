@@ -8,7 +8,7 @@ import pytest
 from sidetask.core.errors import AlreadyDecidedError, ApprovalNotFoundError
 from sidetask.core.ids import ApprovalId, TaskId
 from sidetask.core.lifecycle import TaskStatus
-from sidetask.core.messages import ToolCall
+from sidetask.core.messages import ToolCall, user_message
 from sidetask.core.routing import TaskKind, TaskPolicy
 from sidetask.stores.base import Store
 from sidetask.tasks.stored import (
@@ -21,7 +21,7 @@ from sidetask.tasks.stored import (
     task_record,
 )
 from sidetask.tasks.values import Approval, Decision, Progress, TaskSnapshot
-from tests.stores.samples import C, D, result
+from tests.stores.samples import QUESTION, C, D, question, result
 
 CALL = ToolCall.make("pay", {"amount": 5}, id="call-1")
 ASKED = Approval(
@@ -115,3 +115,14 @@ async def test_a_result_may_be_sent_another_way_until_it_is_taken(store: Store) 
     assert [(each.status, each.value) for each in waiting] == [("host", result("task-1").value)]
     await store.commit_turn(C, [], ack=[TaskId("task-1")])
     assert list(await store.find(RESULTS, conversation_id=C, open=True)) == []
+
+
+async def test_what_a_message_carries_out_is_closed_with_it_and_written_once(store: Store) -> None:
+    store.put(question("q1"))
+    done = question("q1", "done")
+    for _ in range(2):  # nobody has heard that the first try went well
+        await store.commit_turn(C, [user_message("hi")], closing=[done])
+    assert list(await store.history(C)) == [user_message("hi")]
+    assert await store.get(QUESTION, C, "q1") == done
+    await store.commit_turn(C, [user_message("new")], closing=[question("q2", "done")])
+    assert list(await store.history(C)) == [user_message("hi"), user_message("new")]

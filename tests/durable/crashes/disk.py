@@ -33,6 +33,8 @@ class Fate:
 
     at: int | None = None
     side: Side = "before"
+    fails: int | None = None
+    """The commit that fails, once: the disk is full for a moment."""
     commits: int = 0
     dead: bool = False
 
@@ -140,6 +142,8 @@ class MortalConnection:
     def commit(self) -> None:
         fate, inner = self._fate, self._living
         fate.commits += self._writes
+        if self._writes and fate.commits == fate.fails:
+            raise StoreUnavailableError("the disk is full", "make room")
         last = self._writes and fate.commits == fate.at
         if last and fate.side == "before":
             self._end()

@@ -29,12 +29,12 @@ from sidetask.core.messages import (
 from sidetask.runtime.keeping.notes import TURNS
 from sidetask.stores.base import RUNS, ConversationRecord, Record, StateEntry
 from sidetask.stores.sql.store import SqlStore
-from sidetask.tasks.stored import APPROVALS, ORDERS, RESULTS, TASKS
+from sidetask.tasks.stored import APPROVALS, ORDERS, RESULTS, SUB_AGENTS, TASKS
 from tests.durable.crashes.lives import KEY, USER
 from tests.durable.crashes.world import World
 from tests.runtime.harness import assert_valid
 
-KINDS: Sequence[Any] = (TASKS, APPROVALS, RESULTS, TURNS, RUNS, ORDERS)
+KINDS: Sequence[Any] = (TASKS, APPROVALS, RESULTS, TURNS, RUNS, ORDERS, SUB_AGENTS)
 _TASK_ENDS = (TaskSucceeded, TaskFailed, TaskCancelled, TaskTimedOut, TaskDenied)
 _RUN_ENDS = (RunCompleted, RunFailed, RunCancelled)
 

@@ -101,15 +101,42 @@ def notaries(world: World) -> list[Agent]:
         world.act(f"sign {ctx.task_id}")
         return "signed"
 
+    @tool(route=background())
+    async def search(ctx: RunContext[object]) -> str:
+        """Search, once."""
+        world.act(f"search {ctx.task_id}")
+        await asyncio.sleep(SHORT)
+        return "found"
+
     model = brain({"help": [call("sign"), "Signed."]})
     notary = Agent(model, name="notary", instructions="Signs.", tools=[sign])
-    plan = {"notary": [call("notary", input="help"), "It will."]}
-    return [Agent(brain(plan), name="head", tools=[notary.as_tool(route=background())])]
+    model = brain({"help": [call("search"), call("notary", input="help"), "Filed."]})
+    clerk = Agent(model, name="clerk", instructions="Files.", tools=[search, notary.as_tool()])
+    plan = {
+        "notary": [call("notary", input="help"), "It will."],
+        "again": [call("again", input="help"), "It will."],
+        "clerk": [call("clerk", input="help"), "It has."],
+    }
+    tools = [
+        notary.as_tool(route=background()),
+        notary.as_tool(name="again", route=background(), policy=RETRY),
+        clerk.as_tool(),
+    ]
+    return [Agent(brain(plan), name="head", tools=tools)]
 
 
-async def notarized(life: Life, chat: AgentHandle) -> None:
-    await life.ask(chat, "notary")
-    await rest(life, chat)
+def has_asked(word: str):
+    """A first life in which an agent below asks."""
+
+    async def first(life: Life, chat: AgentHandle) -> None:
+        response = await chat.chat(word)
+        await asyncio.sleep(SHORT)
+        await rest(life, chat)
+        reply = await response
+        if life.world.alive:
+            life.world.answers.append(reply.text)
+
+    return first
 
 
 async def spawned(life: Life, chat: AgentHandle) -> None:
@@ -168,6 +195,9 @@ STORIES = (
     Story(name="sub-agent", agents=families, first=says("call")),
     Story(name="sub-agent-beside", agents=families, first=says("beside")),
     Story(name="spawned", agents=families, first=spawned),
+    Story(name="sub-agent-asks", agents=notaries, first=has_asked("notary")),
+    Story(name="sub-agent-asks-again", agents=notaries, first=has_asked("again")),
+    Story(name="agents-below", agents=notaries, first=has_asked("clerk")),
     Story(name="crowd", busy=True, agents=crowds, first=says("crowd")),
     Story(name="children", agents=parents, first=says("parent")),
     Story(name="child-asks", agents=parents, first=asked),
@@ -176,4 +206,3 @@ STORIES = (
     Story(name="typed", agents=typed, first=says("add")),
     Story(name="paid", busy=True, agents=paid, first=says("one", "two")),
 )
-UNSOLVED = Story(name="sub-agent-asks", agents=notaries, first=notarized)
