@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import sidetask
+from sidetask import Runtime
 from sidetask.cli.session import Session
 from sidetask.testing import VirtualClock
 from tests.cli.kitchen import KITCHEN, agent
@@ -15,8 +15,8 @@ from tests.cli.terminal import Terminal
 @pytest.fixture
 async def session(clock: VirtualClock) -> AsyncIterator[Session]:
     """A chat in which the user drives, and nobody is asked automatically."""
-    async with sidetask.open(agent, clock=clock) as chat:
-        yield Session(chat, driven=True, approve=None, clock=clock)
+    async with Runtime(clock=clock) as runtime, runtime.open(agent) as chat:
+        yield Session(chat, runtime, driven=True, approve=None, clock=clock)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Self
 
-from sidetask import Agent, RunContext, tool
+from sidetask import Agent, RunContext, background, tool
 from sidetask.core.events import Event, Lagged
+from sidetask.models.scripted import ScriptedModel, call
 
 KITCHEN = '''
 """An app with tools of a stranger."""
@@ -62,6 +63,13 @@ async def heat(ctx: RunContext[object]) -> str:
 
 
 agent = Agent("you", tools=[bake, stir, heat])
+
+
+def hotel() -> Agent:
+    """The user has a cook, who asks."""
+    model = ScriptedModel(call("bake", what="cake", seconds=0), "It is baked.", loop=True)
+    cook = Agent(model, name="cook", instructions="Cooks.", tools=[bake])
+    return Agent("you", tools=[cook.as_tool(), cook.as_tool(name="later", route=background())])
 
 
 async def heard(events: AsyncIterator[Event | Lagged], kind: type[Event]) -> None:

@@ -18,7 +18,7 @@ from sidetask import Agent, tool
 from sidetask.cli.chat import Interrupts, Reaction, hold
 from sidetask.models.scripted import ScriptedModel
 from sidetask.tasks.aio.spawn import spawn
-from tests.cli.kitchen import agent, stir
+from tests.cli.kitchen import agent, hotel, stir
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +102,20 @@ async def test_a_line_queues_behind_the_turn_and_a_command_does_not(tmp_path: Pa
         seat.type("/nope\r")
         await seat.paper.shows("no command /nope")
         seat.type("  \r/quit\r")
+        assert await seat.ends() == 0
+
+
+async def test_what_an_agent_below_asks_is_answered_by_whom_it_works_for(tmp_path: Path) -> None:
+    async with sitting(hotel(), tmp_path) as seat:
+        seat.type("cook input=cake\r")
+        await seat.paper.shows("? approval-1  task-2 of cook asks to run bake")
+        await seat.paper.shows("/approve approval-1   /deny approval-1 [reason]")
+        seat.type("/tasks\r")
+        await seat.paper.shows("? task-1 cook  waits for /approve approval-1")
+        seat.type("/approve\r")
+        await seat.paper.shows("approval-1 approved by you")
+        await seat.paper.shows("It is baked.")
+        seat.type("/quit\r")
         assert await seat.ends() == 0
 
 

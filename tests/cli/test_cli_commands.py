@@ -2,8 +2,7 @@
 
 import asyncio
 
-import sidetask
-from sidetask import Agent
+from sidetask import Agent, Runtime
 from sidetask.agents.quota import Quota
 from sidetask.cli.commands import complete, is_command, obey
 from sidetask.cli.session import Session
@@ -164,8 +163,8 @@ async def test_usage_tells_tokens_cost_and_the_gate_of_each_key() -> None:
     used = Usage(requests=1, input_tokens=1200, cached_tokens=200, output_tokens=30, usd=0.0021)
     model = ScriptedModel(reply("Hi.", Finished(usage=used)), "Hi.")
     clock, quota = VirtualClock(), Quota()
-    async with sidetask.open(Agent(model), quota=quota) as chat:
-        session = Session(chat, driven=False, approve=None, clock=clock)
+    async with Runtime(quota=quota) as runtime, runtime.open(Agent(model)) as chat:
+        session = Session(chat, runtime, driven=False, approve=None, clock=clock)
         assert (await said("/usage", session)).splitlines() == [
             "last turn    0 model calls: 0 tokens in, 0 out",
             "in all       0 model calls: 0 tokens in, 0 out",

@@ -12,7 +12,7 @@ from sidetask.core.codec import event_from_json
 from sidetask.core.events import Event, RunCompleted
 from sidetask.models.scripted import ScriptedModel, call
 from sidetask.testing import VirtualClock
-from tests.cli.kitchen import Said, agent, bake
+from tests.cli.kitchen import Said, agent, bake, hotel
 
 Capture = pytest.CaptureFixture[str]
 
@@ -51,6 +51,24 @@ async def test_a_question_in_the_background_is_answered_before_the_end(capsys: C
     slow = Agent("you", tools=[bake])
     assert await hold(slow, Said("bake cake seconds=7", "> on"), Manner(approve=True)) == 0
     assert capsys.readouterr().out.endswith("baked cake\n  │ </task-result>\n")
+
+
+async def test_what_an_agent_below_asks_is_shown_as_its_and_answered(capsys: Capture) -> None:
+    said = Said("cook input=cake", "later input=cake")
+    assert await hold(hotel(), said, Manner(approve=True)) == 0
+    out = capsys.readouterr().out
+    assert "? approval-1  task-2 of cook asks to run bake\n  what: cake" in out
+    assert "? approval-2  task-4 of cook asks to run bake\n" in out
+    assert out.count("It is baked.") == 2
+
+
+async def test_what_an_agent_below_asks_is_denied_where_there_is_nobody(capsys: Capture) -> None:
+    assert await hold(hotel(), OneLine("cook input=cake"), Manner()) == 0
+    said = capsys.readouterr()
+    assert (
+        "denied, as there is nobody to ask (--yes approves): bake what=cake seconds=0" in said.err
+    )
+    assert "approval-1 denied by sidetask: there is nobody to ask" in said.out
 
 
 async def test_the_end_of_the_time_stops_what_runs_and_tells_it(

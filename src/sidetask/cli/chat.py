@@ -34,7 +34,7 @@ from sidetask.cli.view.transcript import Transcript
 from sidetask.core.errors import SidetaskError
 from sidetask.core.events import Event, Lagged, TaskEnded
 from sidetask.models.human import usage
-from sidetask.runtime.runtime import open as open_agent
+from sidetask.runtime.runtime import Runtime
 from sidetask.tasks.aio.clock import SystemClock
 from sidetask.tasks.aio.spawn import spawn
 from sidetask.tasks.values import TaskSnapshot
@@ -65,11 +65,13 @@ async def hold(
     """
     with _above_the_prompt():
         conversation_id = await place.find()
-        async with open_agent(
-            agent, conversation_id=conversation_id, store=place.url, on_approval="host"
-        ) as live:
+        async with (
+            Runtime(store=place.url, on_approval="host") as runtime,
+            runtime.open(agent, conversation_id=conversation_id) as live,
+        ):
             session = Session(
                 live,
+                runtime,
                 driven=is_driven(agent),
                 approve=True if approve else None,
                 clock=SystemClock(),
@@ -79,7 +81,9 @@ async def hold(
             ends = {each: session.leaver(each) for each in ENDS}
             see, told = traced(chat.see, trace)
             with signals({signal.SIGINT: chat.interrupt, **ends}):
-                code = await session.run(chat.read(), see=see, leaving=chat.leaving)
+                code = await session.run(
+                    chat.read(), see=see, see_below=chat.see, leaving=chat.leaving
+                )
     show_lanes(told)
     if place.url is not None:
         print(f"kept as {live.conversation_id}: --resume last, or this id, goes on")
@@ -118,7 +122,9 @@ class Chat:
         self._session = session
         self._why = why
         self._screen = Screen(styled=True)
-        self._transcript = Transcript(limit=SHOWN, hints=True, details=session.details)
+        self._transcript = Transcript(
+            limit=SHOWN, hints=True, details=session.details, asker=session.asker
+        )
         self._interrupts = Interrupts()
         self._parked = False
         """After an interrupt no turn begins by itself until the user speaks."""
@@ -167,7 +173,7 @@ class Chat:
         """The tasks at work, and below them the prompt."""
         live, now = self._session.chat, self._session.now()
         tasks = live.tasks.running()
-        asked = {each.task_id: each.id for each in live.approvals}
+        asked = self._session.asked()
         width = shutil.get_terminal_size().columns - 1
         lines = [
             render.task_line(task, now, approval_id=asked.get(task.id, ""))

@@ -95,7 +95,7 @@ async def _help(session: Session, _: str) -> Answer:
 
 async def _tasks(session: Session, _: str) -> Answer:
     tasks = list(session.chat.tasks)
-    asked = {each.task_id: each.id for each in session.chat.approvals}
+    asked = session.asked()
     past = [task for task in tasks if task.status in TERMINAL]
     lines = [render.past_task(task) for task in past[-_PAST:]]
     if len(past) > _PAST:

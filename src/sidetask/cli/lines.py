@@ -26,7 +26,7 @@ from sidetask.cli.view.trace import show_lanes, traced
 from sidetask.cli.view.transcript import Transcript
 from sidetask.core.codec import event_to_json
 from sidetask.core.events import Event, Lagged, RunCompleted, RunFailed
-from sidetask.runtime.runtime import open as open_agent
+from sidetask.runtime.runtime import Runtime
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.values import TaskSnapshot
 
@@ -61,18 +61,21 @@ async def hold(
         BrokenPipeError: Whoever read the output is gone.
     """
     conversation_id, url = await manner.place.find(), manner.place.url
-    async with open_agent(
-        agent, conversation_id=conversation_id, store=url, clock=clock, on_approval="host"
-    ) as chat:
-        driven = is_driven(agent)
+    async with (
+        Runtime(store=url, clock=clock, on_approval="host") as runtime,
+        runtime.open(agent, conversation_id=conversation_id) as chat,
+    ):
+        driven, kept = is_driven(agent), url is not None
         session = Session(
-            chat, driven=driven, approve=manner.approve, clock=clock, kept=url is not None
+            chat, runtime, driven=driven, approve=manner.approve, clock=clock, kept=kept
         )
         with signals({each: session.leaver(each) for each in (signal.SIGINT, *ENDS)}):
-            see, told = traced(_viewer(manner, session), manner.trace)
+            view = _viewer(manner, session)
+            see, told = traced(view, manner.trace)
             code = await session.run(
                 _say(session, lines),
                 see=see,
+                see_below=view,
                 leaving=partial(_stopped, clock),
                 timeout=manner.timeout,
             )
@@ -118,7 +121,10 @@ def _viewer(manner: Manner, session: Session) -> See:
         return _print_json
     if manner.answers_only:
         return _print_answer
-    transcript, screen = Transcript(details=session.details), Screen(styled=False)
+    transcript, screen = (
+        Transcript(details=session.details, asker=session.asker),
+        Screen(styled=False),
+    )
     return lambda event: screen.show(*transcript.lines(event))
 
 

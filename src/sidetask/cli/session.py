@@ -1,21 +1,24 @@
 """A live agent in the hands of a command: its events are followed, its end is orderly.
 
 However it ends (its work is done, the user leaves, a signal, a broken pipe), what still runs
-is told, the agent is shut down, and every event up to then is shown.
+is told, the agent is shut down, and every event up to then is shown. Of the agents below it, what
+they ask is shown, and what was decided.
 """
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from sidetask.cli.view.render import glance
 from sidetask.cli.view.screen import complain
-from sidetask.core.errors import AlreadyDecidedError
-from sidetask.core.events import ApprovalRequested, Event, Lagged, RunFailed
-from sidetask.core.ids import ApprovalId
+from sidetask.core.errors import AlreadyDecidedError, TaskNotFoundError
+from sidetask.core.events import ApprovalRequested, Event, EventKind, Lagged, RunFailed
+from sidetask.core.ids import ApprovalId, ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.runtime.handle import AgentHandle
+from sidetask.runtime.runtime import Runtime
 from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.values import TaskSnapshot
@@ -26,6 +29,8 @@ BY_SIGNAL = 128
 ENDS = tuple(each for each in signal.Signals if each.name in {"SIGTERM", "SIGHUP"})
 """Signals that end a session in order; which there are depends on the system."""
 
+ASKING = (EventKind.APPROVAL_REQUESTED, EventKind.APPROVAL_DECIDED)
+
 See = Callable[[Event | Lagged], None]
 
 
@@ -35,15 +40,20 @@ class Session:
     def __init__(
         self,
         chat: AgentHandle,
+        runtime: Runtime,
         *,
         driven: bool,
         approve: bool | None,
         clock: Clock,
         kept: bool = False,
     ) -> None:
-        """`kept`: at its end it is let go, with its tasks, to be taken up again."""
+        """`runtime` is the chat's alone. `kept`: at its end it is let go, with its tasks, to be
+        taken up again."""
         self._kept = kept
         self.chat = chat
+        self._runtime = runtime
+        self._names: dict[ConversationId, str] = {}
+        """Of the agents below that have asked something."""
         self.now = clock.now
         self.driven = driven
         """The user takes the model's seat."""
@@ -67,15 +77,18 @@ class Session:
         work: Coroutine[object, object, int],
         *,
         see: See,
+        see_below: See,
         leaving: Callable[[list[TaskSnapshot]], None],
         timeout: float | None = None,
     ) -> int:
         """Do the work, then shut the agent down; returns the exit code.
 
-        `see` is given every event, and `leaving` what is still at work at the end. The exit
-        code is 1 after `timeout` seconds.
+        `see` is given every event, `see_below` the questions of the agents below it and what was
+        decided of them, and `leaving` what is still at work at the end. The exit code is 1 after
+        `timeout` seconds.
         """
         events = self.chat.events()  # before the first event can be
+        below = self._runtime.on(ASKING, partial(self._hear_below, see_below))
         follower = spawn(self._follow(events, see), name="events")
         main = spawn(work, name="work")
         try:
@@ -90,6 +103,7 @@ class Session:
             await wait_done(main)
             await (self.chat.disconnect() if self._kept else self.chat.shutdown())
             await wait_done(follower)
+            below.abort()
         follower.result()
         return self._left.result() if self._left.done() else main.result()
 
@@ -114,6 +128,33 @@ class Session:
             if asked.id == approval_id:
                 return asked.metadata
         return {}
+
+    def asker(self, conversation_id: ConversationId) -> str:
+        """Who asks, if that is an agent below the one that is talked to."""
+        return self._names.get(conversation_id, "")
+
+    def asked(self) -> dict[TaskId, ApprovalId]:
+        """The open questions, by the task of this conversation that waits for each."""
+        return {self._task_above(each.task_id): each.id for each in self.chat.approvals}
+
+    def _task_above(self, task_id: TaskId) -> TaskId:
+        with suppress(TaskNotFoundError):
+            task = self._runtime.tasks.get(task_id)
+            if task.conversation_id != self.chat.conversation_id and task.parent_id is not None:
+                return self._task_above(task.parent_id)
+        return task_id
+
+    def _hear_below(self, see: See, event: Event) -> None:
+        if event.conversation_id == self.chat.conversation_id:
+            return  # it is among the chat's own events
+        if isinstance(event, ApprovalRequested):
+            for each in self._runtime.live_agents:
+                if each.conversation_id == event.conversation_id:
+                    self._names[event.conversation_id] = each.config.name
+        if event.conversation_id in self._names:
+            see(event)
+        if isinstance(event, ApprovalRequested):
+            self.decide()
 
     async def _follow(self, events: AsyncIterator[Event | Lagged], see: See) -> None:
         async for event in events:

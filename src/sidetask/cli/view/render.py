@@ -131,7 +131,7 @@ def task_line(task: TaskSnapshot, now: float, *, approval_id: str = "") -> Text:
     head: list[Part] = [(f"{task.id} ", "bold"), (f"{task.name}  ", "cyan")]
     asked = glance(_call_of(task))
     match task.status:
-        case TaskStatus.AWAITING_APPROVAL:
+        case status if approval_id or status is TaskStatus.AWAITING_APPROVAL:
             asks = f"/approve {approval_id}" if approval_id else "an approval"
             wait: list[Part] = [("waits for ", "dim"), (f"{asks}  ", "yellow")]
             return _line(("? ", "bold yellow"), *head, *wait, asked)
@@ -176,9 +176,10 @@ def written(key: str, value: Json, by: Provenance) -> Text:
 
 
 def question(
-    asked: ApprovalRequested, *, details: JsonObject | None = None, hint: bool
+    asked: ApprovalRequested, *, details: JsonObject | None = None, asker: str = "", hint: bool
 ) -> list[Text]:
-    """What a person is asked, with all of its arguments: nothing of them is left out."""
+    """What a person is asked, with all of its arguments: nothing of them is left out. `asker` is
+    the agent whose call it is, if that is not the one who is talked to."""
     own_words = asked.reason and asked.reason != f"{asked.name} asks before it runs"
     what: list[Part] = (
         [(asked.name, "bold"), f" asks: {revealed(asked.reason)}"]
@@ -186,6 +187,8 @@ def question(
         else ["asks to run ", (asked.name, "bold")]
     )
     head = [("? ", "bold yellow"), (f"{asked.approval_id}  ", "bold"), f"{asked.task_id} "]
+    if asker:
+        head.append(f"of {revealed(asker)} ")
     lines = [_line(*head, *what)]
     if asked.summary and not asked.summary.startswith(asked.name):
         lines.append(_line(f"  {revealed(asked.summary)}"))

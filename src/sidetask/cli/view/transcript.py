@@ -22,7 +22,7 @@ from sidetask.core.events import (
     ToolMessageCommitted,
     UserMessageCommitted,
 )
-from sidetask.core.ids import ApprovalId, TaskId
+from sidetask.core.ids import ApprovalId, ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import AssistantMessage
 
@@ -36,6 +36,7 @@ class Transcript:
         limit: int | None = None,
         hints: bool = False,
         details: Callable[[ApprovalId], JsonObject] = lambda _: {},
+        asker: Callable[[ConversationId], str] = lambda _: "",
     ) -> None:
         self._limit = limit
         """Lines of a result that are shown; None: all."""
@@ -43,6 +44,8 @@ class Transcript:
         """Whether a question is told with how to answer it."""
         self._details = details
         """What else a tool tells whoever is to decide."""
+        self._asker = asker
+        """Who asks, if it is not the agent itself."""
         self._background: set[TaskId] = set()
         self._begun = False
         self._reply = ""
@@ -82,9 +85,9 @@ class Transcript:
             case RunCancelled(reason=reason):
                 return [render.note(f"■ the turn is over: {reason}")]
             case ApprovalRequested():
-                return render.question(
-                    event, details=self._details(event.approval_id), hint=self._hints
-                )
+                details = self._details(event.approval_id)
+                asker = self._asker(event.conversation_id)
+                return render.question(event, details=details, asker=asker, hint=self._hints)
             case ApprovalDecided(decision="approved" | "denied" | "expired"):
                 by = f" by {event.by}" if event.by else ""
                 why = f": {event.note}" if event.note else ""
