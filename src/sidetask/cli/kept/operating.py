@@ -113,8 +113,10 @@ def list_workers(store: str, *, as_json: bool) -> int:
 
 def _place(task: TaskSnapshot, job: StoredJob | None) -> str:
     """Where a task is: in the queue, on a worker, or where its conversation is open."""
+    if task.finished_at is not None:
+        return ""
     if job is None:
-        return "home" if task.finished_at is None else ""
+        return "home"
     match job.status:
         case "running" | "cancelling":
             return f"on {job.owner}"
