@@ -78,6 +78,7 @@ class Stage:
         process = await self.start(
             *SIDETASK,
             *("worker", "--app", f"tests.durable.worker_app:{make}", "--store", self.url),
+            *("--conversations", "0"),  # of jobs alone; a killed home comes back by itself
             *options,
             **env,
         )
