@@ -16,6 +16,9 @@ from sidetask.core.ids import TaskId
 from sidetask.engines import dbos as module
 from sidetask.engines.base import Context, JobSpec
 from sidetask.engines.dbos import DbosEngine, sqlite_engine
+from tests.stores.conftest import new_database, server
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.durable
 
@@ -103,3 +106,22 @@ async def test_its_threads_are_bounded_and_the_loop_gets_back_the_very_ones_it_h
 async def test_no_workflow_is_given_up_because_it_was_taken_up_often() -> None:
     job = cast("Any", module)._job
     assert cast("Any", get_func_info(job)).max_recovery_attempts is None
+
+
+@pytest.mark.postgres
+async def test_its_tables_are_in_a_schema_of_their_own_beside_those_of_an_application(
+    server: str,
+) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    url = new_database(server)
+    engine = DbosEngine(url)
+    await engine.open()
+    await engine.close()
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT table_schema FROM information_schema.tables WHERE table_name = %s",
+            ("workflow_status",),
+        ).fetchall()
+    assert ("sidetask_dbos",) in found
+    assert ("dbos",) not in found

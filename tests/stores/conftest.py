@@ -44,7 +44,7 @@ def new_database(server: str) -> str:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'sidetask'"  # of processes that a test has killed
         )
-        connection.execute("DROP SCHEMA IF EXISTS sidetask CASCADE")
+        connection.execute("DROP SCHEMA IF EXISTS sidetask, sidetask_dbos CASCADE")
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
     return server
