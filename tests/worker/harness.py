@@ -101,6 +101,10 @@ class LastingQueue(MemoryQueue):
         self.before_answer: Callable[[Sequence[StoredJob]], Awaitable[None]] | None = None
         """What happens when jobs are claimed, and their claimer does not know it yet: once."""
 
+    def deafen(self) -> None:
+        """From now on nobody hears of anything."""
+        self._jobs.ears.clear()
+
     async def claim(
         self, owner: str, keys: Collection[str], *, limit: int, job_id: str | None = None
     ) -> Sequence[StoredJob]:

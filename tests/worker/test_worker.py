@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from sidetask.stores.queue import StoredJob
 from sidetask.tasks.remote.values import Granted
 from sidetask.tasks.values import ApprovalNeeded, Completed, Errored
 from sidetask.testing import VirtualClock
-from tests.worker.harness import C, settle, sharing
+from tests.worker.harness import LIMIT, C, settle, sharing
 
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
@@ -279,6 +280,56 @@ async def test_a_claim_whose_answer_is_lost_is_given_back(clock: VirtualClock) -
         job = place.enqueue(add, {"a": 1, "b": 2})
         assert await place.outcome(job) == Completed(3, "3")
         assert (await place.job(job)).claims == 1
+
+
+async def test_a_cancel_whose_hint_is_lost_is_found_by_a_later_look(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        await place.worker(linger)
+        jobs = [place.enqueue(linger, task=f"task-{n}") for n in range(2)]
+        await settle()
+        place.store.lasting.deafen()
+        await place.store.queue.cancel(jobs[0])
+        began = clock.now()
+        assert isinstance(await place.outcome(jobs[0]), Errored)
+        assert clock.now() - began < 10
+        assert (await place.job(jobs[1])).status == "running"
+
+
+async def test_a_claim_whose_answer_is_lost_at_the_end_is_given_back(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        worker = await place.worker(linger)
+
+        async def lose(found: Sequence[StoredJob]) -> None:
+            worker.drain()
+            raise StoreUnavailableError("the connection broke", "it is tried again")
+
+        place.store.lasting.before_answer = lose
+        job = place.enqueue(linger)
+        await place.ended(worker)
+        assert ((await place.job(job)).status, (await place.job(job)).claims) == ("queued", 0)
+
+
+async def test_a_worker_that_is_cancelled_while_it_claims_begins_nothing(
+    clock: VirtualClock,
+) -> None:
+    async with sharing(clock) as place:
+        asked = asyncio.Event()
+
+        async def answer_late(found: Sequence[StoredJob]) -> None:
+            asked.set()
+            with suppress(asyncio.CancelledError):  # a database has done it all the same
+                await asyncio.sleep(3)
+
+        place.store.lasting.before_answer = answer_late
+        await place.worker(linger)
+        job = place.enqueue(linger)
+        await asked.wait()
+        [(_, running)] = place.workers
+        place.workers.clear()
+        running.cancel()
+        await asyncio.wait({running}, timeout=LIMIT)
+        assert running.cancelled()
+        assert ((await place.job(job)).status, (await place.job(job)).claims) == ("queued", 0)
 
 
 async def test_a_fault_of_its_own_ends_a_worker_and_hands_back_what_it_has(

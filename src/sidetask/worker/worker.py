@@ -43,6 +43,8 @@ from sidetask.worker.workshop import Workshop
 
 CLEANUP, HURRY = 5.0, 1.0
 """Seconds that jobs get to stop when they are cut off; and when that is to be at once."""
+RELOOK = 5.0
+"""Seconds between two looks at all jobs that it has, whatever is hinted at."""
 GOING = "the worker is going"
 _log = logging.getLogger(__name__)
 
@@ -209,12 +211,14 @@ class Worker:
         joined()
         try:
             await self._ending.wait()
-            await wait_done(claiming, within=CLEANUP)  # not cut off: what it claimed is known
+            await wait_done(claiming, within=CLEANUP)
             if not self.lost:
                 await self._drain()
         finally:
+            self._ending.set()  # also when it is cancelled: nothing is begun any more
+            self._stir()
             with suppress(TimeoutError):  # the database hangs; others find that this one is gone
-                await run_to_end(self._cut_off(), within=2 * CLEANUP)
+                await run_to_end(self._cut_off(claiming), within=3 * CLEANUP)
             await run_to_end(stop([claiming, *others], within=CLEANUP), within=2 * CLEANUP)
             for end in ends:
                 end()
@@ -241,7 +245,8 @@ class Worker:
 
     async def _claim(self, room: int) -> None:
         if self._is_unsure:
-            await self._give_back_unknown()
+            await self._look_over()
+            self._is_unsure = False
         carefully = any(
             self._peers.is_last_try(work.job) and not work.waits
             for work in self._crew.jobs.values()
@@ -260,13 +265,16 @@ class Worker:
                 self._to_look_at.add(job.id)
                 self._news.set()
 
-    async def _give_back_unknown(self) -> None:
-        """Let go of what a claim has brought whose answer was lost."""
+    async def _look_over(self) -> None:
+        """See how all that it owns stands: a hint may have been lost, or the answer to a claim."""
+        jobs = self._crew.jobs
         mine = await self._queue.find(owner=self._peers.me, statuses=[*OWNED], limit=LOOKED_THROUGH)
-        unknown = [job.id for job in mine if job.id not in self._crew.jobs]
-        if unknown:
-            await self._queue.hand_back(self._peers.me, unknown)
-        self._is_unsure = False
+        if self._heard_meanwhile is None:  # else some of it is just being claimed
+            unknown = [job.id for job in mine if job.id not in jobs]
+            if unknown:
+                await self._queue.hand_back(self._peers.me, unknown)
+        goes_on = {job.id for job in mine if job.status == "running"}
+        self._to_look_at.update(jobs.keys() - goes_on)
 
     def _stir(self) -> None:
         for each in (self._wake, self._news, self._over):
@@ -274,9 +282,14 @@ class Worker:
 
     async def _watch(self) -> None:
         """Hear of what is to be stopped here, and of who has died."""
+        clock = asyncio.get_running_loop()
+        looked_over = clock.time()
         while True:
             self._news.clear()
             try:
+                if self._crew.jobs and clock.time() - looked_over >= RELOOK:
+                    looked_over = clock.time()
+                    await self._look_over()
                 await self._see_to_cancels()
                 if await self._peers.look():
                     self._wake.set()
@@ -347,9 +360,13 @@ class Worker:
                             work.leave(GOING)
                     await self._over.wait()
 
-    async def _cut_off(self) -> None:
+    async def _cut_off(self, claiming: asyncio.Task[None]) -> None:
+        await wait_done(claiming, within=CLEANUP)  # what it claimed is known then, and given back
         closing = spawn(self._adopter.close(CLEANUP), name="letting conversations go")
         await self._crew.cut_off(GOING, HURRY if self._is_hurried else CLEANUP)
+        if self._is_unsure and not self.lost:
+            with suppress(StoreError):
+                await self._look_over()
         await wait_done(closing)
 
     async def _leave(self) -> None:
