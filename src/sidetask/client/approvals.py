@@ -67,7 +67,7 @@ class StoredApproval:
         self, *, by: str, note: str | None = None, arguments: JsonObject | None = None
     ) -> "StoredApproval":
         """Say yes, perhaps to other arguments, which are then the only ones approved. Whoever has
-        the conversation open goes on with the task at once, or else whoever resumes it.
+        the conversation open goes on with the task at once, or else a worker, or who resumes it.
 
         Raises:
             AlreadyDecidedError: It was decided before; tells by whom and when.

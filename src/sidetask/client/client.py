@@ -1,7 +1,7 @@
 """Looking into a store, and steering what runs by it, with no code of an agent loaded.
 
 What is asked of a conversation is written down. Whoever has it open does it at once; where nobody
-has, whoever resumes it.
+has, a worker that takes it up, or whoever resumes it.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
