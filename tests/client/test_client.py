@@ -116,6 +116,31 @@ async def test_an_approval_from_outside_runs_the_task(client: Client, chat: Agen
     assert (closed.value.decided_by, closed.value.note) == ("ana", "ok")
 
 
+async def test_of_two_who_decide_at_once_one_does_and_it_runs_once(
+    url: str, client: Client, chat: AgentHandle
+) -> None:
+    [asked] = await client.approvals(status="open")
+    late: list[str] = []
+
+    async def approve(by: Client, name: str) -> None:
+        try:
+            await by.approve(asked.id, by=name)
+        except AlreadyDecidedError:
+            late.append(name)
+
+    async with Client(url) as other, asyncio.TaskGroup() as both:
+        both.create_task(approve(client, "ana"))
+        both.create_task(approve(other, "bob"))
+    assert len(late) == 1
+    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), 10)
+    assert (str(result.status), result.content) == ("succeeded", "paid 5")
+    facts = [event async for event in chat.events(after=0, follow=False)]
+    kinds = [event.kind for event in facts if getattr(event, "task_id", None) == asked.task_id]
+    after = kinds[kinds.index(EventKind.APPROVAL_DECIDED) :]
+    assert [after.count(kind) for kind in after] == [1] * len(after), "queued, started, succeeded"
+    assert after[-1] == EventKind.TASK_SUCCEEDED
+
+
 async def test_other_arguments_may_be_approved_from_outside(
     client: Client, chat: AgentHandle
 ) -> None:

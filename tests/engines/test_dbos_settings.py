@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import dbos._dbos as dbos_inside
 import pytest
+from dbos import DBOS
 from dbos._registrations import get_func_info
 from sqlalchemy import Connection
 
@@ -101,6 +102,20 @@ async def test_its_threads_are_bounded_and_the_loop_gets_back_the_very_ones_it_h
     await engine.close()
     assert loop._default_executor is before
     assert 16 <= cast("Any", DbosEngine.__init__).__kwdefaults__["threads"] <= 32
+
+
+async def test_each_process_is_an_executor_of_its_own_which_takes_up_nothing_of_others(
+    url: str,
+) -> None:
+    for life in (1, 2):
+        engine = DbosEngine(url)
+        engine.start(nothing, lambda _: None)
+        spec = JobSpec(f"t{life}:1", TaskId(f"t{life}"), 1, "t", "{}")
+        engine.submit(spec)
+        await engine.result(spec.id)
+        found = await DBOS.list_workflows_async()
+        await engine.close()
+    assert len({each.executor_id for each in found}) == len(found) == 2
 
 
 async def test_no_workflow_is_given_up_because_it_was_taken_up_often() -> None:
