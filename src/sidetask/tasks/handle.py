@@ -178,7 +178,7 @@ class ManagerHandle:
         """
         items: list[Resolution | Approval] = [
             *self._parts.mailbox.take_for_host(conversation_id),
-            *self._parts.asking.for_host(conversation_id),
+            *_asked_of_host(self._parts, conversation_id),
         ]
         if ack:
             self.ack(items)
@@ -308,6 +308,18 @@ class TaskHandle:
 
 def _on_complete(word: OnCompleteLike) -> OnComplete:
     return OnComplete(DEFAULT_POLICY.with_(on_complete=word).on_complete)
+
+
+def _asked_of_host(parts: Parts, conversation_id: ConversationId | None) -> list[Approval]:
+    """Open questions of tasks in manual delivery that nobody has read."""
+    found: list[Approval] = []
+    for approval in parts.approvals.unread():
+        record = parts.ledger.records.find(approval.task_id)
+        if record is None or record.to_loop:
+            continue
+        if conversation_id is None or approval.conversation_id == conversation_id:
+            found.append(approval)
+    return found
 
 
 def snapshot(record: TaskRecord) -> TaskSnapshot:

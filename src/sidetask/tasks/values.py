@@ -5,7 +5,7 @@ its registered name, turns a call into a `ToolOutcome`; nothing here is a closur
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -118,6 +118,11 @@ class Approval:
     decided_by: str | None = None
     decided_at: float | None = None
     note: str | None = None
+
+    def withdrawn(self, at: float, note: str | None = None) -> "Approval":
+        """The same, closed: nobody waits for an answer."""
+        decision, by = Decision.WITHDRAWN, "sidetask"
+        return replace(self, decision=decision, decided_by=by, decided_at=at, note=note)
 
 
 @value

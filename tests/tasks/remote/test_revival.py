@@ -11,7 +11,8 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.base import Record
 from sidetask.tasks.remote.values import ASKS
-from sidetask.tasks.stored import ORDERS, Order
+from sidetask.tasks.stored import APPROVALS, ORDERS, Order, decide
+from sidetask.tasks.values import Decision as Ruling
 from sidetask.tasks.values import Errored
 from sidetask.testing import VirtualClock
 from tests.tasks.harness import C, settle
@@ -286,16 +287,54 @@ async def test_a_question_that_is_open_when_its_home_dies_is_asked_by_the_next(
 ) -> None:
     worker, first, task_id, job = await town.claimed()
     await worker.ask(job)
-    assert len(first.handle.approvals()) == 1
+    [asked] = first.handle.approvals()
     await town.crash(first)
     home = await town.home()
     await settle()
     [approval] = home.handle.approvals()
+    assert approval == asked  # people were sent links to it
     home.handle.approve(approval.id, by="ana")
     await settle()
     assert (await worker.answer(job)).answer == "approved"
     await worker.finish(job)
     assert result_of(home, task_id).content == "done by w1"
+
+
+@pytest.mark.parametrize("decision", ["approved", "denied"])
+async def test_a_question_that_another_process_decides_while_its_home_comes_back(
+    town: Town, decision: str
+) -> None:
+    worker, first, task_id, job = await town.claimed()
+    await worker.ask(job)
+    [asked] = first.handle.approvals()
+    await town.crash(first)
+    decided = replace(asked, decision=Ruling(decision), decided_by="bob", decided_at=1.0)
+    home = await town.home()
+    home.view.line.deaf = True
+    await decide(town.store, decided)  # after it was read, and before it is asked again
+    home.view.line.deaf = False
+    await settle()
+    assert home.handle.approvals() == []
+    assert (await worker.answer(job)).answer == decision
+    await worker.finish(job)
+    ends = {"approved": "succeeded", "denied": "denied"}
+    assert result_of(home, task_id).status == ends[decision]
+
+
+async def test_a_question_that_nobody_asks_again_is_closed_with_its_task(town: Town) -> None:
+    worker, first, task_id, job = await town.claimed()
+    await worker.ask(job)
+    [asked] = first.handle.approvals()
+    await town.crash(first)
+    await worker.stop_asking(job)
+    home = await town.home()
+    await settle()
+    assert home.handle.approvals() == []
+    await worker.finish(job)
+    assert result_of(home, task_id).status == "succeeded"
+    found = await town.store.get(APPROVALS, C, asked.id)
+    assert found is not None
+    assert found.status == "withdrawn"
 
 
 async def test_an_answer_that_was_given_before_the_crash_is_handed_on(town: Town) -> None:

@@ -18,7 +18,7 @@ from sidetask.stores.base import Kind, Record, Store
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.durable.reviving import all_open
 from sidetask.tasks.stored import APPROVALS, ORDERS, RESULTS, SUB_AGENTS, SubAgent
-from sidetask.tasks.values import Approval, Decision
+from sidetask.tasks.values import Approval
 
 GONE = "gone"
 """The status of what nobody waits for, since its conversation is over."""
@@ -84,11 +84,8 @@ async def find_below(store: Store, key: ConversationId) -> list[Record[Any]]:
 def close(keeper: StoreKeeper, records: Sequence[Record[Any]], at: float) -> None:
     """Nobody waits for these any more."""
     for record in records:
-        asked = record.value
-        if isinstance(asked, Approval):
-            decision = Decision.WITHDRAWN
-            asked = replace(asked, decision=decision, decided_by="sidetask", decided_at=at)
-            keeper.asked(asked)
+        if isinstance(record.value, Approval):
+            keeper.asked(record.value.withdrawn(at))
         else:
             keeper.keep(replace(record, status=GONE, at=at))
 

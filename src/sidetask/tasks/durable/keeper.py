@@ -10,10 +10,11 @@ and before the next acknowledgement, so that a result is never told twice becaus
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from os import urandom
-from typing import Any
+from typing import Any, TypeVar
 
 from sidetask.core.errors import CodecError, StoreError, StoreRefusedError, StoreUnavailableError
 from sidetask.core.ids import ConversationId, TaskId
@@ -24,8 +25,18 @@ from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.telling import when_safe
 from sidetask.tasks.handle import snapshot
 from sidetask.tasks.parts.records import Keeping, TaskRecord
-from sidetask.tasks.stored import NEWS, ORDERS, Order, approval_record, result_record, task_record
+from sidetask.tasks.stored import (
+    APPROVALS,
+    NEWS,
+    ORDERS,
+    Order,
+    approval_record,
+    result_record,
+    task_record,
+)
 from sidetask.tasks.values import Approval, Resolution, TaskSnapshot
+
+T = TypeVar("T")
 
 PAUSES = (0.1, 5.0)
 """Seconds between two tries to enter a decision, at first and at most."""
@@ -114,6 +125,14 @@ class StoreKeeper(Keeping):
         """It is done when this task has ended."""
         self._done_with.setdefault(record.id, []).append(order)
 
+    def recall(self, asked: Approval, enter: Callable[[Approval], None]) -> None:
+        task = spawn(
+            _recall(self.store, asked, enter),
+            name=f"what became of {asked.id}",
+            done=self._ruling.discard,
+        )
+        self._ruling.add(task)
+
     def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
         task = spawn(
             self._rule(decided, enter), name=f"decision on {decided.id}", done=self._ruling.discard
@@ -152,17 +171,13 @@ class StoreKeeper(Keeping):
                 await wait_done(task)
 
     async def _rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
-        pause = PAUSES[0]
-        while True:
-            try:
-                stands = await self.store.swap(approval_record(decided), expect="open")
-                break
-            except StoreUnavailableError:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, PAUSES[1])
-            except StoreError:
-                _log.exception("the decision on %s could not be entered", decided.id)
-                return
+        try:
+            stands = await _insisting(
+                partial(self.store.swap, approval_record(decided), expect="open")
+            )
+        except StoreError:
+            _log.exception("the decision on %s could not be entered", decided.id)
+            return
         # None: its conversation was deleted, or the store never took the question.
         enter(decided if stands is None else stands.value)
 
@@ -180,6 +195,27 @@ class StoreKeeper(Keeping):
             _log.warning("%s %s is not kept", record.kind.name, record.id, exc_info=True)
         except StoreError:
             self._owed[_key(record)] = record
+
+
+async def _recall(store: Store, asked: Approval, enter: Callable[[Approval], None]) -> None:
+    try:
+        found = await _insisting(partial(store.get, APPROVALS, asked.conversation_id, asked.id))
+    except StoreError:
+        _log.exception("whether %s was decided is not known", asked.id)
+        return
+    if found is not None and not found.open:
+        enter(found.value)
+
+
+async def _insisting(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask a store, however long it is away."""
+    pause = PAUSES[0]
+    while True:
+        try:
+            return await ask()
+        except StoreUnavailableError:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, PAUSES[1])
 
 
 def kept_snapshot(record: TaskRecord) -> TaskSnapshot:

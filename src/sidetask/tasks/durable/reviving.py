@@ -10,7 +10,7 @@
     its arguments are not    it fails: nobody can run it any more
     stored
     out, with its job        it waits for its job again, whatever its `on_crash` says: nothing of it
-                             begins a second time. What its body asks is asked anew
+                             begins a second time. What its body asks is the same question again
     foreground, running      it fails, and nobody hears of it but its event: its turn is over, and
                              its call is answered with the turn
     a child of a task        not kept: whoever awaits it starts it again
@@ -22,7 +22,7 @@ All is read first. Then it is taken up in one go, so that nothing sees half of i
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TypeVar
 
 from sidetask.core.errors import ArgumentsNotStoredError, OutcomeUnknownError, SidetaskError
@@ -164,6 +164,9 @@ def _wait_again(
     record.remote = outside.job_id
     record.past.admitted = outside.call
     record.past.granted -= outside.answered
+    record.past.asked += [
+        each for each in asked if each.kind == IN_BODY and each.decision is Decision.OPEN
+    ]
     parts.ledger.restore(record)
     parts.runner.launch(record, background())
 
@@ -172,13 +175,13 @@ def _withdraw(parts: Parts, task_id: TaskId, asked: Sequence[Approval]) -> None:
     """Close the questions that nobody waits for. Their task is gone, for it was the child of one
     that begins again, and asks again; or it goes on with other arguments."""
     waits = {each.id for each in parts.approvals.of_task(task_id)}
+    record = parts.ledger.records.find(task_id)
+    if record is not None and record.past is not None:
+        waits |= {each.id for each in record.past.asked}
     for approval in asked:
         is_open = approval.decision is Decision.OPEN and approval.id not in waits
         if is_open and parts.keeper is not None:
-            at = parts.outbox.now()
-            parts.keeper.asked(
-                replace(approval, decision=Decision.WITHDRAWN, decided_by="sidetask", decided_at=at)
-            )
+            parts.keeper.asked(approval.withdrawn(parts.outbox.now()))
 
 
 def _fail(parts: Parts, record: TaskRecord, error: SidetaskError) -> None:

@@ -15,7 +15,7 @@ from sidetask.core.errors import (
     InvalidInputError,
 )
 from sidetask.core.events import ApprovalDecided, ApprovalRequested, TaskDenied
-from sidetask.core.ids import ApprovalId, ConversationId
+from sidetask.core.ids import ApprovalId
 from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import Route, TaskKind
@@ -143,21 +143,14 @@ class Asking:
         elif not record.fenced:
             self._approved(record, asked, decided)
 
-    def for_host(self, conversation_id: ConversationId | None) -> list[Approval]:
-        """Open questions of tasks in manual delivery that nobody has read."""
-        found: list[Approval] = []
-        for approval in self._approvals.unread():
-            record = self._ledger.records.find(approval.task_id)
-            if record is None or record.to_loop:
-                continue
-            if conversation_id is None or approval.conversation_id == conversation_id:
-                found.append(approval)
-        return found
-
     def withdraw(self, record: TaskRecord) -> None:
         """The task's open questions matter no more."""
         for approval in self._approvals.of_task(record.id):
             self._withdraw(approval.id, None)
+        if record.past is not None and self._keeper is not None:
+            for approval in record.past.asked:
+                self._keeper.asked(approval.withdrawn(self._outbox.now()))
+            record.past.asked.clear()
 
     def close(self) -> None:
         for timer in self._expiries.values():
@@ -179,9 +172,7 @@ class Asking:
             return
         for approval in approvals:
             if approval.decision is Decision.OPEN:
-                self._approvals.restore(approval)
-                if approval.expires_at is not None:
-                    self._arm(approval.id, approval.expires_at - self._outbox.now())
+                self._again(approval)
             elif approval.decision in (Decision.DENIED, Decision.EXPIRED):
                 note = approval.note or f"{approval.decided_by} said no"
                 self._runner.stop(record, Ending(TaskDenied, note))
@@ -192,19 +183,23 @@ class Asking:
     # -- steps ---------------------------------------------------------------------------
 
     def _ask(self, record: TaskRecord, request: ApprovalRequest) -> Approval:
-        now = self._outbox.now()
-        approval = self._approvals.ask(
-            record.id,
-            record.launch.conversation_id,
-            record.call,
-            request,
-            now=now,
-            expires_at=None if self._age is None else now + self._age,
-        )
-        if self._age is not None:
-            self._arm(approval.id, self._age)
-        if self._keeper is not None:
-            self._keeper.asked(approval)
+        asked = None if record.past is None else record.past.take_asked(request.reason)
+        if asked is not None:
+            approval = self._again(asked)
+        else:
+            now = self._outbox.now()
+            approval = self._approvals.ask(
+                record.id,
+                record.launch.conversation_id,
+                record.call,
+                request,
+                now=now,
+                expires_at=None if self._age is None else now + self._age,
+            )
+            if self._age is not None:
+                self._arm(approval.id, self._age)
+            if self._keeper is not None:
+                self._keeper.asked(approval)
         self._ledger.tell(
             record,
             ApprovalRequested,
@@ -214,6 +209,15 @@ class Asking:
             summary=approval.summary,
             metadata=approval.metadata,
         )
+        return approval
+
+    def _again(self, approval: Approval) -> Approval:
+        """What an earlier process has asked is the same question, under the same id."""
+        self._approvals.restore(approval)
+        if approval.expires_at is not None:
+            self._arm(approval.id, approval.expires_at - self._outbox.now())
+        if self._keeper is not None:
+            self._keeper.recall(approval, self.enter)
         return approval
 
     def _arm(self, approval_id: ApprovalId, seconds: float) -> None:
@@ -243,10 +247,7 @@ class Asking:
         return decided
 
     def _withdraw(self, approval_id: str, note: str | None) -> None:
-        open_one = replace(self._approvals.look(approval_id), decision=Decision.WITHDRAWN)
-        withdrawn = replace(
-            open_one, decided_by="sidetask", decided_at=self._outbox.now(), note=note
-        )
+        withdrawn = self._approvals.look(approval_id).withdrawn(self._outbox.now(), note)
         if self._keeper is not None:
             self._keeper.asked(withdrawn)
         self._close(withdrawn)

@@ -56,6 +56,16 @@ class Past:
     admitted: ToolCall | None = None
     """The call as policies and hooks have left it, while its job is out: they are not asked again
     about what has begun."""
+    asked: list[Approval] = field(default_factory=list[Approval])
+    """Questions that its body has asked elsewhere and that were open: it waits there, and asks
+    each of them once more when it is heard of again."""
+
+    def take_asked(self, reason: str) -> Approval | None:
+        """The question of these words, which is asked once more."""
+        found = next((each for each in self.asked if each.reason == reason), None)
+        if found is not None:
+            self.asked.remove(found)
+        return found
 
 
 class TaskRecord:
@@ -202,6 +212,11 @@ class Keeping(Protocol):
 
     def asked(self, approval: Approval) -> None:
         """A question was asked, or is no longer needed."""
+        ...
+
+    def recall(self, asked: Approval, enter: Callable[[Approval], None]) -> None:
+        """An earlier process has asked this: `enter` is called soon with its decision, if it was
+        decided since."""
         ...
 
     def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:

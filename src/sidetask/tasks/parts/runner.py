@@ -289,6 +289,8 @@ class Runner:
 
     def _ended(self, record: TaskRecord) -> None:
         _drop_timers(record)
+        if record.past is not None and self.desk.questions is not None:
+            self.desk.questions.withdraw(record)  # what its body has not asked again
         for waiter in record.joined or ():
             if waiter.timer is not None:
                 waiter.timer.cancel()
