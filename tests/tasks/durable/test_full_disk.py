@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 
 from sidetask.core.errors import AlreadyDecidedError, StoreUnavailableError
+from sidetask.core.ids import TaskId
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
+from sidetask.engines.base import JobSpec
 from sidetask.stores.base import Record
+from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.context import RunContext
+from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.stored import ORDERS, TASKS, Order
 from sidetask.tasks.values import Completed, ToolOutcome
 from sidetask.testing import VirtualClock
@@ -141,3 +145,28 @@ async def test_an_order_that_cannot_be_read_now_is_carried_out_when_it_can(lives
     assert bench.handle.get(task).status == "running"
     lives.disk.away = False
     assert (await bench.ended(task)).status == "cancelled"
+
+
+class AwayStore(MemoryStore):
+    """A store whose database comes back after a while."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    async def get(self, *args: Any) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreUnavailableError("the server restarts", "wait")
+        return await super().get(*args)
+
+
+async def test_what_steps_have_returned_is_read_when_the_database_is_back(
+    clock: VirtualClock,
+) -> None:
+    store = AwayStore(refusals=3)
+    steps = StoredSteps(store, clock.now)
+    spec = JobSpec("task-1:2", TaskId("task-1"), 2, "pay", "{}", C, replays=True)
+    await steps.write(spec, "paid#0", 12)
+    assert await steps.read(spec, "paid#0") == (12,)
+    assert store.refusals == 0

@@ -1,4 +1,8 @@
-"""The finished steps of tasks, in a store."""
+"""The finished steps of tasks, in a store.
+
+A database that is away is waited for: a step that is done must not be done again, and one that may
+be done must not be begun.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -20,8 +24,12 @@ class StoredSteps(StepJournal):
         self._now = now
 
     async def read(self, spec: JobSpec, key: str) -> tuple[Json] | None:
-        found = await self._store.get(STEPS, spec.conversation_id, _id(spec, key))
-        return None if found is None else (found.value.value,)
+        while True:
+            try:
+                found = await self._store.get(STEPS, spec.conversation_id, _id(spec, key))
+                return None if found is None else (found.value.value,)
+            except StoreUnavailableError:
+                await asyncio.sleep(PAUSE)
 
     async def write(self, spec: JobSpec, key: str, value: object) -> Json:
         # For who keeps steps: every program has this module, and few have those.
@@ -46,7 +54,6 @@ class StoredSteps(StepJournal):
         return step.value
 
     async def _keep(self, done: Record[Step]) -> None:
-        """A step that is done must not be done again: a database that is away is waited for."""
         while True:
             try:
                 self._store.put(done)
