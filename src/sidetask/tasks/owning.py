@@ -7,8 +7,8 @@
       which is dead   nobody any more          anybody
       which lives     a user's process         another user's process, by force: the first one is
                                                refused what it writes next
-      and adopted     a worker, by itself      a user's process, which asks, and takes it when it
-                                               was let go, or after `PATIENCE`
+      and adopted     a worker, by itself      a user's process, which asks for it, and is given
+                                               it; after `PATIENCE` it takes it
     stuck             nobody                   a user's process; no worker, for `TAKINGS` died of it
     below             whoever has the          nobody takes it up by itself: what its host forbids
                       conversation above it    is known there alone
@@ -22,6 +22,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 from sidetask.core.errors import StoreError
@@ -45,10 +46,10 @@ class _Held:
 
     __slots__ = ("entered", "home", "member")
 
-    def __init__(self, home: Home, member: str | None, *, entered: bool) -> None:
+    def __init__(self, home: Home, member: str, *, entered: bool) -> None:
         self.home = home
         self.member = member
-        """The name by which the record says so; None: this process is no member now."""
+        """The name by which the record says so."""
         self.entered = entered
         """There is a record."""
 
@@ -72,6 +73,14 @@ class Owning:
         self._now = now
         self._soon = soon
         self._held: dict[ConversationId, _Held] = {}
+        self._was = ""
+
+    @property
+    def _name(self) -> str:
+        """This process's id; while its connection is broken, the one it had: a name that looks
+        dead is waited for, and nobody's conversation is not."""
+        self._was = self._me() or self._was
+        return self._was or NOBODY
 
     # -- taking ------------------------------------------------------------------------------------
 
@@ -85,17 +94,29 @@ class Owning:
         held = self._held.get(key)
         if held is not None:
             return held.home.adopted
-        until, record = asyncio.get_running_loop().time() + PATIENCE, None
-        while not is_new and (record := await self._store.get(HOMES, key, HOME)) is not None:
-            me = self._me()
-            if me is None:
-                break
-            if await self._asks(record, me, until):
-                await asyncio.sleep(LOOK)
-            elif await self._swap(key, Home(), me, expect=record.status):
-                break
-        self._held[key] = _Held(Home(), self._me(), entered=record is not None)
+        is_there = False
+        if not is_new:
+            try:
+                is_there = await self._take(key)
+            except BaseException:  # the one boundary: what is given to it now has nobody
+                self._soon(partial(self._give_back, key), f"giving {key} back")
+                raise
+        self._held[key] = _Held(Home(), self._name, entered=is_there)
         return False
+
+    async def _take(self, key: ConversationId) -> bool:
+        """False: there is no record yet."""
+        until = asyncio.get_running_loop().time() + PATIENCE
+        while (record := await self._store.get(HOMES, key, HOME)) is not None:
+            if await self._asks(record, self._name, until):
+                await asyncio.sleep(LOOK)
+            elif await self._swap(key, Home(), self._name, expect=record.status):
+                return True
+        return False
+
+    async def _give_back(self, key: ConversationId) -> None:
+        if key not in self._held:
+            await self._swap(key, Home(), NOBODY, expect=self._name)
 
     async def _asks(self, record: Record[Home], me: str, until: float) -> bool:
         """Whether it is worth while to wait for who has it now; if so, they are asked."""
@@ -121,11 +142,11 @@ class Owning:
 
     def enter(self, key: ConversationId) -> None:
         """Its first turn begins: make its record, with what is handed over in this tick."""
-        held, me = self._held.get(key), self._me()
+        held = self._held.get(key)
         if held is None or held.entered:
             return
-        held.entered, held.member = True, me
-        self._store.put(self._record(key, held.home, me or NOBODY))
+        held.entered, held.member = True, self._name
+        self._store.put(self._record(key, held.home, held.member))
 
     async def adopt(self, found: Forsaken, *, alone: bool = True) -> bool:
         """Take up what nobody has. False: somebody else was quicker, or it is stuck; or it is on
@@ -195,7 +216,7 @@ class Owning:
             StoreError: It cannot be written.
         """
         held = self._held.get(key)
-        if held is not None and held.member is not None and held.home.takings:
+        if held is not None and held.home.takings:
             home = replace(held.home, takings=0)
             record = await self._store.get(HOMES, key, HOME)
             if record is not None and record.status == held.member:
@@ -225,14 +246,18 @@ class Owning:
     async def leave(self, key: ConversationId, *, failed: bool = False) -> None:
         """Have it no longer; `failed`: it could not even be opened, which is nothing to count."""
         held = self._held.pop(key, None)
-        if held is None or not held.entered or held.member is None:
+        if held is None or not held.entered:
             return
-        member = held.member
         home = Home(takings=max(held.home.takings - 1, 0)) if failed else Home()
 
         async def leave() -> None:
-            if key not in self._held:
-                await self._swap(key, home, NOBODY, expect=member)
+            if key in self._held:
+                return
+            to = NOBODY
+            if held.home.adopted:
+                record = await self._store.get(HOMES, key, HOME)
+                to = NOBODY if record is None else record.value.wanted_by or NOBODY
+            await self._swap(key, home, to, expect=held.member)
 
         try:
             await leave()

@@ -172,6 +172,34 @@ async def test_a_users_process_takes_it_over_and_goes_on_with_the_turn(
         assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
+async def test_no_other_worker_takes_what_a_users_process_is_given(clock: VirtualClock) -> None:
+    async with playing(clock) as scene:
+        await scene.left()
+        workers = [await scene.worker(stall()) for _ in range(3)]
+        await scene.send("Two and three?")
+        await asyncio.sleep(1)
+        home = scene.process(clerk("Five."))
+        chat = await home.runtime.resume(C)
+        await scene.said("Five.")
+        await asyncio.sleep(10)
+        assert sorted(len(each.model.requests) for each in workers) == [0, 0, 1]
+        assert (chat.turn_count, (await scene.home()).status) == (3, home.members[0])
+
+
+async def test_who_gives_up_waiting_for_it_leaves_it_to_others(clock: VirtualClock) -> None:
+    async with playing(clock) as scene:
+        await scene.left()
+        worker = await scene.worker(stall(), "Five.")
+        await scene.send("Two and three?")
+        await asyncio.sleep(1)
+        home = scene.process(clerk())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await home.runtime.resume(C)
+        await scene.said("Five.")
+        assert worker.opens == 1
+
+
 async def test_a_users_process_does_not_wait_for_a_worker_that_is_deaf(clock: VirtualClock) -> None:
     async with playing(clock) as scene:
         await scene.left()

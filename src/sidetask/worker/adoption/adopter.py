@@ -50,6 +50,8 @@ SETTLED = 1.0
 """Seconds that it is idle until it is known that nobody dies of it."""
 PAUSES = (5.0, 300.0)
 """Seconds until what could not be opened is tried again, at first and at most."""
+AGAIN = 1.0
+"""Seconds until a store that was away is asked again to take what is to be let go."""
 CLEANUP = 10.0
 """Seconds that letting go may take at the end."""
 MORE = 20
@@ -282,22 +284,17 @@ class Ward:
 
     async def let_go(self, chat: AgentHandle) -> None:
         """Keep it for who has it next; or write nothing of it, if somebody has it already."""
-        if self._is_lost:
-            await self._drop(chat)
-            return
-        try:
-            await chat.disconnect()
-        except AgentNotStartedError:
-            return  # somebody here has ended it
-        except StoreRefusedError:
-            await self._drop(chat)
-        except StoreError:
-            if self._hurries:
-                await self._drop(chat)
+        while not self._is_lost:
+            try:
+                await chat.disconnect()
+            except AgentNotStartedError:
+                return  # somebody here has ended it
+            except StoreRefusedError:
+                self._is_lost = True
+            except StoreError:  # it is away; at the end nothing more can be done about that
+                self._is_lost = self._hurries
+                await asyncio.sleep(AGAIN)
+            else:
                 return
-            await asyncio.sleep(1.0)
-            await self.let_go(chat)
-
-    async def _drop(self, chat: AgentHandle) -> None:
         with suppress(StoreError):
             await run_to_end(chat.give_up(), within=CLEANUP)
