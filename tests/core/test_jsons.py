@@ -7,7 +7,6 @@ import pytest
 
 from sidetask.core.jsons import Json, canonical
 
-
 VALUES: list[Json] = [
     "job",
     '\u00e4\n"\u2028',

@@ -51,7 +51,7 @@ class Conversation:
         "usage",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one line a field
         self,
         conversation_id: ConversationId,
         config: AgentConfig,

@@ -97,9 +97,7 @@ class Refusing(MemoryStore):
             raise OSError("the disk is full")
         super().append(fact)
 
-    async def commit_turn(
-        self, conversation_id: ConversationId, messages: Any, **how: Any
-    ) -> None:
+    async def commit_turn(self, conversation_id: ConversationId, messages: Any, **how: Any) -> None:
         if not self.kind:
             raise OSError("the disk is full")
         await super().commit_turn(conversation_id, messages, **how)
@@ -300,9 +298,7 @@ class Slow(MemoryStore):
         self.begun = asyncio.Event()
         self.let_go = asyncio.Event()
 
-    async def commit_turn(
-        self, conversation_id: ConversationId, messages: Any, **how: Any
-    ) -> None:
+    async def commit_turn(self, conversation_id: ConversationId, messages: Any, **how: Any) -> None:
         messages_: list[Message] = list(messages)
         if any(type(message).__name__ == self.slow for message in messages_):
             self.begun.set()

@@ -122,7 +122,7 @@ class SqlConversations:
         texts = [written(message_to_json(message)) for message in messages]
 
         def commit(db: Connection) -> None:
-            if not all([db.run(PUT, row) for row in closed]):
+            if not all(db.run(PUT, row) for row in closed):
                 return
             place = db.rows(_LENGTH, (conversation_id,))[0][0]
             rows = [(conversation_id, place + at, text) for at, text in enumerate(texts)]
