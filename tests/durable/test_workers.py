@@ -214,6 +214,20 @@ async def test_a_killed_workers_tasks_go_on_within_a_second_and_nothing_runs_twi
             assert status == "succeeded" or "outcome is unknown" in text
 
 
+async def test_steps_that_dbos_has_kept_are_not_repeated_by_another_worker(stage: Stage) -> None:
+    workers = [await stage.worker(make="with_dbos") for _ in range(2)]
+    job = stage.enqueue(app.work, "work", number=1)
+    await stage.until(2, "finished")
+    has_it = stage.lines()[0][1]
+    [victim] = [each for each in workers if each.process.pid == has_it]
+    victim.send(signal.SIGKILL)
+    ended = await stage.over(job)
+    assert (ended.status, ended.claims) == ("ended", 2)
+    assert "worked 1" in str(ended.result)
+    stage.check_nothing_twice()
+    assert {pid for _, pid, _ in stage.lines()} == {each.process.pid for each in workers}
+
+
 async def test_a_killed_home_finds_what_its_workers_have_done(stage: Stage) -> None:
     await stage.worker("--concurrency", "10")
     home = await stage.home("first")

@@ -99,6 +99,12 @@ def make(store: str | None = None) -> Runtime:
     return Runtime(store=store, agents=[agent])
 
 
+def with_dbos(store: str | None = None) -> Runtime:
+    """The same, on the other engine."""
+    agent = Agent(ScriptedModel(), name="clerk", tools=TOOLS)
+    return Runtime(store=store, agents=[agent], engine="dbos")
+
+
 def few(store: str | None = None) -> Runtime:
     """One that knows nothing but how to wait."""
     return Runtime(store=store, agents=[Agent(ScriptedModel(), name="clerk", tools=[wait])])
