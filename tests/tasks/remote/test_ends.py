@@ -352,3 +352,22 @@ async def test_who_has_the_conversation_no_more_does_not_end_the_call_of_who_has
     assert asyncio.get_running_loop().time() < 1, "it does not wait for what is not its own"
     assert (await town.job(job.id)).status == "running"
     assert await worker.finish(job)
+
+
+async def test_a_job_that_was_taken_from_its_home_is_not_done_for_a_task_that_has_ended(
+    town: Town,
+) -> None:
+    """The home took it back, was taken for dead, and ends the task: a worker has the job now."""
+    worker = town.worker()
+    home = await town.home()
+    town.gate.clear()
+    task_id = home.start_in_background("work", policy=AGAIN)
+    await settle()
+    await worker.leave()
+    await asyncio.sleep(2)
+    assert town.runs == ["work 0"]
+    await town.store.line.reap(home.member)
+    job = await town.worker("w2").claim()
+    assert await home.handle.cancel(task_id, "enough") == "cancelled"
+    await settle()
+    assert (await town.job(job.id)).status == "cancelling"

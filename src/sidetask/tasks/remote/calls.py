@@ -120,7 +120,7 @@ class RemoteCall:
         while True:
             self._changed.clear()
             if self.record.ended:  # it was denied, and its work has not stopped in time
-                self._home.stop_soon(self, "its task has ended")
+                self._home.cancel_soon(self.job_id, "its task has ended", of=self.conversation_id)
                 return Errored("the task has ended", "TaskFencedError")
             job = self.job
             if self.is_gone:
@@ -209,7 +209,7 @@ class RemoteCall:
             return
         if ending.event is TaskDenied and self.record.topic is not None:
             return  # its body is told, and ends by itself
-        self._home.stop_soon(self, ending.reason)
+        self._home.cancel_soon(self.job_id, ending.reason, of=self.conversation_id)
 
     async def _wait_stopped(self) -> None:
         """Wait until the work has stopped, or is another process's, or the task has ended."""

@@ -110,6 +110,11 @@ class Lookout:
         if (call := self._calls.get(job_id)) is not None:
             call.seen(job)
 
+    def wake(self, job_id: str) -> None:
+        """Something else has changed that who waits for this job has to know."""
+        if (call := self._calls.get(job_id)) is not None:
+            call.look_again()
+
     def look_at_members(self) -> None:
         """Now, or as soon as the last look is old enough."""
         if asyncio.get_running_loop().time() - self._looked_at >= EVERY:

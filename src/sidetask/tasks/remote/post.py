@@ -22,7 +22,7 @@ from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
 from sidetask.stores.base import PAGE, Record, Store
 from sidetask.stores.members import Members
-from sidetask.stores.queue import Queue, StoredJob
+from sidetask.stores.queue import LOST, Queue, StoredJob
 from sidetask.tasks.aio.spawn import spawn, stop
 from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.elsewhere import (
@@ -31,7 +31,7 @@ from sidetask.tasks.elsewhere import (
 )
 from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import TaskRecord
-from sidetask.tasks.remote.lookout import ALL, LIVING, Lookout, Watched
+from sidetask.tasks.remote.lookout import ALL, LIVING, Lookout
 from sidetask.tasks.remote.presence import Presence
 from sidetask.tasks.remote.values import ASKS, Ask, order_from_json
 from sidetask.tasks.stored import TASKS
@@ -166,26 +166,18 @@ class Post:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def cancel_soon(self, job_id: str, reason: str) -> None:
-        """Ask for the end of a job."""
+    def cancel_soon(self, job_id: str, reason: str, *, of: ConversationId | None = None) -> None:
+        """Ask for the end of a job. `of`: not if another process has this conversation by now,
+        for then it is that one's."""
 
         async def cancel() -> None:
-            self.lookout.seen(job_id, await self.queue.cancel(job_id, reason))
+            if of is not None and await self.owning.is_elsewhere(of):
+                self.let_go(of)
+                self.lookout.wake(job_id)
+            else:
+                self.lookout.seen(job_id, await self.queue.cancel(job_id, reason))
 
         self._write_soon(cancel, f"cancelling {job_id}")
-
-    def stop_soon(self, call: Watched, reason: str) -> None:
-        """Ask for the end of a job whose call ends here; of one whose conversation another process
-        has by now, that one decides."""
-
-        async def stop() -> None:
-            if await self.owning.is_elsewhere(call.conversation_id):
-                self.let_go(call.conversation_id)
-                call.look_again()
-            else:
-                call.seen(await self.queue.cancel(call.job_id, reason))
-
-        self._write_soon(stop, f"cancelling {call.job_id}")
 
     def give_back_soon(self, job: StoredJob) -> None:
         """Let somebody else have a job that was claimed here and did not begin."""
@@ -195,20 +187,16 @@ class Post:
 
     def finish_soon(self, job: StoredJob, result: JsonObject) -> None:
         """End a job that was claimed here."""
-        finish = partial(self.queue.finish, job.id, job.owner or "", result)
-        self._write_soon(finish, f"finishing {job.id}")
+        self._write_soon(partial(_finish, self.queue, job, result), f"finishing {job.id}")
 
     async def finish(self, job: StoredJob, result: JsonObject) -> None:
         """End a job that was claimed here, before its task ends: or a survivor might run it."""
         try:
-            is_over = await self.queue.finish(job.id, job.owner or "", result)
+            await _finish(self.queue, job, result)
         except BaseException as error:  # the one boundary: whatever came between, it is to end
             self.finish_soon(job, result)
             if not isinstance(error, StoreError):
                 raise
-        else:
-            if not is_over:  # this process was taken for dead
-                self.cancel_soon(job.id, "its task has ended")
 
     async def answer(self, asked: Record[Ask], answer: str, note: str | None) -> None:
         closed = replace(
@@ -278,6 +266,13 @@ def _call_of(job: StoredJob) -> ToolCall | None:
         return order_from_json(job.data).call
     except CodecError:  # of a newer release, which carries it out; only the outcome matters
         return None
+
+
+async def _finish(queue: Queue, job: StoredJob, result: JsonObject) -> None:
+    is_over = await queue.finish(job.id, job.owner or "", result)
+    if not is_over and result != LOST:
+        # This process was taken for dead, and another one does it once more: for nobody.
+        await queue.cancel(job.id, "its task has ended")
 
 
 async def _insisting(write: Callable[[], Awaitable[object]], name: str) -> None:
