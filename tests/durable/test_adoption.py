@@ -80,7 +80,8 @@ async def stage(server: str) -> AsyncGenerator[Stage]:
 
 
 async def test_a_client_and_workers_are_a_whole_system(stage: Stage) -> None:
-    seq = await stage.begin()
+    await stage.client.begin("clerk", user="u42", conversation_id=NAME)
+    seq = 0
     workers = [await stage.worker(), await stage.worker()]
     began = time.time()
     await stage.client.send(NAME, "Well?")

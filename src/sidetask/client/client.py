@@ -23,8 +23,18 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message, user_message
 from sidetask.stores.base import PAGE, ConversationRecord, Joining, Record, Store, follow
+from sidetask.stores.members import HOME, NOBODY
 from sidetask.stores.opening import open_store
-from sidetask.tasks.stored import APPROVALS, ORDERS, TASKS, Order, OrderKind, task_record
+from sidetask.tasks.stored import (
+    APPROVALS,
+    HOMES,
+    ORDERS,
+    TASKS,
+    Home,
+    Order,
+    OrderKind,
+    task_record,
+)
 from sidetask.tasks.values import TaskSnapshot
 
 Which = Literal["open", "closed"] | None
@@ -185,6 +195,28 @@ class Client(Looking):
                 in the store only while it waits for a person.
         """
         await self._order_for(task_id, "detach", "", by)
+
+    async def begin(
+        self, agent: str, *, user: str | None = None, conversation_id: str | None = None
+    ) -> ConversationId:
+        """Make a conversation with the agent that is registered under this name, and return its id:
+        where `send` speaks, and which a worker takes up, or whoever resumes it.
+
+        Raises:
+            InvalidInputError: There is one of this id, or the name of the agent is empty.
+        """
+        if not agent:
+            raise InvalidInputError("say with which agent: the name that it is registered under")
+        key, at = ConversationId(conversation_id or f"conversation-{uuid4().hex}"), time()
+        home = Record(kind=HOMES, conversation_id=key, id=HOME, status=NOBODY, at=at, value=Home())
+        is_there = await self._store.conversation(key) is not None
+        if is_there or await self._store.swap(home, expect=None) is not home:
+            raise InvalidInputError(f"there is a conversation {key!r}: send to it")
+        self._store.save(
+            ConversationRecord(id=key, agent=agent, user=user, created_at=at, updated_at=at)
+        )
+        await self._store.stored()
+        return key
 
     async def send(
         self,

@@ -8,6 +8,7 @@ import pytest
 
 from sidetask import AgentHandle, background, tool
 from sidetask.client import Client
+from sidetask.core.errors import InvalidInputError
 from sidetask.core.ids import ConversationId
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.members import BELOW, NOBODY, STUCK
@@ -29,6 +30,24 @@ async def test_what_is_said_where_nobody_listens_is_answered(clock: VirtualClock
         assert (await scene.home()).value.adopted
         assert worker.worker is not None
         assert worker.worker.counters.adopted == 1
+
+
+async def test_a_client_begins_a_conversation_with_an_agent_of_the_workers(
+    clock: VirtualClock,
+) -> None:
+    async with playing(clock) as scene:
+        worker = await scene.worker("Five.")
+        client = Client(scene.store.view())
+        key = await client.begin("clerk", user="u42")
+        await asyncio.sleep(5)
+        assert worker.opens == 0, "there is nothing to do yet"
+        await client.send(key, "Two and three?")
+        await scene.said("Five.", key)
+        made = await client.conversation(key)
+        assert (made.user, made.turns, made.title) == ("u42", 1, "Two and three?")
+        for name, why in ((key, "send to it"), (None, "with which agent")):
+            with pytest.raises(InvalidInputError, match=why):
+                await client.begin("clerk" if name else "", conversation_id=name)
 
 
 async def test_what_is_said_during_a_turn_joins_it(clock: VirtualClock) -> None:
