@@ -117,3 +117,17 @@ async def test_what_a_crash_has_left_open_below_ends_when_the_first_one_is_taken
         assert found is not None
         assert (found.status, found.value.decided_by) == ("withdrawn", "sidetask")
         await again.shutdown()
+
+
+async def test_what_works_for_a_users_agent_is_the_users(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+    helper = Agent(ScriptedModel("Helped."), name="helper", instructions="Helps.")
+    head = Agent(ScriptedModel(call("helper", input="go"), "Done."), tools=[helper.as_tool()])
+    async with (
+        running_runtime(store=store) as runtime,
+        runtime.open(head, conversation_id="mine", user="u42") as chat,
+    ):
+        await chat.ask("go")
+        theirs = await store.erase("u42")  # with all that was said in it
+        assert len(theirs) == 2
+        assert await store.conversations() == []

@@ -86,6 +86,9 @@ class Residents:
     ) -> AgentHandle:
         """Open an agent whose tools are all there. A start that fails leaves nothing behind."""
         plan = self._plan(config, toolbox, asked)
+        above = None if plan.parent is None else self.live.get(plan.parent.id)
+        if above is not None:  # what works for a user's agent is the user's, too
+            asked.setdefault("user", above.user)
         given = asked.get("deps")
         deps = await made(self._on.deps if given is None else given)
         await self._on.store.start()
