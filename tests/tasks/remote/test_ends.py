@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from sidetask.core.errors import ConfigurationError
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import TaskPolicy
 from sidetask.engines.base import JobSpec
 from sidetask.stores.base import Record
-from sidetask.stores.members import HOME
+from sidetask.stores.members import HOME, Member, Membership
 from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.stored import HOMES
 from sidetask.tasks.stored import Home as HomeNote
@@ -337,6 +338,25 @@ async def test_a_home_that_was_taken_for_dead_joins_again(town: Town) -> None:
     await settle()
     await worker.finish(await worker.claim())
     assert result_of(home, task_id).content == "done by w1"
+
+
+async def test_a_home_that_is_let_in_again_joins_again(town: Town) -> None:
+    """While a server comes up its answer may be that there is no such user or database."""
+    home = await town.home()
+    before, join = home.member, town.store.register.join
+    refusals = 3
+
+    async def refuse(member: Member) -> Membership:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise ConfigurationError("database does not exist")
+        return await join(member)
+
+    town.store.register.join = refuse
+    town.store.register.holds[before].lost.set()
+    await asyncio.sleep(10)
+    assert home.member != before
 
 
 async def test_who_has_the_conversation_no_more_does_not_end_the_call_of_who_has(

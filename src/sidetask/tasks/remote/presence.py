@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from sidetask.core.errors import StoreError
+from sidetask.core.errors import SidetaskError
 from sidetask.stores.members import Member, Members, Membership
 from sidetask.stores.queue import StoredJob
 from sidetask.tasks.aio.spawn import spawn, wait_done
@@ -95,7 +95,7 @@ class Presence:
                     self._membership = await self._members.join(self._member())
                 self.joined_again()
                 await self.look()
-            except StoreError:
+            except SidetaskError:  # one that lets nobody in just now, too
                 _log.debug("no member of the store", exc_info=True)
                 await asyncio.sleep(PAUSE)
 
