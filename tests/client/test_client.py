@@ -15,7 +15,7 @@ from sidetask.core.errors import (
     InvalidInputError,
     TaskNotFoundError,
 )
-from sidetask.core.events import EventKind
+from sidetask.core.events import EventKind, TaskEvent
 from sidetask.testing import ScriptedModel, call
 from tests.stores.conftest import DATABASES, new_database, server
 
@@ -135,7 +135,11 @@ async def test_of_two_who_decide_at_once_one_does_and_it_runs_once(
     result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), 10)
     assert (str(result.status), result.content) == ("succeeded", "paid 5")
     facts = [event async for event in chat.events(after=0, follow=False)]
-    kinds = [event.kind for event in facts if getattr(event, "task_id", None) == asked.task_id]
+    kinds = [
+        event.kind
+        for event in facts
+        if isinstance(event, TaskEvent) and event.task_id == asked.task_id
+    ]
     after = kinds[kinds.index(EventKind.APPROVAL_DECIDED) :]
     assert [after.count(kind) for kind in after] == [1] * len(after), "queued, started, succeeded"
     assert after[-1] == EventKind.TASK_SUCCEEDED
