@@ -58,6 +58,14 @@ class Stage:
             await chat.disconnect()
         return await self.store.last_seq(chat.conversation_id)
 
+    async def ask(self, text: str, after: int) -> None:
+        """Say something, and wait until a turn has begun."""
+        await self.client.send(NAME, text)
+        async with asyncio.timeout(15), self.client.events(NAME, after=after) as events:
+            async for event in events:
+                if isinstance(event, RunStarted):
+                    return
+
     async def hear(self, text: str, after: int = 0, within: float = 15) -> float:
         """Wait until the model has said this; returns when."""
         async with asyncio.timeout(within), self.client.events(NAME, after=after) as events:
@@ -114,11 +122,7 @@ async def test_a_client_and_workers_are_a_whole_system(stage: Stage) -> None:
 async def test_a_turn_goes_on_when_the_worker_that_had_it_is_killed(stage: Stage) -> None:
     seq = await stage.begin()
     victim = await stage.worker(STALL="1")
-    await stage.client.send(NAME, "Well?")
-    async with asyncio.timeout(15), stage.client.events(NAME, after=seq) as events:
-        async for event in events:
-            if isinstance(event, RunStarted):
-                break
+    await stage.ask("Well?", seq)
     await stage.worker()
     await asyncio.sleep(0.5)
     victim.kill()
@@ -142,11 +146,7 @@ async def test_what_a_killed_home_waited_for_is_told_by_a_worker(stage: Stage) -
 async def test_a_process_that_resumes_it_gets_it_from_the_worker_in_mid_turn(stage: Stage) -> None:
     seq = await stage.begin()
     worker = await stage.worker(STALL="1")
-    await stage.client.send(NAME, "Well?")
-    async with asyncio.timeout(15), stage.client.events(NAME, after=seq) as events:
-        async for event in events:
-            if isinstance(event, RunStarted):
-                break
+    await stage.ask("Well?", seq)
     began = time.time()
     async with make(stage.url) as runtime, runtime.resume(NAME) as chat:
         print(f"\ntaken over in {time.time() - began:.2f} s")
