@@ -302,6 +302,8 @@ async def test_jobs_are_found_by_what_they_are_in_the_order_they_came(queue: Que
     assert ids(await queue.find(owner=ME)) == ["z:1", "a:1"]
     assert ids(await queue.find(statuses=["queued", "parked"])) == ["b:1", "a:2"]
     assert ids(await queue.find(owner=ME, conversation_id=D, statuses=["running"])) == ["a:1"]
+    assert ids(await queue.find(keys=["other", KEY], limit=1)) == ["z:1"]
+    assert list(await queue.find(keys=["other"])) == []
     assert list(await queue.find(owner=OTHER)) == []
 
 

@@ -1,6 +1,7 @@
 """Workers beside each other: one that dies, one that goes, one that is of another release."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sidetask.stores.queue import LOST, NewJob, StoredJob
 from sidetask.tasks.values import Completed
 from sidetask.testing import ScriptedModel, VirtualClock
 from sidetask.worker import Worker
+from sidetask.worker.peers import LOOKED_THROUGH
 from tests.worker.harness import FakeMembership, settle, sharing
 
 
@@ -198,6 +200,26 @@ async def test_two_releases_side_by_side_each_do_their_own(clock: VirtualClock) 
         job = place.enqueue(old, {"number": 7}, task="task-7")
         await place.over(job)
         assert done[-1] == "new 7", "nobody has the old one any more"
+
+
+async def test_jobs_that_nobody_knows_keep_none_of_two_releases_from_its_own(
+    clock: VirtualClock,
+) -> None:
+    tools = Tools()
+
+    @tool(name="work", route=background())
+    async def new(how: str) -> None:
+        """Work."""
+
+    async with sharing(clock) as place:
+        await place.worker(tools.work)
+        worker = await place.worker(new)
+        await settle(2)
+        first = await place.job(place.enqueue(tools.work, task="gone-0", fingerprint="x"))
+        for n in range(LOOKED_THROUGH):
+            place.put(replace(new_job(first, f"gone-{n}:2", {}), key="gone/tool"))
+        assert await place.over(place.enqueue(new, {"how": "so"}, task="task-1"))
+        assert await worker.queued() in (0, 1), "it counts what it could take"
 
 
 async def test_who_drains_ends_what_runs_and_takes_no_more(clock: VirtualClock) -> None:

@@ -132,9 +132,11 @@ class Queue(Protocol):
         task_id: TaskId | None = None,
         statuses: Collection[JobStatus] = (),
         owner: str | None = None,
+        keys: Collection[str] = (),
         limit: int = JOBS,
     ) -> Sequence[StoredJob]:
-        """Jobs in the order in which they were enqueued; `statuses`: in one of them."""
+        """Jobs in the order in which they were enqueued; `statuses`, `keys`: with one of them, if
+        there are any."""
         ...
 
     async def place_of(self, job_id: str) -> int | None:

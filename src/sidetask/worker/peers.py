@@ -102,8 +102,9 @@ class Peers:
         plain: Collection[str] = () if carefully else known.keys() - shared
         found = list(await queue.claim(self.me, plain, limit=limit)) if plain else []
         if (shared or carefully) and len(found) < limit:
-            for job in await queue.find(statuses=["queued"], limit=LOOKED_THROUGH):
-                if job.key in plain or not self._is_for_me(job, known):
+            rest = known.keys() - plain
+            for job in await queue.find(statuses=["queued"], keys=rest, limit=LOOKED_THROUGH):
+                if not self._is_for_me(job, known):
                     continue
                 if not (carefully and self.is_last_try(job, claims=1)):
                     found += await queue.claim(self.me, [job.key], limit=1, job_id=job.id)
@@ -121,11 +122,9 @@ class Peers:
         return job.claims + claims >= max(self._retries, 2)
 
     def _is_for_me(self, job: StoredJob, known: Mapping[str, str]) -> bool:
-        if job.key not in known:
-            return False
-        if known[job.key] == job.fingerprint:
-            return True
-        return all(each.tools.get(job.key) != job.fingerprint for each in self._workers())
+        return known[job.key] == job.fingerprint or all(
+            each.tools.get(job.key) != job.fingerprint for each in self._workers()
+        )
 
     def _workers(self) -> Sequence[Member]:
         return [each for each in self._others if each.role == "worker" and not each.draining]

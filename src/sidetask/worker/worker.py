@@ -145,8 +145,10 @@ class Worker:
         """
         if self.member is None:
             return None
-        waiting = await self._queue.find(statuses=["queued"], limit=LOOKED_THROUGH)
-        return sum(job.key in self._shop.known for job in waiting)
+        if not self.tools:
+            return 0
+        waiting = await self._queue.find(statuses=["queued"], keys=self.tools, limit=LOOKED_THROUGH)
+        return len(waiting)
 
     def drain(self) -> None:
         """Take no more jobs, and end when those that run have, or their grace is over. A second

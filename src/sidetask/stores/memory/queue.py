@@ -116,6 +116,7 @@ class MemoryQueue(Queue):
         task_id: TaskId | None = None,
         statuses: Collection[JobStatus] = (),
         owner: str | None = None,
+        keys: Collection[str] = (),
         limit: int = JOBS,
     ) -> Sequence[StoredJob]:
         wanted = (
@@ -125,6 +126,7 @@ class MemoryQueue(Queue):
             and task_id in (None, job.task_id)
             and (not statuses or job.status in statuses)
             and owner in (None, job.owner)
+            and (not keys or job.key in keys)
         )
         return list(islice(wanted, limit))
 

@@ -131,6 +131,7 @@ class SqlQueue(Queue):
         task_id: TaskId | None = None,
         statuses: Collection[JobStatus] = (),
         owner: str | None = None,
+        keys: Collection[str] = (),
         limit: int = PAGE,
     ) -> Sequence[StoredJob]:
         where, values = " WHERE 1 = 1", list[object]()
@@ -142,9 +143,10 @@ class SqlQueue(Queue):
             if wanted is not None:
                 where += f" AND {column} = ?"
                 values.append(wanted)
-        if statuses:
-            where += f" AND status IN ({_places(statuses)})"
-            values += statuses
+        for column, some in (("status", statuses), ("key", keys)):
+            if some:
+                where += f" AND {column} IN ({_places(some)})"
+                values += some
         sql = f"{_SELECT}{where} ORDER BY place LIMIT ?"
         return await self._line.read(
             lambda db: [_job(row) for row in db.rows(sql, [*values, limit])]
