@@ -8,7 +8,7 @@ import pytest
 from sidetask.core.errors import InvalidInputError, StoreUnavailableError
 from sidetask.stores.opening import open_store
 from tests.stores.conftest import new_database
-from tests.stores.samples import QUESTION, C, a_member, entry, fact, question
+from tests.stores.samples import KEY, QUESTION, C, a_member, entry, fact, job, question
 
 pytestmark = pytest.mark.postgres
 
@@ -160,3 +160,33 @@ async def test_a_machine_that_went_away_is_noticed_on_each_connection(
     for each in asked:
         assert int(each["keepalives_idle"]) <= 10
         assert int(each["keepalives_interval"]) * int(each["keepalives_count"]) <= 15
+
+
+async def test_who_ends_a_job_while_it_is_taken_away_is_told_that_it_was_too_late(
+    server: str,
+) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    url = new_database(server)
+    store = open_store(url)
+    store.queue.enqueue(job())
+    await store.queue.claim("w", [KEY], limit=1)
+
+    def wait_until_it_waits() -> None:
+        with psycopg.connect(url, autocommit=True) as looking:
+            while not looking.execute(
+                "SELECT 1 FROM pg_stat_activity"
+                " WHERE application_name = 'sidetask' AND wait_event_type = 'Lock'"
+            ).fetchall():
+                pass
+
+    with psycopg.connect(url) as taking:
+        taking.execute("UPDATE sidetask.jobs SET status = 'queued', owner = NULL")
+        ending = asyncio.ensure_future(store.queue.finish("task-1:1", "w", {"late": True}))
+        async with asyncio.timeout(10):
+            await asyncio.to_thread(wait_until_it_waits)
+        taking.commit()
+    assert not await ending
+    [found] = await store.queue.find()
+    assert (found.status, found.result) == ("queued", None)
+    await store.close()
