@@ -9,6 +9,8 @@ success sets the count to 0 for all, and leaves the window. `vacuum` forgets old
   that it knows of, and tells the others when it is back.
 * A window's end is told as a time of day. Between machines whose clocks differ by some seconds it
   is earlier or later by as much: a call that comes too early is refused, and parks the key again.
+  It is never longer than it was where it was set, so a clock that is a year ahead parks nothing for
+  a year.
 * What is set ahead (`Limits(rpm=..., tpm=...)`) is counted by each process for itself.
 """
 
@@ -91,7 +93,7 @@ class SharedGates:
             after: Record[GateNote] | None = None
             while page := await self._store.find(GATES, id=ID, after=after, limit=_PAGE):
                 for record in page:
-                    self._take(record.conversation_id.removeprefix(OF), record.value)
+                    self._take(record.conversation_id.removeprefix(OF), self._as_here(record))
                 after = page[-1]
         for key in due:
             if key:
@@ -103,12 +105,12 @@ class SharedGates:
         stands = await self._store.get(GATES, conversation_id, ID)
         if key not in self._changed:
             if stands is not None:
-                self._take(key, stands.value)
+                self._take(key, self._as_here(stands))
             return
         succeeded = self._changed.pop(key)
         try:
             while True:
-                before = GateNote(opens_at=0.0, hits=0) if stands is None else stands.value
+                before = GateNote(opens_at=0.0, hits=0) if stands is None else self._as_here(stands)
                 note = self._joined(key, before, succeeded=succeeded)
                 if note == before:
                     break
@@ -139,6 +141,11 @@ class SharedGates:
         if opens_at > note.opens_at + _SAME:
             note = replace(note, opens_at=opens_at)
         return replace(note, hits=max(note.hits, status.hits))
+
+    def _as_here(self, stands: Record[GateNote]) -> GateNote:
+        """What is noted, by this process's clock: its window is as long as it was, at most."""
+        note = stands.value
+        return replace(note, opens_at=min(note.opens_at, self._now() + note.opens_at - stands.at))
 
     def _take(self, key: str, note: GateNote) -> None:
         # Of a key that has changed here meanwhile the count is still to be told.
