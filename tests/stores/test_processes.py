@@ -130,10 +130,11 @@ async def test_the_longest_name_of_four_byte_letters_is_told_to_others(
 
     end = mine.listen(hear)
     names = [ConversationId("\N{OWL}" * MAX_NAME), ConversationId("short")]
-    for each in names:
-        other.append(fact(1, each))
-    await other.stored()
     async with asyncio.timeout(5):
+        await news.wait()  # from now on it is told of each
+        for each in names:
+            other.append(fact(1, each))
+        await other.stored()
         while not {None, *names} <= heard:
             news.clear()
             await news.wait()
