@@ -112,6 +112,9 @@ class Asks(Keeping):
         self._asking.add(spawn(self._ask(asked), name=name, done=self._asking.discard))
         self.room_is_free()
 
+    def recall(self, asked: Approval, enter: Callable[[Approval], None]) -> None:
+        """A workshop takes up nothing of an earlier process: see `_put` for what was asked."""
+
     def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
         self._open.pop(decided.id, None)
         enter(decided)
