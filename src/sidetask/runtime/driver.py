@@ -247,7 +247,12 @@ class Driver:
 
     async def changed(self) -> None:
         """Wait until a turn was admitted or has ended, or a task may have."""
-        await sleep_among(self._sleepers)
+        # Whose conversation another process has taken is told of no end by an event.
+        if self._manager.is_busy(self._conversation.id):
+            quiet = self._manager.quiet_sleepers(self._conversation.id)
+            await sleep_among(self._sleepers, quiet)
+        else:
+            await sleep_among(self._sleepers)
 
     # -- running -------------------------------------------------------------------------
 

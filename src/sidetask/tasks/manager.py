@@ -28,6 +28,7 @@ from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import SystemClock
 from sidetask.tasks.aio.outbox import Outbox
+from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
 from sidetask.tasks.durable.keeper import StoreKeeper
@@ -305,6 +306,11 @@ class AsyncTaskManager(TaskManager):
     def is_busy(self, conversation_id: ConversationId) -> bool:
         """Whether a task of the conversation is queued or running."""
         return self._parts.ledger.is_busy(conversation_id)
+
+    @property
+    def quiet_sleepers(self) -> Callable[[ConversationId], Sleepers]:
+        """Who is woken when a conversation is not busy any more."""
+        return self._parts.delivery.quiet_sleepers
 
     def wants_turn(self, conversation_id: ConversationId) -> tuple[TaskId, ...]:
         """The results that ask for a turn of their own."""

@@ -9,16 +9,17 @@ from typing import TypeAlias
 Sleepers: TypeAlias = "list[asyncio.Future[None]]"
 
 
-async def sleep_among(sleepers: Sleepers) -> None:
-    """Sleep until the next `wake_all`. Who gives up leaves nothing behind."""
+async def sleep_among(*places: Sleepers) -> None:
+    """Sleep until the next `wake_all` of any of these. Nothing is left behind."""
     sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    sleepers.append(sleeper)
+    for sleepers in places:
+        sleepers.append(sleeper)
     try:
         await sleeper
-    except BaseException:  # the one boundary: a wait that is given up, however
-        if sleeper in sleepers:
-            sleepers.remove(sleeper)
-        raise
+    finally:
+        for sleepers in places:
+            if sleeper in sleepers:
+                sleepers.remove(sleeper)
 
 
 def wake_all(sleepers: Sleepers) -> None:

@@ -127,7 +127,11 @@ class Delivery:
     async def wait_quiet(self, conversation_id: ConversationId | None) -> None:
         """Wait until no task is queued or running."""
         while self._ledger.is_busy(conversation_id):
-            await sleep_among(self._idle.setdefault(conversation_id, []))
+            await sleep_among(self.quiet_sleepers(conversation_id))
+
+    def quiet_sleepers(self, conversation_id: ConversationId | None) -> Sleepers:
+        """Who is woken when no task is queued or running, whether a store takes that or not."""
+        return self._idle.setdefault(conversation_id, [])
 
     def check_idle(self, conversation_id: ConversationId) -> None:
         """Wake who waits for idle, if it is."""
