@@ -8,7 +8,7 @@ is asked anew, for an answer holds for what was asked alone.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os import urandom
@@ -24,6 +24,7 @@ from sidetask.core.ids import ApprovalId, ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject, canonical
 from sidetask.stores.base import Record
 from sidetask.tasks.aio.spawn import spawn, stop
+from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.asking import IN_BODY
 from sidetask.tasks.parts.records import Keeping, TaskRecord
 from sidetask.tasks.remote.values import ASKS, Ask, ask_id
@@ -102,7 +103,7 @@ class Asks(Keeping):
         if approval.decision is not Decision.OPEN:
             self._withdrawn(approval)
             return
-        work = self._root(approval.task_id)
+        work = _root(approval.task_id, self._works, self._shop.manager.handle())
         if work is None:
             return
         if approval.conversation_id != work.job.conversation_id and self._shop.answers:
@@ -135,15 +136,6 @@ class Asks(Keeping):
         """Nothing of a workshop is found by a restart."""
 
     # -- asking ------------------------------------------------------------------------------------
-
-    def _root(self, task_id: TaskId | None) -> Work | None:
-        """The job whose task this is, or whose task started it."""
-        while task_id is not None:
-            work = self._works.get(task_id)
-            if work is not None:
-                return work
-            task_id = self._shop.manager.handle().get(task_id).parent_id
-        return None
 
     async def _ask(self, asked: _Asked) -> None:
         life = self._lives.setdefault(asked.work.job.id, _Life())
@@ -238,6 +230,18 @@ class Asks(Keeping):
                 handle.approve(approval_id, by=BY, note=note)
             else:
                 handle.deny(approval_id, note, by=BY)
+
+
+def _root(
+    task_id: TaskId | None, works: Mapping[TaskId, Work], handle: ManagerHandle
+) -> Work | None:
+    """The job whose task this is, or whose task started it."""
+    while task_id is not None:
+        work = works.get(task_id)
+        if work is not None:
+            return work
+        task_id = handle.get(task_id).parent_id
+    return None
 
 
 def _words(approval: Approval, task_id: TaskId) -> tuple[str, JsonObject]:
