@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import environ
-from typing import Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from sidetask.agents.agent import AgentConfig, ToolLike, as_tool
 from sidetask.agents.policies.hooks import Hooks
@@ -50,12 +50,13 @@ from sidetask.stores.opening import open_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import wait_done
-from sidetask.tasks.durable.cleaning import Redact
-from sidetask.tasks.durable.redacted import redacted
 from sidetask.tasks.elsewhere import Placement
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager, RoutingPolicy
 from sidetask.tasks.parts.permits import Limits
+
+if TYPE_CHECKING:  # for who keeps contents to itself: every program has this module
+    from sidetask.tasks.durable.cleaning import Redact
 
 STORE = "SIDETASK_STORE"
 """The environment variable that says where conversations are kept, if the program does not."""
@@ -110,7 +111,7 @@ class Runtime(Invoking):
         tracing: bool | Observing = False,
         retention: float | None = RETENTION,
         store_content: bool = True,
-        redact: Redact | None = None,
+        redact: "Redact | None" = None,
     ) -> None:
         self._agents = _by_name(agents)
         self._tools = tuple([as_tool(each) for each in tools])
@@ -120,7 +121,13 @@ class Runtime(Invoking):
         """The URL of its store; None: the program has opened the store itself."""
         self._owns_store = self.place is not None
         self._forgets = self._owns_store and not self._store.durable
-        self._store = redacted(self._store, store_content, redact, engine)
+        if redact is not None or not store_content:
+            from sidetask.tasks.durable.redacted import redacted  # noqa: PLC0415 - as above
+
+            self._store = redacted(self._store, store_content, redact, engine)
+        self._redacted = partial(
+            redacted, store_content=store_content, redact=redact, engine=engine
+        )
         self._outbox = Outbox(self._store, clock or SystemClock())
         self._observer = open_observer(tracing, self._outbox.everything)
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)

@@ -31,6 +31,7 @@ from sidetask.runtime.residents.residents import made
 from sidetask.runtime.runtime import Runtime
 from sidetask.state.spaces import SharedSpaces
 from sidetask.stores.base import Store
+from sidetask.stores.opening import open_store
 from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.owning import Owning
@@ -59,6 +60,12 @@ class Workshop(Runtime):
     def __init__(self, of: Runtime, keeper: Keeping) -> None:
         # First, since the runtime makes its parts of them.
         self._of = of
+        self.lasting: Store = of._store
+        """What outlives the process. Connections of its own: the other runtime may lose a
+        conversation that it has adopted, and writes nothing more of it; the jobs go on."""
+        self._owns_lasting = of.place is not None and of._store.durable
+        if self._owns_lasting and of.place is not None:
+            self.lasting = of._redacted(open_store(of.place))
         self._places: dict[ConversationId, Place] = {}
         self._make_manager = partial(AsyncTaskManager, keeper=keeper)
         now = of._outbox.now
@@ -70,15 +77,13 @@ class Workshop(Runtime):
             tools=of._tools,
             deps=of._deps,
             store="memory:",
-            engine=of._engine or StoredEngine(_Steps(of._store, now, self._places)),
+            engine=of._engine or StoredEngine(_Steps(self.lasting, now, self._places)),
             limits=limits,
             routing=of._routing,
             clock=of._outbox,
             quota=of.quota,
         )
-        self.lasting: Store = of._store
-        """What outlives the process."""
-        self.keep: KeepFor = KeptOutputs(of._store, now).keep
+        self.keep: KeepFor = KeptOutputs(self.lasting, now).keep
         """Keeps the outputs that are too long for a model."""
         self.known: Mapping[str, Known] = {
             key_of(agent.name, tool.name): Known(agent, tool)
@@ -105,6 +110,11 @@ class Workshop(Runtime):
     def is_shared(self) -> bool:
         """It would run on an engine that live agents of the other runtime run on."""
         return self._of._engine is not None and bool(self._of.live_agents)
+
+    async def close(self) -> None:
+        await super().close()
+        if self._owns_lasting:
+            await self.lasting.close()
 
     # -- whose conversations are adopted -------------------------------------------------------
 

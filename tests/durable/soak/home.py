@@ -25,8 +25,8 @@ async def main(url: str, run: str) -> None:
             await chat.wait_for_idle()
             await asyncio.sleep(0.05)
         await chat.wait_for_idle()
+        await chat.disconnect()  # refused, if another process has the conversation by now
         print("done", flush=True)
-        await chat.disconnect()
 
 
 if __name__ == "__main__":
