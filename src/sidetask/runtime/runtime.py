@@ -121,13 +121,14 @@ class Runtime(Invoking):
         """The URL of its store; None: the program has opened the store itself."""
         self._owns_store = self.place is not None
         self._forgets = self._owns_store and not self._store.durable
+        self._redacted: Callable[[Store], Store] = _as_it_is
         if redact is not None or not store_content:
             from sidetask.tasks.durable.redacted import redacted  # noqa: PLC0415 - as above
 
-            self._store = redacted(self._store, store_content, redact, engine)
-        self._redacted = partial(
-            redacted, store_content=store_content, redact=redact, engine=engine
-        )
+            self._redacted = partial(
+                redacted, store_content=store_content, redact=redact, engine=engine
+            )
+        self._store = self._redacted(self._store)
         self._outbox = Outbox(self._store, clock or SystemClock())
         self._observer = open_observer(tracing, self._outbox.everything)
         self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
@@ -411,6 +412,10 @@ def _by_name(
         if named.setdefault(agent.name, agent) is not agent:
             raise ConfigurationError(f"two agents are named {agent.name!r}: give one name=")
     return named
+
+
+def _as_it_is(store: Store) -> Store:
+    return store
 
 
 def _opened(store: str | Store | None) -> tuple[str | None, Store]:
