@@ -13,10 +13,11 @@ that many calls before. So a call costs four comparisons, however long the turn 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sidetask.core.errors import DoomLoopError, InvalidInputError
 from sidetask.core.ids import CallId, value
+from sidetask.core.jsons import canonical
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 
@@ -24,6 +25,10 @@ REPEATS = 3
 """How often a row may not come."""
 LONGEST = 4
 """Calls in a row that is looked for."""
+
+
+Key: TypeAlias = tuple[str, object]
+"""The name of a call, and what tells it from others of this name."""
 
 
 class Repeating(Protocol):
@@ -61,7 +66,7 @@ class DoomWatch:
         self._tools = tools
         self._first: Sequence[ToolCall] = ()
         """The turn's first calls. Most turns have no others, and then nothing is compared."""
-        self._last: deque[tuple[object, str]] | None = None
+        self._last: deque[Key] | None = None
         self._runs = [0] * LONGEST
         self._warned = False
 
@@ -83,37 +88,38 @@ class DoomWatch:
         self._warned = self._warned or bool(loops)
         return loops
 
-    def _follow(
-        self, calls: Sequence[ToolCall], last: deque[tuple[object, str]]
-    ) -> dict[CallId, Loop]:
-        seen: dict[object, int] = {}
+    def _follow(self, calls: Sequence[ToolCall], last: deque[Key]) -> dict[CallId, Loop]:
+        seen: dict[Key, int] = {}
         loops: dict[CallId, Loop] = {}
         for call in calls:
             key = self._key(call)
             length = seen.get(key)
             if length is None:
                 length = seen[key] = self._count(key, last)
-                last.append((key, call.name))
+                last.append(key)
             if length:
-                loops[call.id] = Loop(call.id, tuple([name for _, name in last][-length:]))
+                loops[call.id] = Loop(call.id, tuple([name for name, _ in last][-length:]))
         return loops
 
-    def _count(self, key: object, last: deque[tuple[object, str]]) -> int:
+    def _count(self, key: Key, last: deque[Key]) -> int:
         """Bring the counters up to date; returns the length of the shortest row that came too
         often, or 0."""
+        if key not in last and not any(self._runs):  # the usual case
+            return 0
         found = 0
         for length in range(LONGEST, 0, -1):
-            same = len(last) >= length and last[-length][0] == key
+            same = len(last) >= length and last[-length] == key
             self._runs[length - 1] = run = self._runs[length - 1] + 1 if same else 0
             if run >= length * (REPEATS - 1):
                 found = length
         return found
 
-    def _key(self, call: ToolCall) -> object:
+    def _key(self, call: ToolCall) -> Key:
         tool = self._tools.get(call.name)
         if tool is not None and tool.policy.repeatable:
-            return object()
+            return call.name, object()
         try:
-            return call.digest()
-        except InvalidInputError:  # the tool will say so; the same nonsense is the same call
+            return call.name, canonical(call.parsed())
+        except (InvalidInputError, ValueError, RecursionError):
+            # The tool will say what is wrong; the same nonsense is the same call.
             return call.name, call.arguments
