@@ -90,6 +90,10 @@ class Journal:
 
     def fact(self, of: Origin, made: type[Event], /, **fields: object) -> None:
         """Make, store and publish a fact of class `made`."""
+        self.enter(of, made, fields)
+
+    def enter(self, of: Origin, made: type[Event], fields: dict[str, object]) -> None:
+        """As `fact`, for who has a dict of the fields: by name it would be made twice more."""
         if self.late:
             self._catch_up(made)
         event = made(
@@ -149,7 +153,7 @@ class Journal:
         stream, everything = self.stream, self._everything
         if (stream is None or not stream.heard) and not everything.heard:
             return
-        self.index += 1
+        self.index = fields["index"] = self.index + 1
         event = made(
             self.seq,
             self._now(),
@@ -157,7 +161,6 @@ class Journal:
             of.turn_id,
             of.run_id,
             of.parent_id,
-            index=self.index,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
         self._publish(event)
@@ -205,9 +208,10 @@ class Outbox:
     """The journals of all conversations, and the stream of everything."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
         self.append: Callable[[Event], None] = store.append
         """Into the store. Kept, like `now`: a method is made anew whenever it is looked up."""
+        self.stored: Callable[[], Awaitable[None]] = store.stored
+        """Waits until every fact so far is safe."""
         self.now: Callable[[], float] = clock.now
         """Seconds since the epoch."""
         self._journals: dict[ConversationId, Journal] = {}
@@ -233,10 +237,6 @@ class Outbox:
         """Whether anybody listens to this conversation alone."""
         journal = self.find(conversation_id)
         return journal is not None and journal.stream is not None and journal.stream.heard
-
-    def stored(self) -> Awaitable[None]:
-        """Wait until every fact so far is safe."""
-        return self._store.stored()
 
     def owe(self, journal: Journal) -> None:
         """A journal has what the store does not take now: it does when the store is back."""
@@ -271,7 +271,7 @@ class Outbox:
 
     async def _pay_for(self, journal: Journal) -> None:
         try:
-            await self._store.stored()
+            await self.stored()
             journal.catch_up()
         except StoreUnavailableError:
             return

@@ -15,7 +15,7 @@ from sidetask.core.events import (
     TaskStarted,
 )
 from sidetask.core.ids import ConversationId, TaskId
-from sidetask.core.lifecycle import apply
+from sidetask.core.lifecycle import BUSY, TERMINAL, apply
 from sidetask.core.routing import TaskKind
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.parts.permits import Limits
@@ -129,13 +129,14 @@ class Ledger:
         record.ending = ending
 
     def send(self, record: TaskRecord, event: type[TaskEvent], fields: dict[str, object]) -> None:
-        """Send out an event of a record, with its `fields` and what it tells of its task."""
+        """Send out an event of a record: its `fields`, and what it tells of its task."""
         if self._keeper is not None and not self._keeper.moved(record):
             return
-        call, launch = record.call, record.launch
-        record.journal.fact(
-            launch, event, task_id=record.id, call_id=launch.call.id, name=call.name, **fields
-        )
+        launch = record.launch
+        fields["task_id"] = record.id
+        fields["call_id"] = launch.call.id
+        fields["name"] = record.call.name
+        record.journal.enter(launch, event, fields)
 
     def progress(self, record: TaskRecord, progress: Progress) -> None:
         record.progress = progress
@@ -163,10 +164,13 @@ class Ledger:
         after = apply(before, event)
         if after is before:
             return
-        was_busy = record.busy
         record.status = after
-        if record.busy is not was_busy:
-            self._count(record.launch.conversation_id, -1 if was_busy else 1)
+        if record.ending is not None:  # busy until it has stopped
+            change = -1 if after in TERMINAL else 0
+        else:
+            change = (after in BUSY) - (before in BUSY)
+        if change:
+            self._count(record.launch.conversation_id, change)
 
     def _queued(self, record: TaskRecord) -> None:
         fields: dict[str, object] = {
