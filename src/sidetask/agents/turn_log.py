@@ -2,6 +2,7 @@
 
 from contextvars import ContextVar
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.quota import Quota
@@ -22,8 +23,10 @@ from sidetask.core.messages import (
 )
 from sidetask.stores.base import Store
 from sidetask.tasks.aio.outbox import Of, Outbox
-from sidetask.tasks.durable.kept import KeptTasks
 from sidetask.tasks.manager import TaskManager
+
+if TYPE_CHECKING:  # for who keeps tasks: every program has this module
+    from sidetask.tasks.durable.kept import KeptTasks
 
 
 @value
@@ -34,7 +37,7 @@ class Surroundings:
     store: Store
     outbox: Outbox
     quota: Quota
-    kept: KeptTasks | None = None
+    kept: "KeptTasks | None" = None
     """Where tasks outlive the process; None: they do not."""
 
 

@@ -121,13 +121,7 @@ class Runtime(Invoking):
         """The URL of its store; None: the program has opened the store itself."""
         self._owns_store = self.place is not None
         self._forgets = self._owns_store and not self._store.durable
-        self._redacted: Callable[[Store], Store] = _as_it_is
-        if redact is not None or not store_content:
-            from sidetask.tasks.durable.redacted import redacted  # noqa: PLC0415 - as above
-
-            self._redacted = partial(
-                redacted, store_content=store_content, redact=redact, engine=engine
-            )
+        self._redacted = _redacting(store_content, redact, engine)
         self._store = self._redacted(self._store)
         self._outbox = Outbox(self._store, clock or SystemClock())
         self._observer = open_observer(tracing, self._outbox.everything)
@@ -136,9 +130,8 @@ class Runtime(Invoking):
         self._engine = open_engine(engine, self.place) if isinstance(engine, str) else engine
         self._retention = Retention(self._store, self._engine, retention, self._outbox.now)
         self._routing = routing
-        self._manager = self._manage(limits, background)
-        kept = self._manager.kept
-        self._around = Surroundings(self._manager, self._store, self._outbox, self.quota, kept)
+        self._manager = tasks = self._manage(limits, background)
+        self._around = Surroundings(tasks, self._store, self._outbox, self.quota, tasks.kept)
         built_in, outputs = task_tools(self._manager), KeptOutputs(self._store, self._outbox.now)
         self._sources = Sources(self._tools, built_in=(*built_in, outputs.tool))
         self._toolsets = Toolsets(built_in, routed=routing is not None, outputs=outputs)
@@ -414,8 +407,15 @@ def _by_name(
     return named
 
 
-def _as_it_is(store: Store) -> Store:
-    return store
+def _redacting(
+    store_content: bool, redact: "Redact | None", engine: object
+) -> Callable[[Store], Store]:
+    """What gives a store as much of the contents as the host wants."""
+    if store_content and redact is None:
+        return lambda store: store
+    from sidetask.tasks.durable.redacted import redacted  # noqa: PLC0415 - as above
+
+    return partial(redacted, store_content=store_content, redact=redact, engine=engine)
 
 
 def _opened(store: str | Store | None) -> tuple[str | None, Store]:

@@ -6,12 +6,11 @@ innermost part of a background call: the tool itself.
 
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sidetask.core.ids import ConversationId, TaskId, value
 from sidetask.core.messages import ToolCall
 from sidetask.tasks.context import RunContext
-from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import TaskRecord
 from sidetask.tasks.values import (
     ApprovalNeeded,
@@ -20,6 +19,9 @@ from sidetask.tasks.values import (
     TaskSnapshot,
     ToolOutcome,
 )
+
+if TYPE_CHECKING:  # for who shares a store: every program has this module
+    from sidetask.tasks.owning import Owning
 
 Placement: TypeAlias = Literal["auto", "here", "workers"]
 """Where background calls run: on a worker if one lives that knows the tool and else here; always
@@ -72,7 +74,7 @@ class Outside:
 class Elsewhere(Protocol):
     """Has calls carried out by other processes."""
 
-    owning: Owning
+    owning: "Owning"
     """Which conversations are open here, for others to see."""
 
     async def open(self) -> None:

@@ -8,7 +8,7 @@ acknowledgement.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sidetask.core.errors import (
     DuplicateTaskError,
@@ -23,7 +23,6 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import OnDuplicate, Route, TaskKind
 from sidetask.engines.base import Engine
 from sidetask.engines.memory import MemoryEngine
-from sidetask.engines.stored import StoredEngine
 from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.clock import SystemClock
@@ -31,9 +30,6 @@ from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.sleepers import Sleepers
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.context import ChildTask, StateView
-from sidetask.tasks.durable.keeper import StoreKeeper
-from sidetask.tasks.durable.kept import KeptTasks
-from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.tasks.elsewhere import Placement
 from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.parts.mailbox import Mailbox
@@ -52,6 +48,10 @@ from sidetask.tasks.values import (
     TurnUpdate,
 )
 from sidetask.tasks.wiring import Parts, assemble
+
+if TYPE_CHECKING:  # for who keeps tasks: every program has this module
+    from sidetask.tasks.durable.keeper import StoreKeeper
+    from sidetask.tasks.durable.kept import KeptTasks
 
 RoutingPolicy = Callable[[ToolCall], Route | None]
 """Says how a call is carried out; None: as its tool says."""
@@ -130,8 +130,8 @@ class AsyncTaskManager(TaskManager):
         outbox = outbox or Outbox(MemoryStore(), SystemClock())
         kept = None
         if store is not None and store.durable:
-            kept = StoreKeeper(store, outbox.now)
-            engine = engine or StoredEngine(StoredSteps(store, outbox.now))
+            kept = _keep(store, outbox)
+            engine = engine or _journal_steps(store, outbox)
         self._parts: Parts = assemble(
             outbox,
             engine or MemoryEngine(),
@@ -144,8 +144,7 @@ class AsyncTaskManager(TaskManager):
         self.kept: KeptTasks | None = None
         """What a store that survives the process adds; None: there is none."""
         if store is not None and kept is not None:
-            elsewhere = open_elsewhere(self._parts, kept, store, placement)
-            self.kept = KeptTasks(self._parts, kept, store, elsewhere)
+            self.kept = _take_up(self._parts, kept, store, placement)
         self._parts.runner.desk.owner = self
         self._handle = ManagerHandle(self._parts, self._close)
 
@@ -354,3 +353,24 @@ def _work_of(call: ToolCall) -> str | None:
         return call.digest()
     except InvalidInputError:
         return None
+
+
+def _keep(store: Store, outbox: Outbox) -> "StoreKeeper":
+    from sidetask.tasks.durable.keeper import StoreKeeper  # noqa: PLC0415 - as above
+
+    return StoreKeeper(store, outbox.now)
+
+
+def _journal_steps(store: Store, outbox: Outbox) -> Engine:
+    from sidetask.engines.stored import StoredEngine  # noqa: PLC0415 - as above
+    from sidetask.tasks.durable.steps import StoredSteps  # noqa: PLC0415
+
+    return StoredEngine(StoredSteps(store, outbox.now))
+
+
+def _take_up(
+    parts: Parts, keeper: "StoreKeeper", store: Store, placement: Placement
+) -> "KeptTasks":
+    from sidetask.tasks.durable.kept import KeptTasks  # noqa: PLC0415 - as above
+
+    return KeptTasks(parts, keeper, store, open_elsewhere(parts, keeper, store, placement))

@@ -10,6 +10,7 @@ is put back before anything of it runs.
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.governor import Seat
@@ -20,10 +21,6 @@ from sidetask.core.errors import StoreError
 from sidetask.core.ids import ConversationId, TurnId
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
-from sidetask.runtime.keeping.keeper import Keeper
-from sidetask.runtime.keeping.resuming import Kept, resume
-from sidetask.runtime.keeping.shared import SharedKeeper
-from sidetask.runtime.keeping.states import KeptBoard, restore
 from sidetask.runtime.live.family import Kin
 from sidetask.runtime.live.residence import Residence
 from sidetask.runtime.residents.asking import Asked, Plan
@@ -33,9 +30,15 @@ from sidetask.runtime.triggers.running import Triggers
 from sidetask.runtime.views import ConversationApprovals
 from sidetask.state.state import BorrowedState, State
 from sidetask.stores.base import ConversationRecord
-from sidetask.tasks.durable.below import Stay
-from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.runner import Scope
+
+if TYPE_CHECKING:  # for who keeps conversations: every program has this module
+    from sidetask.runtime.keeping.keeper import Keeper
+    from sidetask.runtime.keeping.resuming import Kept
+    from sidetask.runtime.keeping.shared import SharedKeeper
+    from sidetask.runtime.keeping.states import KeptBoard
+    from sidetask.tasks.durable.below import Stay
+    from sidetask.tasks.owning import Owning
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ class Move(Residence):
         key: ConversationId,
         kin: Kin,
         vacate: Callable[[ConversationId], None],
-        shared: SharedKeeper | None,
+        shared: "SharedKeeper | None",
     ) -> None:
         super().__init__()
         self._on = grounds
@@ -88,13 +91,13 @@ class Move(Residence):
         """This process has taken the conversation up by itself."""
         self.opened(Move._leave)
 
-    def own(self, owning: Owning | Stay) -> None:
+    def own(self, owning: "Owning | Stay") -> None:
         """Others see that it is open here, until it is let go."""
         self._owning = owning
 
     # -- in ------------------------------------------------------------------------------------
 
-    async def enter(self, plan: Plan, deps: object, asked: Asked, kept: Kept | None) -> Driver:
+    async def enter(self, plan: Plan, deps: object, asked: Asked, kept: "Kept | None") -> Driver:
         """Open the conversation, up to its driver."""
         self.user = asked.get("user")
         if kept is not None and kept.record is not None:
@@ -124,6 +127,8 @@ class Move(Residence):
                 self._keeper.go_on(kept.last_turn.value)
             if self.adopted and on.manager.kept is not None and kept.was_cut_off:
                 on.manager.kept.go_on_later(self.key)
+            from sidetask.runtime.keeping.resuming import resume  # noqa: PLC0415 - as above
+
             await resume(conversation, kept, on.manager, on.around)
         if conversation.hooks is not None:
             self.opened(Move._say_goodbye)
@@ -178,7 +183,7 @@ class Move(Residence):
             started = self._start_triggers(triggers)
             self.opened(lambda _: started.close())
 
-    async def _state(self, asked: Asked, kept: Kept | None) -> State | BorrowedState:
+    async def _state(self, asked: Asked, kept: "Kept | None") -> State | BorrowedState:
         within, on = asked.get("within"), self._on
         if within is not None:
             return BorrowedState(within.state)
@@ -188,6 +193,8 @@ class Move(Residence):
             self.opened(lambda _: shared.leave(self.key, user))
             self._board = await self._shared.enter(self.key, self.user, state)
         elif kept is not None:
+            from sidetask.runtime.keeping.states import restore  # noqa: PLC0415 - as above
+
             entries = await on.store.load_state(self.key, user=self.user)
             restore(entries, state.own, on.spaces, self.user)
         return state
@@ -232,7 +239,9 @@ class Move(Residence):
             meter=conversation.meter,
         )
 
-    def _make_keeper(self) -> Keeper:
+    def _make_keeper(self) -> "Keeper":
+        from sidetask.runtime.keeping.keeper import Keeper  # noqa: PLC0415 - as above
+
         on = self._on
         return Keeper(
             self._conversation,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from os import urandom
-from typing import Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 from weakref import WeakValueDictionary
 
 from sidetask.agents.agent import AgentConfig
@@ -18,14 +18,16 @@ from sidetask.core.errors import (
 from sidetask.core.ids import ConversationId
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle
-from sidetask.runtime.keeping.gates import SharedGates
-from sidetask.runtime.keeping.resuming import Kept, find
-from sidetask.runtime.keeping.shared import SharedKeeper
 from sidetask.runtime.live.family import Kin
 from sidetask.runtime.residents.asking import Asked, Plan
 from sidetask.runtime.residents.grounds import Grounds
 from sidetask.runtime.residents.moving import Move
 from sidetask.tasks.aio.spawn import run_to_end
+
+if TYPE_CHECKING:  # for who keeps conversations: every program has this module
+    from sidetask.runtime.keeping.gates import SharedGates
+    from sidetask.runtime.keeping.resuming import Kept
+    from sidetask.runtime.keeping.shared import SharedKeeper
 
 CLEANUP = 5.0
 """Seconds that letting go of an agent may take whose opening failed or was cancelled."""
@@ -39,10 +41,8 @@ class Residents:
         # A handle that its owner drops shall be dropped: its conversation ends then, too.
         self.live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
         self._drivers: dict[ConversationId, Driver | None] = {}
-        self._shared = None if grounds.forgets else SharedKeeper(grounds.spaces, grounds.store)
-        self._gates: SharedGates | None = None
-        if grounds.store.durable:
-            self._gates = SharedGates(grounds.around.quota, grounds.store, grounds.outbox.now)
+        self._shared = None if grounds.forgets else _share_state(grounds)
+        self._gates = _share_gates(grounds) if grounds.store.durable else None
         self._ids = count(1)
         self._closed = False
         self._vacate = self._leave  # kept: a method is made anew whenever it is looked up
@@ -167,8 +167,10 @@ class Residents:
             raise AgentNotStartedError
         return parent
 
-    async def _find(self, key: ConversationId, plan: Plan, asked: Asked) -> Kept | None:
+    async def _find(self, key: ConversationId, plan: Plan, asked: Asked) -> "Kept | None":
         """What there is of a conversation that was named."""
+        from sidetask.runtime.keeping.resuming import find  # noqa: PLC0415 - as above
+
         kept = await find(self._on.store, key)
         if kept is not None:
             kept.check(plan.config.name, asked.get("user"))
@@ -188,3 +190,15 @@ async def made(deps: object) -> object:
         return deps
     found = cast("Callable[[], object]", deps)()
     return await found if inspect.isawaitable(found) else found
+
+
+def _share_state(grounds: Grounds) -> "SharedKeeper":
+    from sidetask.runtime.keeping.shared import SharedKeeper  # noqa: PLC0415 - as above
+
+    return SharedKeeper(grounds.spaces, grounds.store)
+
+
+def _share_gates(grounds: Grounds) -> "SharedGates":
+    from sidetask.runtime.keeping.gates import SharedGates  # noqa: PLC0415 - as above
+
+    return SharedGates(grounds.around.quota, grounds.store, grounds.outbox.now)

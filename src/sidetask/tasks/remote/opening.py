@@ -1,12 +1,16 @@
 """Opening the way to other processes, where the store knows any."""
 
+from typing import TYPE_CHECKING
+
 from sidetask.core.errors import ConfigurationError
 from sidetask.stores.base import Store
 from sidetask.stores.members import Members, NoMembers
 from sidetask.stores.queue import Queue
-from sidetask.tasks.durable.keeper import StoreKeeper
 from sidetask.tasks.elsewhere import Elsewhere, Placement
 from sidetask.tasks.wiring import Parts
+
+if TYPE_CHECKING:  # for who keeps tasks: every program has this module
+    from sidetask.tasks.durable.keeper import StoreKeeper
 
 _WORDS = ("auto", "here", "workers")
 
@@ -27,7 +31,7 @@ def check_placement(placement: str, store: Store | None) -> None:
 
 
 def open_elsewhere(
-    parts: Parts, keeper: StoreKeeper, store: Store, placement: Placement
+    parts: Parts, keeper: "StoreKeeper", store: Store, placement: Placement
 ) -> Elsewhere | None:
     """Who has calls carried out elsewhere; None: the store knows nobody."""
     shared = _shared(store)
