@@ -86,7 +86,8 @@ class TurnLog:
         if self._kept is not None:
             done = self._kept.done_by(message)
             covered = self._covered(ack)
-        await self._store.commit_turn(conversation.id, (message,), ack=covered, closing=done)
+        at = len(conversation.history)
+        await self._store.commit_turn(conversation.id, (message,), ack=covered, closing=done, at=at)
         if done and self._kept is not None:
             self._kept.said(message)
         self._keep(message, ack)
@@ -94,10 +95,11 @@ class TurnLog:
 
     async def write_rest(self) -> None:
         """Write what `keep_unwritten` has kept."""
-        unwritten = self.conversation.unwritten
+        conversation = self.conversation
+        unwritten, at = conversation.unwritten, len(conversation.history)
         messages = [message for message, _ in unwritten]
         acks = [id for _, covered in unwritten for id in covered]
-        await self._store.commit_turn(self.conversation.id, messages, ack=acks)
+        await self._store.commit_turn(conversation.id, messages, ack=acks, at=at - len(messages))
         unwritten.clear()
         for message in messages:
             self.fact(_COMMITTED[type(message)], message=message)

@@ -47,6 +47,8 @@ MAX_NAME = 1_000
 """Letters of an id, a key or a user's name."""
 MAX_ROW = 64 * 1024 * 1024
 """Letters of one message, fact, record or value of the state, as JSON."""
+TAKEN = "another process has gone on with it: open it in one at a time"
+"""Why a store refuses what a process writes of a conversation that is no longer its own."""
 
 # -- what is kept -----------------------------------------------------------------------------
 
@@ -219,10 +221,18 @@ class Conversations(Protocol):
         *,
         ack: Sequence[TaskId] = (),
         closing: Sequence[Record[Any]] = (),
+        at: int | None = None,
     ) -> None:
         """Append messages to the history, note that these tasks' results are part of it, and close
         these records of the conversation. If one of them is closed already, all of it was written
-        before, by a try whose end nobody heard, and nothing is written again."""
+        before, by a try whose end nobody heard, and nothing is written again.
+
+        `at`: how long the history is, as far as the caller knows; None: however long.
+
+        Raises:
+            StoreRefusedError: It is longer, and not by these messages: another process has gone on
+                with it. Nothing was written.
+        """
         ...
 
     async def history(

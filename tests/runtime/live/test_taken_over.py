@@ -50,3 +50,36 @@ async def test_who_waits_for_idle_is_woken_by_an_end_that_no_store_takes(tmp_pat
             await chat.disconnect()
         with pytest.raises(StoreRefusedError):
             await first.close()
+
+
+@pytest.mark.slow
+async def test_what_the_former_process_still_says_is_no_part_of_the_history(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'c.db'}"
+    asked, free = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def look() -> str:
+        """Look."""
+        asked.set()
+        await free.wait()
+        return "seen"
+
+    def runtime(*script: object) -> Runtime:
+        model = ScriptedModel(*script)  # pyright: ignore[reportArgumentType]
+        return Runtime(store=url, agents=[Agent(model, name="clerk", tools=[look])])
+
+    first = runtime(call("look"), "I see.")
+    async with runtime("Here I am.") as second:
+        chat = await first.open("clerk", conversation_id="mine")
+        turn = asyncio.create_task(chat.ask("Look!"))
+        await asked.wait()
+        other = await second.resume("mine")  # the first one was frozen for a while
+        await other.ask("Are you there?")
+        said = other.history()
+        free.set()
+        with pytest.raises(StoreRefusedError):
+            await turn
+        await first.close()
+        await other.disconnect()
+        again = await second.resume("mine")
+        assert again.history() == said

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any, TypeVar
 
+from sidetask.core.errors import StoreRefusedError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
@@ -19,6 +20,7 @@ from sidetask.stores.base import (
     PAGE,
     RESULT,
     STEP,
+    TAKEN,
     TASK,
     ConversationRecord,
     Kind,
@@ -278,14 +280,20 @@ class MemoryStore(_RecordStore, Store):
         *,
         ack: Sequence[TaskId] = (),
         closing: Sequence[Record[Any]] = (),
+        at: int | None = None,
     ) -> None:
         for record in closing:
             before = self._records.look(record.kind, conversation_id, record.id)
             if before is not None and not before.open:
                 return
+        history = self._messages.setdefault(conversation_id, [])
+        if at is not None and len(history) != at:
+            if history[at:] == list(messages):
+                return
+            raise StoreRefusedError(conversation_id, TAKEN)
         for record in closing:
             self._records.write(record)
-        self._messages.setdefault(conversation_id, []).extend(messages)
+        history.extend(messages)
         if ack:
             self._records.deliver(conversation_id, ack)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sidetask.core.codec import message_from_json, message_to_json
+from sidetask.core.errors import StoreRefusedError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
 from sidetask.stores.base import (
@@ -11,6 +12,7 @@ from sidetask.stores.base import (
     DELIVERED,
     PAGE,
     RESULT,
+    TAKEN,
     ConversationRecord,
     Record,
     check_name,
@@ -116,6 +118,7 @@ class SqlConversations:
         *,
         ack: Sequence[TaskId] = (),
         closing: Sequence[Record[Any]] = (),
+        at: int | None = None,
     ) -> None:
         check_name("the id of a conversation", conversation_id)
         closed = [row_of(record) for record in closing]
@@ -125,7 +128,11 @@ class SqlConversations:
             if not all(db.run(PUT, row) for row in closed):
                 return
             place = db.rows(_LENGTH, (conversation_id,))[0][0]
-            rows = [(conversation_id, place + at, text) for at, text in enumerate(texts)]
+            if at is not None and place != at:
+                if [text for _, text in db.rows(_HISTORY, (conversation_id, at))] == texts:
+                    return
+                raise StoreRefusedError(conversation_id, TAKEN)
+            rows = [(conversation_id, place + n, text) for n, text in enumerate(texts)]
             db.run_each(_COMMIT, rows)
             db.run_each(_ACK, [(DELIVERED, conversation_id, RESULT, id) for id in ack])
 

@@ -7,7 +7,7 @@ from itertools import chain
 from sidetask.core.codec import event_from_json, event_to_json
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
-from sidetask.stores.base import Joining, Store, check_name
+from sidetask.stores.base import TAKEN, Joining, Store, check_name
 from sidetask.stores.members import NoMembers
 from sidetask.stores.sql.conversations import SqlConversations
 from sidetask.stores.sql.driver import Connection, Driver, Refused, Row
@@ -103,7 +103,7 @@ def _append(db: Connection, rows: Sequence[Row]) -> None:
             chunk = rows[at : at + size]
             at += size
             if db.run(_statement(size), tuple(chain.from_iterable(chunk))) < size:
-                raise Refused("another process has gone on with it: open it in one at a time")
+                raise Refused(TAKEN)
 
 
 @cache

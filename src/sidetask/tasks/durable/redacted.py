@@ -76,10 +76,11 @@ class RedactedStore:
         *,
         ack: Sequence[TaskId] = (),
         closing: Sequence[Record[Any]] = (),
+        at: int | None = None,
     ) -> None:
         cleaned = [self._cleaner.clean(message) for message in messages]
         closed = [self._cleaned(record) for record in closing]
-        await self._store.commit_turn(conversation_id, cleaned, ack=ack, closing=closed)
+        await self._store.commit_turn(conversation_id, cleaned, ack=ack, closing=closed, at=at)
 
     def put(self, record: Record[T]) -> None:
         if record.kind.name in self._records:
