@@ -8,6 +8,7 @@ import pytest
 from sidetask import Agent, Runtime, background, tool
 from sidetask.core.errors import StoreRefusedError
 from sidetask.core.lifecycle import TaskStatus
+from sidetask.models.scripted import Script
 from sidetask.testing import ScriptedModel, call
 from tests.runtime.harness import settle
 
@@ -55,28 +56,20 @@ async def test_who_waits_for_idle_is_woken_by_an_end_that_no_store_takes(tmp_pat
 @pytest.mark.slow
 async def test_what_the_former_process_still_says_is_no_part_of_the_history(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'c.db'}"
-    asked, free = asyncio.Event(), asyncio.Event()
+    thawed = asyncio.Event()
 
-    @tool
-    async def look() -> str:
-        """Look."""
-        asked.set()
-        await free.wait()
-        return "seen"
+    def runtime(*script: Script) -> Runtime:
+        return Runtime(store=url, agents=[Agent(ScriptedModel(*script), name="clerk")])
 
-    def runtime(*script: object) -> Runtime:
-        model = ScriptedModel(*script)  # pyright: ignore[reportArgumentType]
-        return Runtime(store=url, agents=[Agent(model, name="clerk", tools=[look])])
-
-    first = runtime(call("look"), "I see.")
+    first = runtime((thawed, "I see."))
     async with runtime("Here I am.") as second:
         chat = await first.open("clerk", conversation_id="mine")
         turn = asyncio.create_task(chat.ask("Look!"))
-        await asked.wait()
-        other = await second.resume("mine")  # the first one was frozen for a while
+        await settle()
+        other = await second.resume("mine")  # the first one is frozen in its model call
         await other.ask("Are you there?")
         said = other.history()
-        free.set()
+        thawed.set()
         with pytest.raises(StoreRefusedError):
             await turn
         await first.close()
