@@ -43,6 +43,7 @@ class Host:
     """A task host that knows approvals and nothing else."""
 
     attempt = 1
+    admitted = None
 
     def __init__(self) -> None:
         self.approved: set[tuple[str, str]] = set()

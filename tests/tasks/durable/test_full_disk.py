@@ -1,16 +1,16 @@
 """A store that takes nothing for a while."""
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from sidetask.core.errors import AlreadyDecidedError, StoreUnavailableError
-from sidetask.core.ids import TaskId
+from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 from sidetask.engines.base import JobSpec
-from sidetask.stores.base import Record
+from sidetask.stores.base import Kind, Record
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.context import RunContext
 from sidetask.tasks.durable.steps import StoredSteps
@@ -19,6 +19,8 @@ from sidetask.tasks.values import Completed, ToolOutcome
 from sidetask.testing import VirtualClock
 from tests.tasks.durable.lives import Lives
 from tests.tasks.harness import C, settle
+
+T = TypeVar("T")
 
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
@@ -154,11 +156,13 @@ class AwayStore(MemoryStore):
         super().__init__()
         self.refusals = refusals
 
-    async def get(self, *args: Any) -> Any:
+    async def get(
+        self, kind: Kind[T], conversation_id: ConversationId, id: str
+    ) -> Record[T] | None:
         if self.refusals:
             self.refusals -= 1
             raise StoreUnavailableError("the server restarts", "wait")
-        return await super().get(*args)
+        return await super().get(kind, conversation_id, id)
 
 
 async def test_what_steps_have_returned_is_read_when_the_database_is_back(
