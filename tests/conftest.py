@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -10,6 +11,12 @@ from sidetask.testing import ShuffledClock, VirtualClock, virtual_backend
 
 SEED = "SIDETASK_SEED"
 _SEEDED = ("tasks/test_manager", "orchestration/test_dispatcher", "orchestration/test_batch")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests behind itself lets them ignore Ctrl-C, and with them every
+    # program that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
