@@ -12,11 +12,10 @@ from sidetask.core.errors import (
     CodecError,
     InvalidInputError,
     StoreClosedError,
-    StoreRefusedError,
 )
 from sidetask.core.events import TaskSucceeded
 from sidetask.core.ids import ConversationId, RunId, TaskId
-from sidetask.core.messages import AssistantMessage, Text, UserMessage, user_message
+from sidetask.core.messages import Text, UserMessage, user_message
 from sidetask.stores.base import (
     COMPACTIONS,
     MAX_ROW,
@@ -78,15 +77,6 @@ async def test_the_last_seq_is_zero_where_nothing_happened(store: Store) -> None
 # -- messages ----------------------------------------------------------------------------------
 
 
-async def test_messages_come_back_as_they_were_in_order_and_from_a_place_on(store: Store) -> None:
-    first, second = user_message("hi"), AssistantMessage((Text("é \ud800 \0 \N{SNOWMAN}"),))
-    await store.commit_turn(C, [first, second], ack=[TaskId("task-1")])
-    await store.commit_turn(C, [first])
-    await store.commit_turn(C, [])
-    assert list(await store.history(C)) == [first, second, first]
-    assert list(await store.history(C, start=1)) == [second, first]
-
-
 async def test_conversations_share_nothing(store: Store) -> None:
     for each, words in ((C, "mine"), (D, "yours")):
         store.append(fact(1, each))
@@ -123,26 +113,6 @@ async def test_what_was_read_does_not_change_when_more_is_written(store: Store) 
 
 
 # -- results -----------------------------------------------------------------------------------
-
-
-async def test_who_believes_in_a_shorter_history_is_refused_and_writes_nothing(
-    store: Store,
-) -> None:
-    await store.commit_turn(C, [user_message("one")], at=0)
-    await store.commit_turn(C, [user_message("two"), user_message("three")], at=1)
-    store.put(result("task-1"))
-    for places in (0, 1, 2):
-        with pytest.raises(StoreRefusedError, match="another process has gone on with it"):
-            await store.commit_turn(C, [user_message("mine")], ack=[TaskId("task-1")], at=places)
-    assert list(await store.history(C)) == [user_message(each) for each in ("one", "two", "three")]
-    assert len(await store.find(RESULTS, open=True)) == 1
-
-
-async def test_a_commit_whose_end_nobody_heard_may_be_done_again(store: Store) -> None:
-    said = [user_message("one"), user_message("two")]
-    await store.commit_turn(C, said, at=0)
-    await store.commit_turn(C, said, at=0)
-    assert list(await store.history(C)) == said
 
 
 async def test_a_result_is_given_until_the_history_has_it(store: Store) -> None:

@@ -225,13 +225,11 @@ class Conversations(Protocol):
     ) -> None:
         """Append messages to the history, note that these tasks' results are part of it, and close
         these records of the conversation. If one of them is closed already, all of it was written
-        before, by a try whose end nobody heard, and nothing is written again.
-
-        `at`: how long the history is, as far as the caller knows; None: however long.
+        before, by a try whose end nobody heard, and nothing is written again. `at`: how long the
+        history is, as far as the caller knows.
 
         Raises:
-            StoreRefusedError: It is longer, and not by these messages: another process has gone on
-                with it. Nothing was written.
+            StoreRefusedError: It is longer, and not by these messages: nothing was written.
         """
         ...
 
