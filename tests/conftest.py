@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seeds", type=int, default=200, help="seeds of each test under -m seeds")
+    parser.addoption("--seeds", type=int, default=100, help="seeds of each test under -m seeds")
 
 
 def _is_seeded(metafunc: pytest.Metafunc) -> bool:
