@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,7 +211,7 @@ async def test_a_damaged_row_is_an_error_that_names_it(
 
 def write_version_1(path: Path) -> None:
     """A database as version 1 left it."""
-    with sqlite3.connect(path) as old:
+    with closing(sqlite3.connect(path)) as old, old:
         for statement in MIGRATIONS[0]:
             old.execute(
                 statement.replace("{counter}", "INTEGER PRIMARY KEY AUTOINCREMENT").replace(
@@ -239,7 +239,7 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
     first = sqlite_store(path)
     await first.start()
     await first.close()
-    with sqlite3.connect(path) as newer:
+    with closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("INSERT INTO sidetask_migrations VALUES (?)", (VERSION + 7,))
     newer.close()
     store = sqlite_store(path)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +91,7 @@ async def test_on_a_full_disk_a_job_waits_with_what_was_written_beside_it(
 
 
 def damage(path: Path, column: str, id: str) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute(f"UPDATE sidetask_jobs SET {column} = '{{' WHERE id = '{id}'")
     database.close()
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -128,7 +128,7 @@ async def test_a_damaged_row_is_named_and_other_conversations_go_on(
         chat = await runtime.open("clerk", conversation_id="mine")
         chat.state.set("key", 1)
         await chat.ask("Pay.")
-    with sqlite3.connect(path) as spoiling:
+    with closing(sqlite3.connect(path)) as spoiling, spoiling:
         spoiling.execute(f"UPDATE sidetask_{damage}")
     spoiling.close()
     async with runtime_on(path, clerk) as runtime:
