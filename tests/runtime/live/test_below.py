@@ -1,7 +1,10 @@
 """What is open of a conversation that works for a task ends with it, however it ends."""
 
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sidetask import Agent, AgentHandle, Runtime, background, tool
 from sidetask.core.ids import ApprovalId, ConversationId, TaskId
@@ -23,6 +26,13 @@ from sidetask.testing import ScriptedModel, call, running_runtime
 from tests.runtime.harness import Held, settle
 
 KINDS: tuple[Kind[Any], ...] = (TASKS, RESULTS, APPROVALS, ORDERS, SUB_AGENTS)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[Store]:
+    made = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+    yield made
+    await made.close()
 
 
 async def what_is_open(store: Store) -> list[str]:
@@ -77,8 +87,7 @@ async def with_results_below(runtime: Runtime, held: Held) -> AgentHandle:
     return chat
 
 
-async def test_what_an_agent_below_has_not_read_ends_with_its_task(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+async def test_what_an_agent_below_has_not_read_ends_with_its_task(store: Store) -> None:
     async with running_runtime(store=store) as runtime:
         chat = await with_results_below(runtime, Held())
         [task] = chat.tasks.running()
@@ -92,9 +101,8 @@ async def test_what_an_agent_below_has_not_read_ends_with_its_task(tmp_path: Pat
 
 
 async def test_what_a_crash_has_left_open_below_ends_when_the_first_one_is_taken_up(
-    tmp_path: Path,
+    store: Store,
 ) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'test.db'}")
     agent = Agent(ScriptedModel("Hi."), name="head")
     async with running_runtime(store=store, agents=[agent]) as runtime:
         chat = await runtime.open("head", conversation_id="mine")
@@ -119,8 +127,7 @@ async def test_what_a_crash_has_left_open_below_ends_when_the_first_one_is_taken
         await again.shutdown()
 
 
-async def test_what_works_for_a_users_agent_is_the_users(tmp_path: Path) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+async def test_what_works_for_a_users_agent_is_the_users(store: Store) -> None:
     helper = Agent(ScriptedModel("Helped."), name="helper", instructions="Helps.")
     head = Agent(ScriptedModel(call("helper", input="go"), "Done."), tools=[helper.as_tool()])
     async with (
