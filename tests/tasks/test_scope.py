@@ -117,6 +117,36 @@ async def test_a_cancelled_error_that_nobody_asked_for_stays_inside() -> None:
     assert scope.cut_by == "inside"
 
 
+async def test_a_cancellation_on_its_way_does_not_enter_the_block() -> None:
+    entered: list[Cuttable] = []
+
+    async def work() -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        own.cancel()  # as a signal's handler does, in the middle of a step
+        async with Cuttable(CancelToken(), None) as scope:
+            entered.append(scope)
+
+    task = asyncio.create_task(work())
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert entered == []
+
+
+async def test_a_task_that_goes_on_after_a_cancellation_has_blocks_as_any_other() -> None:
+    async def work() -> str | None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1000)
+        async with Cuttable(CancelToken(), None) as scope:
+            raise asyncio.CancelledError
+        return scope.cut_by
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(1)
+    task.cancel()
+    assert await task == "inside"
+
+
 async def test_a_million_touches_cost_no_timer_each() -> None:
     async with Cuttable(CancelToken(), 60) as scope:
         loop: object = asyncio.get_running_loop()

@@ -67,6 +67,23 @@ async def test_a_hook_hears_to_the_end_of_a_turn_whose_asker_was_cancelled() -> 
         assert (await talk.chat.ask("and?")).text == "Two."
 
 
+class Signalled(Hooks):
+    """Ctrl-C in the middle of a step: its handler cancels the task that runs at the moment."""
+
+    async def pre_turn(self, ctx: HookContext, message: UserMessage | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+
+async def test_a_cancellation_in_the_middle_of_a_step_is_no_fault_of_the_model() -> None:
+    async with talking("One.", "Two.", hooks=[Signalled()]) as talk:
+        asking = await beside(talk.chat.ask("go"))
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+        assert talk.runs() == ["run_cancelled"]
+
+
 async def test_a_timeout_around_a_question_ends_its_turn_and_is_the_askers_own() -> None:
     held = Held()
     async with talking(call("held"), "Two.", tools=[held.tool]) as talk:

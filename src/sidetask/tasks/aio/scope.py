@@ -46,9 +46,12 @@ class Cuttable:
             self._task.cancel()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.current_task()
-        assert self._task is not None
-        self._cancelling = self._task.cancelling()
+        task = asyncio.current_task()
+        assert task is not None
+        if task.cancelling():
+            await asyncio.sleep(0)  # one that is still on its way, a signal's, arrives out here
+        self._task = task
+        self._cancelling = task.cancelling()
         self._token.listen(self._on_token)
         if self._silence is not None:
             self.touch()
