@@ -4,6 +4,9 @@ The order of a call: hooks may deny it, change its arguments or ask a person, on
 the policies see the arguments as they will run; a person is asked at most once, about exactly
 those. After an approval the call runs as a new attempt. Its arguments are final then, so no hook
 changes them again; the policies look once more, because a person may have changed them.
+
+An attempt that no such approval precedes is judged as the first was. A restart begins the call anew
+as the model wrote it: what hooks had said of it, or were about to say, went with the process.
 """
 
 import logging
@@ -72,11 +75,11 @@ class ToolGate:
     async def admit(self, call: ToolCall, ctx: Context) -> ToolCall | Held:
         """The call as it may run, or what keeps it from running."""
         try:
-            call.digest()
+            is_final = ctx.is_approved(KIND, call.digest())
         except InvalidInputError as error:  # a tool may read what no rule could: it does not run
             return Errored(str(error), "ToolArgumentsError")
         asked: str | None = None
-        if ctx.attempt == 1:
+        if not is_final:
             for hooks in self._deciders:
                 decision = await self._ask_hook(hooks, call, ctx)
                 match decision:
