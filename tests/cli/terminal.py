@@ -53,8 +53,10 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was shown, without escape sequences."""
+        """All that was shown, without escape sequences. What is drawn over something else, a
+        prompt say, stands in a line of its own."""
         text = self._raw.decode("utf-8", "replace")
+        text = re.sub(r"\x1b\[\d*D(\x1b\[\d*A)?\x1b\[J", "\n", text)
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r", "", text)
 
     def ends(self, *, within: float = 10) -> int:
