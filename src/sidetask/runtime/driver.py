@@ -189,7 +189,7 @@ class Driver:
     def withdraw(self, response: ChatResponse, reason: str) -> None:
         """Whoever asked for this turn wants it no more."""
         if self._current is not None and self._current.response is response:
-            self._current.token.cancel(reason)
+            self._current.stop(reason)
         if self._inbox.withdraw(response, reason):
             self.wake()
 
@@ -206,7 +206,7 @@ class Driver:
             await self.changed()
         current = self._current
         if current is not None:
-            current.token.cancel(reason)
+            current.stop(reason)
             while self._current is current and not _is_inside(self._task):
                 await self.changed()
 

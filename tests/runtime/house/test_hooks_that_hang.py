@@ -10,6 +10,7 @@ from tests.runtime.harness import beside, settle, talking
 from sidetask import AgentHandle, tool
 from sidetask.agents.guards import Budget
 from sidetask.agents.policies import Decision, HookContext, Hooks, ToolUse
+from sidetask.agents.policies.calling import PATIENCE
 from sidetask.core.errors import BudgetExceededError, TurnCancelledError
 from sidetask.core.messages import UserMessage
 from sidetask.models.scripted import call
@@ -43,6 +44,10 @@ class Hanging(Hooks):
         if method == self._method:
             await self._hang()
 
+    def leave(self) -> None:
+        """Hang no more."""
+        self._method = ""
+
     async def pre_turn(self, ctx: HookContext, message: UserMessage | None) -> None:
         await self._at("pre_turn")
 
@@ -74,6 +79,31 @@ async def test_a_stop_ends_a_turn_whose_hook_hangs(method: str) -> None:
         with pytest.raises(TurnCancelledError):
             await asked
         assert talk.runs() == ["run_cancelled"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_stop_waits_some_seconds_and_no_more_for_a_hook_behind_the_turn(when: str) -> None:
+    hooks, at_work = Hanging("post_turn"), asyncio.Event()
+
+    async def sink() -> str:
+        """Never come back."""
+        at_work.set()
+        await asyncio.get_running_loop().create_future()
+        return ""
+
+    script = (call("sink") if when == "before" else "done", "next")
+    async with talking(*script, tools=[tool(sink)], hooks=[hooks]) as talk:
+        asked = await beside(talk.chat.ask("go"))
+        await (at_work if when == "before" else hooks.begun).wait()
+        await asyncio.sleep(100)  # nobody ends it who does not have to
+        began = asyncio.get_running_loop().time()
+        await talk.chat.interrupt()
+        assert asyncio.get_running_loop().time() - began == pytest.approx(PATIENCE, abs=0.1)
+        await asyncio.wait({asked})
+        assert (asked.exception() is None) == (when == "after")
+        assert talk.runs() == ["run_cancelled" if when == "before" else "run_completed"]
+        hooks.leave()
+        assert (await talk.chat.ask("and now?")).text == "next"
 
 
 @pytest.mark.parametrize("method", IN_A_TURN)

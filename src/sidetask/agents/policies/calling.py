@@ -1,9 +1,11 @@
 """Calling the hooks of one conversation that are not about a single tool call.
 
 A hook is a host's code: it may fail, hang, or await what somebody cancels. In a turn it ends with
-the turn's token, so a Stop stops it, too; after the last turn it has `PATIENCE`.
+the turn's token, so a Stop stops it, too; what comes after a turn that was stopped, and after the
+last one, has `PATIENCE`.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -17,7 +19,8 @@ from sidetask.tasks.aio.tokens import CancelToken
 CONTINUES = 3
 """How often `on_stop` may keep one turn going."""
 PATIENCE = 5.0
-"""Seconds that `conversation_ended` may take: a shutdown waits for it."""
+"""Seconds that `conversation_ended` may take, for which a shutdown waits, and `post_turn`, once
+somebody waits for the end of its turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ _log = logging.getLogger(__name__)
 class TurnHooks:
     """The hooks of a conversation, called where a turn begins, ends, or makes room."""
 
-    __slots__ = ("_ctx", "_hooks", "_kept_going", "_token")
+    __slots__ = ("_after", "_ctx", "_hooks", "_is_stopped", "_kept_going", "_timer", "_token")
 
     def __init__(self, hooks: Sequence[Hooks], ctx: HookContext) -> None:
         self._hooks = tuple(hooks)
@@ -33,6 +36,10 @@ class TurnHooks:
         self._kept_going = 0
         self._token = CancelToken()
         """Of the turn that runs."""
+        self._is_stopped = False
+        self._after: Cuttable | None = None
+        """What is told of the end of a turn, while it is."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def started(self) -> None:
         await self._tell("conversation_started", lambda h: h.conversation_started(self._ctx))
@@ -47,12 +54,30 @@ class TurnHooks:
     async def turn_begins(self, message: UserMessage | None, token: CancelToken) -> None:
         """A turn begins, which ends when `token` is cancelled."""
         self._kept_going = 0
+        self._is_stopped = False
         self._token = token
         async with Cuttable(token, None):
             await self._tell("pre_turn", lambda h: h.pre_turn(self._ctx, message))
 
+    def stop(self) -> None:
+        """Somebody stops the turn that runs, and waits until its hooks have heard of its end."""
+        self._is_stopped = True
+        if self._after is not None and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PATIENCE, self._after.cut, "stop")
+
     async def turn_ended(self, status: str, text: str) -> None:
-        await self._tell("post_turn", lambda h: h.post_turn(self._ctx, status, text))
+        self._after = scope = Cuttable(CancelToken(), PATIENCE if self._is_stopped else None)
+        try:
+            async with scope:
+                await self._tell("post_turn", lambda h: h.post_turn(self._ctx, status, text))
+        finally:
+            self._after = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        if scope.cut_by is not None:
+            _log.warning("post_turn was cancelled: it took longer than %g s", PATIENCE)
 
     async def compacted(self, compacted: Compacted) -> None:
         async with Cuttable(self._token, None):

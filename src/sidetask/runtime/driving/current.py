@@ -78,6 +78,12 @@ class Current:
         """A result came that interrupts."""
         self._run.cut_reply()
 
+    def stop(self, reason: str) -> None:
+        """End it soon, with the hooks that hear of its end."""
+        self.token.cancel(reason)
+        if self._conversation.hooks is not None:
+            self._conversation.hooks.stop()
+
     async def carry_out(self, message: UserMessage | None, *, heard: bool) -> None:
         """Run the turn to its end.
 
