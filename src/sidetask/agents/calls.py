@@ -49,10 +49,6 @@ class StepCalls:
         self.handed_in = False
         """One of them handed in the turn's output."""
 
-    @property
-    def ids(self) -> tuple[CallId, ...]:
-        return tuple([call.id for call in self._calls])
-
     async def run(self, doom: DoomWatch, spending: Spending | None) -> None:
         """Start the calls, wait until each is answered, and commit the answers.
 

@@ -121,7 +121,7 @@ class Compacting:
         )
         draft = Draft(set())
         try:
-            await self._reader.aside(model).read(draft, lambda: request)
+            await self._reader.read(draft, model, lambda: request)
         finally:
             if draft.finished is not None:
                 self._used = (self._used or Usage()) + self._record(draft, model)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sidetask.agents.quota import Quota
 from sidetask.agents.quota.gate import now
-from sidetask.agents.reply import Draft, ReplyReader
+from sidetask.agents.reply import Draft, read_reply
 from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import RateLimitedError, TurnCancelledError
 from sidetask.core.events import QuotaHit, QuotaResumed
@@ -20,81 +20,67 @@ from sidetask.tasks.aio.tokens import CancelToken
 class GatedReader:
     """Reads replies for one turn, when the gate lets it."""
 
-    __slots__ = ("_log", "_model", "_reader", "_token", "background", "quota")
+    __slots__ = ("_log", "_token", "background", "quota")
 
-    def __init__(
-        self,
-        log: TurnLog,
-        token: CancelToken,
-        quota: Quota,
-        *,
-        model: Model | None = None,
-        is_told: bool = True,
-    ) -> None:
-        """`model` and `is_told`: as for `ReplyReader`."""
+    def __init__(self, log: TurnLog, token: CancelToken, quota: Quota) -> None:
         self._log = log
         self._token = token
         self.quota = quota
-        self._model = model or log.conversation.model
-        self._reader = ReplyReader(log, token, model=model, is_told=is_told)
         self.background = False
         """Nobody waits for this turn: calls of turns that somebody asked for go first."""
-
-    def aside(self, model: Model) -> "GatedReader":
-        """For a model call of the same turn that nobody hears of."""
-        reader = GatedReader(self._log, self._token, self.quota, model=model, is_told=False)
-        reader.background = self.background
-        return reader
 
     async def read(
         self,
         draft: Draft,
+        model: Model,
         request: Callable[[], ModelRequest],
         *,
         waited: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Fill `draft` from a streamed model call. It is made when the gate lets it pass; before
-        that, `waited` is awaited if the gate was closed.
+        """Fill `draft` from a streamed model call. The request is made when the gate lets it
+        pass; before that, `waited` is awaited if the gate was closed.
 
         Raises:
             QuotaExceededError: The gate stays closed for longer than a call may wait.
-            TurnCancelledError, ModelError: As for `ReplyReader.read`.
+            TurnCancelledError, ModelError: As for `read_reply`.
         """
-        quota, key = self.quota, self._model.quota_key
+        quota, key = self.quota, model.quota_key
+        patience = self._log.conversation.config.model_timeout
         refusals = 0
         while True:
-            ticket = quota.ticket() if quota.is_free(key) else await self._pass(key, waited)
+            ticket = quota.ticket() if quota.is_free(key) else await self._pass(model, waited)
             try:
-                await self._reader.read(draft, request())
+                await read_reply(draft, model, request(), self._token, patience)
             except RateLimitedError as error:
-                self._refused(error, key, ticket)
+                self._refused(error, model, ticket)
                 refusals += 1
                 if draft.has_begun or refusals > quota.max_retries:
                     raise
             else:
-                if not quota.is_free(key):
-                    tokens = draft.usage.input_tokens + draft.usage.output_tokens
-                    quota.record_success(key, ticket, tokens=tokens)
+                tokens = draft.usage.input_tokens + draft.usage.output_tokens
+                quota.record_success(key, ticket, tokens=tokens)
                 return
 
-    async def _pass(self, key: str, waited: Callable[[], Awaitable[None]] | None) -> int:
+    async def _pass(self, model: Model, waited: Callable[[], Awaitable[None]] | None) -> int:
+        key = model.quota_key
         parked_at = now() if self.quota.closed_for(key) else None
         ticket = await self.quota.wait(key, background=self.background, cancellation=self._token)
         if ticket is None:
             raise TurnCancelledError(self._token.reason)
         if parked_at is not None:
             passed = now() - parked_at
-            self._log.fact(QuotaResumed, model=self._model.name, key=key, waited=passed)
+            self._log.fact(QuotaResumed, model=model.name, key=key, waited=passed)
             if waited is not None:
                 await waited()
         return ticket
 
-    def _refused(self, error: RateLimitedError, key: str, ticket: int) -> None:
+    def _refused(self, error: RateLimitedError, model: Model, ticket: int) -> None:
+        key = model.quota_key
         self.quota.record_hit(key, error.retry_after, ticket=ticket)
         status = self.quota.status_of(key)
         self._log.fact(
             QuotaHit,
-            model=self._model.name,
+            model=model.name,
             key=key,
             wait=self.quota.closed_for(key),
             hits=status.hits if status is not None else 0,

@@ -40,23 +40,13 @@ from sidetask.core.events import (
 )
 from sidetask.core.ids import RunId, TaskId, TurnId, value
 from sidetask.core.messages import (
+    AssistantMessage,
     Notification,
     NotificationMessage,
     UserMessage,
     user_message,
 )
-from sidetask.core.turns import (
-    BEGUN,
-    Answered,
-    CallModel,
-    EndTurn,
-    GiveUp,
-    Replied,
-    RunCalls,
-    RunOrder,
-    Turn,
-    decide,
-)
+from sidetask.core.turns import BEGUN, Answered, Replied, RunOrder, Turn, decide
 from sidetask.core.usage import NO_USAGE, Usage
 from sidetask.models.base import Model, ModelRequest
 from sidetask.tasks.aio.spawn import run_to_end
@@ -88,6 +78,27 @@ class TurnEnd:
 class TurnRun:
     """One turn of a conversation, from its input to its terminal event."""
 
+    __slots__ = (
+        "_around",
+        "_calls",
+        "_conversation",
+        "_doom",
+        "_draft",
+        "_finish_reason",
+        "_if_cancelled",
+        "_log",
+        "_meter",
+        "_order",
+        "_output",
+        "_reader",
+        "_said",
+        "_spending",
+        "_token",
+        "_turn",
+        "_usage",
+        "end",
+    )
+
     def __init__(  # noqa: PLR0913 - wired in one place
         self,
         around: Surroundings,
@@ -113,7 +124,8 @@ class TurnRun:
         self._turn = Turn(conversation.config.max_steps)
         self._draft: Draft | None = None
         self._calls: StepCalls | None = None
-        self._text = ""
+        self._said: AssistantMessage | None = None
+        """The last reply, whole or partial."""
         self._finish_reason = ""
         self._usage = NO_USAGE
         self.end: TurnEnd | None = None
@@ -188,13 +200,13 @@ class TurnRun:
         self._turn, command = decide(self._turn, BEGUN)
         while True:
             match command:
-                case CallModel(step):
-                    event = await self._call_model(step)
-                case RunCalls():
+                case "call_model":
+                    event = await self._call_model(self._turn.step)
+                case "run_calls":
                     event = await self._run_calls()
-                case GiveUp(max_steps):
-                    raise StepLimitError(max_steps)
-                case EndTurn():
+                case "give_up":
+                    raise StepLimitError(self._turn.max_steps)
+                case "end_turn":
                     reason = await self._reason_to_go_on() if conversation.hooks else None
                     if reason is None:
                         return
@@ -293,9 +305,11 @@ class TurnRun:
             self._spending.begin_step()
         self._log.fact(ContextBuilt, step=step, messages=len(conversation.context.messages))
         self._log.fact(ModelStarted, step=step, model=conversation.model.name)
-        self._draft = draft = Draft(conversation.call_ids)
+        self._draft = draft = Draft(conversation.call_ids, self._log.live)
         # What comes while the key is parked is heard, however long that takes.
-        await self._reader.read(draft, partial(self._request, step), waited=self._safe_point)
+        await self._reader.read(
+            draft, conversation.model, partial(self._request, step), waited=self._safe_point
+        )
         return draft
 
     def _request(self, step: int) -> ModelRequest:
@@ -314,7 +328,7 @@ class TurnRun:
     async def _take(self, draft: Draft) -> None:
         """The reply, whole or partial, becomes part of the history."""
         message = draft.message()
-        self._text = message.text if message is not None else ""
+        self._said = message
         if message is not None:
             await self._log.commit(message)
             if draft.calls:
@@ -323,7 +337,7 @@ class TurnRun:
 
     async def _judge(self, draft: Draft) -> Replied:
         if self._calls is not None:
-            return Replied(self._calls.ids)
+            return Replied(calls=True)
         news = draft.cut_by == NEWS or bool(self._conversation.steering)
         if not self._output.owed:
             return Replied(news=news)
@@ -343,14 +357,17 @@ class TurnRun:
         self._calls = None
         return Answered(final=calls.handed_in, news=bool(self._conversation.steering))
 
+    @property
+    def _text(self) -> str:
+        return "" if self._said is None else self._said.text
+
     def _record(self, draft: Draft) -> None:
-        self._finish_reason = draft.finished.reason if draft.finished is not None else ""
+        self._finish_reason = draft.reason
         self._pay(draft, self._conversation.model, self._turn.step)
 
     def _pay(self, draft: Draft, model: Model, step: int | None = None) -> Usage:
         """Count what a model call consumed; without a step it was none of the turn's replies."""
         usage = draft.usage
-        reason = draft.finished.reason if draft.finished is not None else ""
         if model.price is not None and not usage.usd:
             usage = usage + Usage(usd=model.price.of(usage))
         self._usage = self._usage + usage
@@ -358,7 +375,7 @@ class TurnRun:
         if self._spending is not None:
             self._spending.spend(usage)
         self._log.fact(
-            UsageRecorded, usage=usage, model=model.name, finish_reason=reason, step=step
+            UsageRecorded, usage=usage, model=model.name, finish_reason=draft.reason, step=step
         )
         return usage
 
@@ -392,12 +409,13 @@ class TurnRun:
             self._spending.stop()
             if isinstance(error, TurnCancelledError):
                 error = self._spending.exceeded or error
+        text = self._text
         match error:
             case None:
                 status = "completed"
                 self._log.fact(
                     RunCompleted,
-                    text=self._text,
+                    text=text,
                     steps=self._turn.step,
                     usage=self._usage,
                     finish_reason=self._finish_reason,
@@ -414,8 +432,8 @@ class TurnRun:
             self._conversation.last_output = self._output.value
         self.end = TurnEnd(
             status,
-            self._text,
-            self._output.value if self._output.given else self._text,
+            text,
+            self._output.value if self._output.given else text,
             self._usage,
             self._turn.step,
             error,

@@ -1,10 +1,9 @@
 """One call of a model: chunks come in, events go out, a message is put together."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import (
     IncompleteResponseError,
     ModelError,
@@ -42,30 +41,39 @@ NEWS = "news"
 _log = logging.getLogger(__name__)
 
 
+def _untold(event: type[LiveEvent], **fields: object) -> None:
+    """For replies that are nobody's but ours."""
+
+
 class Draft:
     """A model's reply while it comes, and what it became."""
 
     __slots__ = (
         "_calls",
         "_ids",
+        "_live",
         "_parts",
         "_pieces",
         "_thinking",
         "calls",
         "cut_by",
         "finished",
+        "reason",
         "scope",
         "usage",
     )
 
-    def __init__(self, ids: set[CallId]) -> None:
+    def __init__(self, ids: set[CallId], live: Callable[..., None] = _untold) -> None:
+        """`ids`: the call ids that are taken. `live` is told of each chunk."""
         self._ids = ids
-        """The call ids that are taken."""
+        self._live = live
         self._parts: list[AssistantPart] = []
         self._pieces: list[str] = []
         self._thinking = False
         self._calls: dict[int, tuple[CallId, str, list[str]]] = {}
         self.finished: Finished | None = None
+        self.reason = ""
+        """Why it finished, in the provider's words."""
         self.usage: Usage = ONE_REQUEST
         self.calls: Sequence[ToolCall] = ()
         """Those of a reply that has finished."""
@@ -88,12 +96,29 @@ class Draft:
         parts = (*self._parts, *self.calls)
         return AssistantMessage(parts, partial=self.finished is None) if parts else None
 
-    def text(self, piece: str) -> None:
-        if self._thinking:
-            self._flush()
-        self._pieces.append(piece)
+    def take(self, chunk: Chunk) -> None:
+        """A piece of it has come."""
+        match chunk:
+            case TextChunk():
+                if self._thinking:
+                    self._flush()
+                self._pieces.append(chunk.text)
+                self._live(TextDelta, text=chunk.text)
+            case ThinkingChunk(text, signature):
+                self._thought(text, signature)
+                self._live(ThinkingDelta, text=text)
+            case CallStarted(index, call_id, name):
+                made = self._call_started(index, call_id, name)
+                self._live(ToolCallStarted, call_id=made, name=name)
+            case CallArguments(index, text):
+                made = self._call_arguments(index, text)
+                self._live(ToolCallDelta, call_id=made, arguments=text)
+            case Finished():
+                self._finish(chunk)
+            case _:
+                assert_never(chunk)
 
-    def thought(self, piece: str, signature: str | None) -> None:
+    def _thought(self, piece: str, signature: str | None) -> None:
         if not self._thinking:
             self._flush()
             self._thinking = True
@@ -101,7 +126,7 @@ class Draft:
         if signature is not None:
             self._flush(signature)
 
-    def call_started(self, index: int, call_id: str, name: str) -> CallId:
+    def _call_started(self, index: int, call_id: str, name: str) -> CallId:
         """Note a call. It gets an id of its own where the model gave it none, or a used one."""
         if index in self._calls:
             raise ModelError(f"the model began call {index} twice")
@@ -113,21 +138,24 @@ class Draft:
         self._calls[index] = made, name, []
         return made
 
-    def call_arguments(self, index: int, piece: str) -> CallId:
+    def _call_arguments(self, index: int, piece: str) -> CallId:
         if index not in self._calls:
             raise ModelError(f"the model sent arguments for call {index}, never begun")
         call_id, _, pieces = self._calls[index]
         pieces.append(piece)
         return call_id
 
-    def finish(self, chunk: Finished) -> None:
+    def _finish(self, chunk: Finished) -> None:
         """The reply is whole, and so are its calls."""
         self.finished = chunk
+        self.reason = chunk.reason
         self.usage = chunk.usage
         self.calls = [
             ToolCall(call_id, name, "".join(pieces))
             for call_id, name, pieces in self._calls.values()
         ]
+        for call in self.calls:
+            self._live(ToolCallCompleted, call_id=call.id, name=call.name, arguments=call.arguments)
 
     def _flush(self, signature: str | None = None) -> None:
         text = "".join(self._pieces)
@@ -139,100 +167,66 @@ class Draft:
         self._thinking = False
 
 
-class ReplyReader:
-    """Reads replies for one turn."""
+async def read_reply(
+    draft: Draft,
+    model: Model,
+    request: ModelRequest,
+    token: CancelToken,
+    patience: float | None,
+) -> None:
+    """Fill `draft` from a streamed model call, which is given up after `patience` seconds of
+    silence.
 
-    __slots__ = ("_live", "_log", "_model", "_token")
-
-    def __init__(
-        self, log: TurnLog, token: CancelToken, *, model: Model | None = None, is_told: bool = True
-    ) -> None:
-        """`model`: another one than the conversation's. What is not `told` has no live events."""
-        self._log = log
-        self._token = token
-        self._model = model or log.conversation.model
-        self._live = log.live if is_told else _untold
-
-    async def read(self, draft: Draft, request: ModelRequest) -> None:
-        """Fill `draft` from a streamed model call.
-
-        Raises:
-            TurnCancelledError: The turn's token was cancelled meanwhile.
-            ModelError: The model failed, stalled, or was cut off. `draft` keeps what came.
-        """
-        if self._token.is_cancelled:
-            raise TurnCancelledError(self._token.reason)
-        conversation = self._log.conversation
-        draft.scope = scope = Cuttable(self._token, conversation.config.model_timeout)
-        fault: Exception | None = None
-        try:
-            async with scope, self._model.stream(request) as chunks:
+    Raises:
+        TurnCancelledError: The turn's token was cancelled meanwhile.
+        ModelError: The model failed, stalled, or was cut off. `draft` keeps what came.
+    """
+    if token.is_cancelled:
+        raise TurnCancelledError(token.reason)
+    draft.scope = scope = Cuttable(token, patience)
+    fault: Exception | None = None
+    try:
+        async with scope, model.stream(request) as chunks:
+            scope.touch()
+            async for chunk in chunks:
+                draft.take(chunk)
+                if draft.finished is not None:
+                    break
                 scope.touch()
-                async for chunk in chunks:
-                    scope.touch()
-                    self._take(draft, chunk)
-                    if draft.finished is not None:
-                        break
-        except Exception as error:  # noqa: BLE001 - the one boundary: vendors' faults, judged below
-            fault = error
-        finally:
-            draft.scope = None
-        draft.cut_by = scope.cut_by
-        self._judge(draft, fault)
-
-    def _judge(self, draft: Draft, fault: Exception | None) -> None:
-        """Raise what is wrong with a reply. What has finished is whole, however it was closed;
-        what a model raises that was cut is no fault of its own."""
-        conversation = self._log.conversation
-        name = self._model.name
-        match draft.cut_by:
-            case "token":
-                raise TurnCancelledError(self._token.reason) from fault
-            case _ if draft.finished is not None:
-                if fault is not None:
-                    _log.debug("closing a finished reply of %s", name, exc_info=fault)
-            case "silence":
-                raise ModelStalledError(conversation.config.model_timeout or 0.0) from fault
-            case "inside":
-                raise ModelError(f"{name} failed: something that it awaited was cancelled")
-            case None if isinstance(fault, SidetaskError):
-                raise fault
-            case None if fault is not None:
-                raise ModelError(f"{name} failed: {type(fault).__name__}: {fault}") from fault
-            case None:
-                raise IncompleteResponseError(
-                    f"the stream of {name} ended in the middle; nothing of it was run"
-                )
-            case _:
-                return
-
-    def _take(self, draft: Draft, chunk: Chunk) -> None:
-        live = self._live
-        match chunk:
-            case TextChunk(text):
-                draft.text(text)
-                live(TextDelta, text=text)
-            case ThinkingChunk(text, signature):
-                draft.thought(text, signature)
-                live(ThinkingDelta, text=text)
-            case CallStarted(index, call_id, name):
-                made = draft.call_started(index, call_id, name)
-                live(ToolCallStarted, call_id=made, name=name)
-            case CallArguments(index, text):
-                made = draft.call_arguments(index, text)
-                live(ToolCallDelta, call_id=made, arguments=text)
-            case Finished():
-                draft.finish(chunk)
-                for call in draft.calls:
-                    live(
-                        ToolCallCompleted,
-                        call_id=call.id,
-                        name=call.name,
-                        arguments=call.arguments,
-                    )
-            case _:
-                assert_never(chunk)
+    except Exception as error:  # noqa: BLE001 - the one boundary: vendors' faults, judged below
+        fault = error
+    finally:
+        draft.scope = None
+    draft.cut_by = scope.cut_by
+    _judge(draft, fault, model, token, patience)
 
 
-def _untold(event: type[LiveEvent], **fields: object) -> None:
-    """For replies that are nobody's but ours."""
+def _judge(
+    draft: Draft,
+    fault: Exception | None,
+    model: Model,
+    token: CancelToken,
+    patience: float | None,
+) -> None:
+    """Raise what is wrong with a reply. What has finished is whole, however it was closed; what a
+    model raises that was cut is no fault of its own."""
+    match draft.cut_by:
+        case "token":
+            raise TurnCancelledError(token.reason) from fault
+        case _ if draft.finished is not None:
+            if fault is not None:
+                _log.debug("closing a finished reply of %s", model.name, exc_info=fault)
+        case "silence":
+            raise ModelStalledError(patience or 0.0) from fault
+        case "inside":
+            raise ModelError(f"{model.name} failed: something that it awaited was cancelled")
+        case None if isinstance(fault, SidetaskError):
+            raise fault
+        case None if fault is not None:
+            raise ModelError(f"{model.name} failed: {type(fault).__name__}: {fault}") from fault
+        case None:
+            raise IncompleteResponseError(
+                f"the stream of {model.name} ended in the middle; nothing of it was run"
+            )
+        case _:
+            return

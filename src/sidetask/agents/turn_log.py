@@ -1,7 +1,6 @@
 """Where a turn writes: messages into the history, and everything that happens into the outbox."""
 
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sidetask.agents.conversation import Conversation
@@ -9,6 +8,7 @@ from sidetask.agents.quota import Quota
 from sidetask.core.events import (
     AssistantMessageCommitted,
     Event,
+    LiveEvent,
     NotificationsCommitted,
     ToolMessageCommitted,
     UserMessageCommitted,
@@ -22,7 +22,7 @@ from sidetask.core.messages import (
     UserMessage,
 )
 from sidetask.stores.base import Store
-from sidetask.tasks.aio.outbox import Of, Outbox
+from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.manager import TaskManager
 
 if TYPE_CHECKING:  # for who keeps tasks: every program has this module
@@ -49,12 +49,12 @@ class TurnLog:
     """The pen of one turn."""
 
     __slots__ = (
+        "_journal",
         "_kept",
         "_store",
         "conversation",
-        "fact",
-        "live",
         "manager",
+        "parent_id",
         "run_id",
         "turn_id",
     )
@@ -67,16 +67,21 @@ class TurnLog:
         run_id: RunId | None = None,
     ) -> None:
         self._store = around.store
+        self._journal = around.outbox.journal(conversation.id)
         self._kept = around.kept
         self.manager = around.manager
         self.conversation = conversation
         self.turn_id = turn_id
         self.run_id = run_id or RunId(f"run:{turn_id}")
-        journal = around.outbox.journal(conversation.id)
-        of = Of(turn_id, self.run_id, conversation.parent_id)
-        self.fact = partial(journal.fact, of)
-        """Tells a fact of the turn: its class, and its fields by name."""
-        self.live = partial(journal.live, of)
+        self.parent_id = conversation.parent_id
+
+    def fact(self, made: type[Event], /, **fields: object) -> None:
+        """Tell a fact of the turn: its class, and its fields by name."""
+        self._journal.enter(self, made, fields)
+
+    def live(self, made: type[LiveEvent], /, **fields: object) -> None:
+        """As `fact`, of what is told and not stored."""
+        self._journal.enter_live(self, made, fields)
 
     async def commit(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """Write a message, and with it that these results are delivered; then tell."""

@@ -9,10 +9,10 @@ another model call as long as there is one left; after that, the next turn hears
 answer. Replay relies on it.
 """
 
-from typing import TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 from sidetask.core.budget import Budget
-from sidetask.core.ids import CallId, RunId, value
+from sidetask.core.ids import RunId, value
 from sidetask.core.jsons import JsonObject
 
 
@@ -49,7 +49,8 @@ class Begun:
 class Replied:
     """The model's reply is part of the history."""
 
-    calls: tuple[CallId, ...] = ()
+    calls: bool = False
+    """It asks for calls, which have no answers yet."""
     news: bool = False
     """Something came that the model has not heard."""
     owed: bool = False
@@ -65,56 +66,33 @@ class Answered:
     news: bool = False
 
 
+BEGUN = Begun()
+
 TurnEvent: TypeAlias = Begun | Replied | Answered
 
 
 # -- what to do --------------------------------------------------------------------------
 
-
-@value
-class CallModel:
-    step: int
-
-
-@value
-class RunCalls:
-    calls: tuple[CallId, ...]
-
-
-@value
-class EndTurn:
-    pass
-
-
-@value
-class GiveUp:
-    """The next model call would be one too many."""
-
-    max_steps: int
-
-
-BEGUN = Begun()
-END_TURN = EndTurn()
-
-Command: TypeAlias = CallModel | RunCalls | EndTurn | GiveUp
+Command: TypeAlias = Literal["call_model", "run_calls", "end_turn", "give_up"]
+"""It gives up where the next model call would be one too many."""
 
 
 def decide(turn: Turn, event: TurnEvent) -> tuple[Turn, Command]:
     """Say what to do next."""
     match event:
-        case Replied(calls=calls) if calls:
-            return turn, RunCalls(calls)
-        case Begun() | Replied(owed=True) | Answered(final=False):
-            return _call_model(turn)
-        case Replied(news=news) | Answered(news=news):
-            may_go_on = news and turn.step < turn.max_steps
-            return _call_model(turn) if may_go_on else (turn, END_TURN)
+        case Begun():
+            owed, news = True, False
+        case Replied():
+            if event.calls:
+                return turn, "run_calls"
+            owed, news = event.owed, event.news
+        case Answered():
+            owed, news = not event.final, event.news
         case _:
             assert_never(event)
-
-
-def _call_model(turn: Turn) -> tuple[Turn, Command]:
-    if turn.step >= turn.max_steps:
-        return turn, GiveUp(turn.max_steps)
-    step = turn.step + 1
-    return Turn(turn.max_steps, step), CallModel(step)
+    has_left = turn.step < turn.max_steps
+    if owed and not has_left:
+        return turn, "give_up"
+    if owed or (news and has_left):
+        return Turn(turn.max_steps, turn.step + 1), "call_model"
+    return turn, "end_turn"

@@ -55,6 +55,7 @@ class Quota:
         self._last = 0
         self._rpm: float | None = None
         self._tpm: float | None = None
+        self._paced = False
         self._tellers: tuple[Callable[[str, bool], None], ...] = ()
 
     def pace(self, *, rpm: float | None = None, tpm: float | None = None) -> None:
@@ -67,6 +68,7 @@ class Quota:
             if limit is not None and not limit > 0:
                 raise ConfigurationError(f"{name} is above 0, not {limit!r}")
         self._rpm, self._tpm = rpm, tpm
+        self._paced = rpm is not None or tpm is not None
         for gate in self._gates.values():
             self._set_pace(gate)
 
@@ -162,10 +164,6 @@ class Quota:
         """One key's gate; None: nothing is remembered of it."""
         gate = self._gates.get(key)
         return gate.status() if gate is not None else None
-
-    @property
-    def _paced(self) -> bool:
-        return self._rpm is not None or self._tpm is not None
 
     def _gate(self, key: str) -> Gate:
         gate = self._gates.get(key)

@@ -150,6 +150,12 @@ class Journal:
         self, of: Origin, made: type[LiveEvent] | type[TaskProgressed], /, **fields: object
     ) -> None:
         """Publish a live event of class `made`, if anybody listens."""
+        self.enter_live(of, made, fields)
+
+    def enter_live(
+        self, of: Origin, made: type[LiveEvent] | type[TaskProgressed], fields: dict[str, object]
+    ) -> None:
+        """As `live`, for who has a dict of the fields."""
         stream, everything = self.stream, self._everything
         if (stream is None or not stream.heard) and not everything.heard:
             return
