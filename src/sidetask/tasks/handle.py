@@ -244,7 +244,7 @@ class TaskHandle:
     @property
     def waiting(self) -> bool:
         """It is queued behind a cap: nothing of it begins before a permit is free."""
-        return self._record.ticket.queue is not None
+        return self._record.queue is not None
 
     @property
     def stopping(self) -> bool:
@@ -286,7 +286,7 @@ class TaskHandle:
         found = None if body is None or body.fenced else body.record
         if found is None or records.find(found.id) is not found:
             return None
-        while found is not None and not (found.ticket.caps or found.ticket.borrower):
+        while found is not None and not (found.caps or found.borrower):
             parent = found.launch.parent_id
             found = None if parent is None else records.find(parent)
         return found

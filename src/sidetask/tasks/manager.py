@@ -225,7 +225,7 @@ class AsyncTaskManager(TaskManager):
     def _admit(self, launch: TaskLaunch, route: Route) -> None:
         if self._closed:
             raise ManagerClosedError
-        self._executor(launch.conversation_id, launch.executor or launch.call.name)
+        self._find_work(launch, launch.call)
         if self._parts.permits.queued >= self._limits.queued:
             raise TooManyTasksError("too many tasks are queued", self._limits.queued)
         if launch.task_id is not None and self._parts.mailbox.holds(
@@ -241,7 +241,7 @@ class AsyncTaskManager(TaskManager):
 
     def _enter(self, record: TaskRecord, cancellation: CancelToken | None) -> None:
         launch = record.launch
-        if record.ticket.in_step and launch.turn_id is not None:
+        if record.in_step and launch.turn_id is not None:
             self._parts.mailbox.expect(launch.conversation_id, launch.turn_id, record.id)
             if launch.policy.on_interrupt != "keep":
                 record.turn_token = cancellation
@@ -274,17 +274,13 @@ class AsyncTaskManager(TaskManager):
     def _route_of(self, call: ToolCall, default: Route) -> Route:
         return (self._routing(call) if self._routing is not None else None) or default
 
-    def _executor(self, conversation_id: ConversationId, name: str) -> Executor:
-        scope = self._scopes.get(conversation_id, self._default)
+    def _find_work(self, launch: TaskLaunch, call: ToolCall) -> tuple[Executor, Scope]:
+        scope = self._scopes.get(launch.conversation_id, self._default)
+        name = launch.executor or call.name
         executor = scope.executors.get(name) or self.executors.get(name)
         if executor is None:
             raise UnknownToolError(name, scope.executors)
-        return executor
-
-    def _find_work(self, record: TaskRecord) -> tuple[Executor, Scope]:
-        conversation_id = record.launch.conversation_id
-        executor = self._executor(conversation_id, record.launch.executor or record.call.name)
-        return executor, self._scopes.get(conversation_id, self._default)
+        return executor, scope
 
     # -- hearing ---------------------------------------------------------------------------
 

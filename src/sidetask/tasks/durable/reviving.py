@@ -204,7 +204,7 @@ def _record(parts: Parts, task: TaskSnapshot, asked: Sequence[Approval]) -> Task
     kind = TaskKind.BACKGROUND if waits else task.kind
     journal = parts.outbox.journal(task.conversation_id)
     record = TaskRecord(task.id, launch, kind, journal, task.created_at)
-    record.ticket.in_step = False
+    record.in_step = False
     record.kept = True
     record.status = task.status
     record.detached = task.detached

@@ -31,7 +31,6 @@ class Ledger:
         self._keeper = keeper
         self._prefix = "task-" if keeper is None else f"task-{keeper.tag}-"
         self.records = Records(limits)
-        self._busy: dict[ConversationId, int] = {}
         self._ids = count(1)
         self.busy = 0
         """How many tasks are queued or running."""
@@ -55,13 +54,13 @@ class Ledger:
         journal = self._outbox.journal(launch.conversation_id)
         record = TaskRecord(task_id, launch, kind, journal, self._outbox.now())
         record.life = life
-        record.ticket.nested = launch.parent_id is not None and self._works_for_its_turn(launch)
+        record.nested = launch.parent_id is not None and self._works_for_its_turn(launch)
         self.records.add(record)
-        self._count(launch.conversation_id, 1)
+        self._count(record, 1)
         try:
             self._queued(record)
         except BaseException:  # the one boundary: what the store refused was never launched
-            self._count(launch.conversation_id, -1)
+            self._count(record, -1)
             self.records.end(record, record.created_at)
             self.records.forget(record)
             if self._keeper is not None:
@@ -79,7 +78,7 @@ class Ledger:
             raise DuplicateTaskError(record.id, "it was restored before")
         self.records.add(record)
         if record.busy:
-            self._count(record.launch.conversation_id, 1)
+            self._count(record, 1)
 
     def requeue(self, record: TaskRecord) -> None:
         """Begin a new attempt: from waiting for an approval back to the queue."""
@@ -125,7 +124,7 @@ class Ledger:
     def ask_end(self, record: TaskRecord, ending: Ending) -> None:
         """An end is asked for: from now on the task is fenced, and busy until it has stopped."""
         if not record.busy:
-            self._count(record.launch.conversation_id, 1)
+            self._count(record, 1)
         record.ending = ending
 
     def send(self, record: TaskRecord, event: type[TaskEvent], fields: dict[str, object]) -> None:
@@ -155,7 +154,8 @@ class Ledger:
 
     def is_busy(self, conversation_id: ConversationId | None) -> bool:
         """Whether a task is queued or running."""
-        return bool(self.busy if conversation_id is None else self._busy.get(conversation_id))
+        busy = self.busy if conversation_id is None else self.records.page(conversation_id).busy
+        return busy > 0
 
     # -- the one door -------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Ledger:
         else:
             change = (after in BUSY) - (before in BUSY)
         if change:
-            self._count(record.launch.conversation_id, change)
+            self._count(record, change)
 
     def _queued(self, record: TaskRecord) -> None:
         fields: dict[str, object] = {
@@ -189,10 +189,6 @@ class Ledger:
             parent_id = parent.launch.parent_id
         return False
 
-    def _count(self, conversation_id: ConversationId, change: int) -> None:
+    def _count(self, record: TaskRecord, change: int) -> None:
         self.busy += change
-        left = self._busy.get(conversation_id, 0) + change
-        if left:
-            self._busy[conversation_id] = left
-        else:
-            self._busy.pop(conversation_id, None)
+        record.page.busy += change

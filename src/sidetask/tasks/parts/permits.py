@@ -64,9 +64,6 @@ class Cap:
         self._home = home
         self._key = key
 
-    def has_room(self, weight: int) -> bool:
-        return not self.used or self.used + weight <= self.limit
-
     def drop_if_unused(self) -> None:
         if not self.used and not self.waiting and self._home.get(self._key) is self:
             del self._home[self._key]
@@ -228,7 +225,8 @@ class Permits:
 
     def _take_or_queue(self, ticket: Ticket, head_of: Cap | None) -> bool:
         for cap, weight in ticket.caps:
-            if not cap.has_room(weight) or (cap.waiting and cap is not head_of):
+            is_full = cap.used and cap.used + weight > cap.limit
+            if is_full or (cap.waiting and cap is not head_of):
                 if cap.waiting is None:
                     cap.waiting = OrderedDict()
                 cap.waiting[ticket.id] = ticket

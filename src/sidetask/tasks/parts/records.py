@@ -68,8 +68,9 @@ class Past:
         return found
 
 
-class TaskRecord:
-    """All that is known of one task. A plain slots record: the ledger's own, never handed out."""
+class TaskRecord(Ticket):
+    """All that is known of one task, and its claim to permits. A plain slots record: the ledger's
+    own, never handed out."""
 
     __slots__ = (
         "approved",
@@ -83,25 +84,23 @@ class TaskRecord:
         "ending",
         "error",
         "finished_at",
-        "id",
         "job_id",
         "joined",
         "journal",
         "kept",
         "kind",
-        "launch",
         "life",
         "limit_timer",
         "listeners",
         "observer",
         "on_complete",
+        "page",
         "past",
         "progress",
         "remote",
         "resolution",
         "started_at",
         "status",
-        "ticket",
         "to_loop",
         "token",
         "topic",
@@ -112,8 +111,10 @@ class TaskRecord:
     def __init__(  # noqa: PLR0915 - one line a field
         self, task_id: TaskId, launch: TaskLaunch, kind: TaskKind, journal: Journal, now: float
     ) -> None:
-        self.id = task_id
-        self.launch = launch
+        in_step = kind is TaskKind.FOREGROUND and launch.turn_id is not None
+        super().__init__(task_id, launch, in_step=in_step)
+        self.page = _BLANK
+        """The ledger's, of its conversation."""
         self.call: ToolCall = launch.call
         """What runs: approving with changed arguments changes it."""
         self.journal = journal
@@ -139,9 +140,6 @@ class TaskRecord:
         self.resolution: Resolution | None = None
         self.token: CancelToken | None = None
         self.turn_token: CancelToken | None = None
-        self.ticket: Ticket = Ticket(
-            task_id, launch, in_step=kind is TaskKind.FOREGROUND and launch.turn_id is not None
-        )
         self.job_id: str | None = None
         """The engine's job that carries the task out now; it may outlive the record's end."""
         self.remote: str | None = None
@@ -233,41 +231,54 @@ class Keeping(Protocol):
         ...
 
 
-class Records:
-    """All records of a manager: the living, and the lately ended up to a number and an age.
+class Page:
+    """The ledger's page of one conversation. The living records stand apart, so that no look at
+    them costs more for what the conversation did before."""
 
-    Kept by conversation too, the living ones apart, so that no look at one conversation costs
-    more for what others do, or for what it did before.
-    """
+    __slots__ = ("busy", "living", "records")
+
+    def __init__(self) -> None:
+        self.records: dict[TaskId, TaskRecord] = {}
+        self.living: dict[TaskId, TaskRecord] = {}
+        self.busy = 0
+        """How many of them are queued or running."""
+
+
+_BLANK = Page()
+"""Of a conversation without tasks."""
+
+
+class Records:
+    """All records of a manager, a page for each conversation: the living, and the lately ended up
+    to a number and an age."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self._most = limits.finished
+        self._age = limits.finished_age
         self._all: dict[TaskId, TaskRecord] = {}
-        self._of: dict[ConversationId, dict[TaskId, TaskRecord]] = {}
-        self._living: dict[ConversationId, dict[TaskId, TaskRecord]] = {}
+        self.pages: dict[ConversationId, Page] = {}
         self._ended: OrderedDict[TaskId, TaskRecord] = OrderedDict()
+        self._oldest = 0.0
+        """No record has ended before then."""
 
     def __contains__(self, task_id: TaskId) -> bool:
         return task_id in self._all
 
     def add(self, record: TaskRecord) -> None:
         """Keep a new record."""
-        conversation_id = record.launch.conversation_id
-        self._all[record.id] = record
-        self._of.setdefault(conversation_id, {})[record.id] = record
-        self._living.setdefault(conversation_id, {})[record.id] = record
+        conversation_id, task_id = record.launch.conversation_id, record.id
+        page = self.pages.get(conversation_id)
+        if page is None:
+            page = self.pages[conversation_id] = Page()
+        record.page = page
+        self._all[task_id] = page.records[task_id] = page.living[task_id] = record
 
     def end(self, record: TaskRecord, now: float) -> None:
         """The record lives no more; the oldest of its kind may be forgotten for it."""
-        _drop(self._living, record)
+        del record.page.living[record.id]
         self._ended[record.id] = record
-        horizon = now - self._limits.finished_age
-        while self._ended:
-            oldest = next(iter(self._ended.values()))
-            too_old = oldest.finished_at is not None and oldest.finished_at < horizon
-            if not too_old and len(self._ended) <= self._limits.finished:
-                return
-            self.forget(oldest)
+        if len(self._ended) > self._most or self._oldest < now - self._age:
+            self._evict(now - self._age)
 
     def find(self, task_id: TaskId) -> TaskRecord | None:
         return self._all.get(task_id)
@@ -287,19 +298,26 @@ class Records:
         """All records, by creation."""
         if conversation_id is None:
             return self._all.values()
-        return self._of.get(conversation_id, {}).values()
+        return self.page(conversation_id).records.values()
 
     def living(self, conversation_id: ConversationId | None = None) -> Collection[TaskRecord]:
         """The records that have not ended, by creation."""
         if conversation_id is None:
             return [record for record in self._all.values() if not record.ended]
-        return self._living.get(conversation_id, {}).values()
+        return self.page(conversation_id).living.values()
+
+    def page(self, conversation_id: ConversationId) -> Page:
+        """The page of a conversation, to look at."""
+        return self.pages.get(conversation_id, _BLANK)
 
     def forget(self, record: TaskRecord) -> None:
         """Drop an ended record."""
         self._all.pop(record.id, None)
         self._ended.pop(record.id, None)
-        _drop(self._of, record)
+        page = record.page
+        page.records.pop(record.id, None)
+        if not page.records and self.pages.get(record.launch.conversation_id) is page:
+            del self.pages[record.launch.conversation_id]
 
     def forget_all(self, conversation_id: ConversationId) -> None:
         """Drop the ended records of a conversation."""
@@ -307,11 +325,11 @@ class Records:
             if record.ended:
                 self.forget(record)
 
-
-def _drop(index: dict[ConversationId, dict[TaskId, TaskRecord]], record: TaskRecord) -> None:
-    conversation_id = record.launch.conversation_id
-    records = index.get(conversation_id)
-    if records is not None:
-        records.pop(record.id, None)
-        if not records:
-            del index[conversation_id]
+    def _evict(self, horizon: float) -> None:
+        """Forget those that ended before the horizon, and the oldest of too many."""
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            self._oldest = oldest.finished_at or 0.0
+            if self._oldest >= horizon and len(self._ended) <= self._most:
+                return
+            self.forget(oldest)

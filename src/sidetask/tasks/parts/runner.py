@@ -32,6 +32,7 @@ from sidetask.tasks.values import (
     Completed,
     Errored,
     Refused,
+    TaskLaunch,
     ToolOutcome,
 )
 
@@ -50,8 +51,8 @@ class Scope:
     that a restart would know what has begun; None: none does."""
 
 
-FindWork: TypeAlias = Callable[[TaskRecord], tuple[Executor, Scope]]
-"""Says what carries a task out, and what it runs with."""
+FindWork: TypeAlias = Callable[[TaskLaunch, ToolCall], tuple[Executor, Scope]]
+"""Says what carries a call of a launch out, and what it runs with."""
 
 
 class Runner:
@@ -84,7 +85,7 @@ class Runner:
     def launch(self, record: TaskRecord, route: Route) -> None:
         """Start an attempt as soon as its permits allow; the detach timer runs from now."""
         self.arm(record, route)
-        if self._permits.acquire(record.ticket):
+        if self._permits.acquire(record):
             self._go(record)
         elif record.vars is None:
             record.vars = copy_context()
@@ -96,23 +97,23 @@ class Runner:
 
     def resume_over_cap(self, record: TaskRecord) -> None:
         """The work goes on already: count it, whatever the caps say."""
-        if not record.ticket.holding:
-            self._permits.force(record.ticket)
+        if not record.holding:
+            self._permits.force(record)
             self._begin(record)
 
     def pause(self, record: TaskRecord) -> None:
         """The task waits for an approval: no timer runs and no permit is held meanwhile."""
         _drop_timers(record)
-        self._admit(self._permits.release(record.ticket))
+        self._admit(self._permits.release(record))
 
     @contextmanager
     def lending(self, lender: TaskRecord, awaited: TaskRecord) -> Generator[None]:
         """While the one waits for the other, that may go on its permits."""
-        self._admit(self._permits.lend(lender.ticket, awaited.ticket))
+        self._admit(self._permits.lend(lender, awaited))
         try:
             yield
         finally:
-            self._permits.stop_lending(lender.ticket, awaited.ticket)
+            self._permits.stop_lending(lender, awaited)
 
     def release(self, record: TaskRecord) -> None:
         """The record has ended otherwise than through its work: give its permits back."""
@@ -170,7 +171,7 @@ class Runner:
         record.body = body = TaskBody(self.desk, record, job)
         current_body.set(body)  # in the job's own context: nobody has to take it back
         self._begin(record)
-        executor, scope = self._find_work(record)
+        executor, scope = self._find_work(launch, record.call)
         body.shared = scope.state
         context = RunContext(
             body,
@@ -197,7 +198,7 @@ class Runner:
             self._forsake(record, record.topic)
         if record.ended:  # abandoned: its end was told, only the permits are left
             record.body = None
-            self._admit(self._permits.release(record.ticket))
+            self._admit(self._permits.release(record))
             return
         match record.ending or outcome:
             case ApprovalNeeded(requests, final) if requests and self.desk.questions is not None:
@@ -304,13 +305,13 @@ class Runner:
         if parent is not None and parent.children is not None:
             parent.children.pop(record.id, None)
         if record.body is None:
-            self._admit(self._permits.release(record.ticket))
+            self._admit(self._permits.release(record))
 
     # -- detaching -------------------------------------------------------------------------
 
     def detach(self, record: TaskRecord, reason: str) -> bool:
         """The turn waits no longer; False if none does."""
-        if record.fenced or not record.ticket.in_step:
+        if record.fenced or not record.in_step:
             return False
         if record.detach_timer is not None:
             record.detach_timer.cancel()
@@ -318,7 +319,7 @@ class Runner:
         if record.token is not None:
             record.token.move_to(None)
         record.turn_token = None
-        started = self._permits.leave_step(record.ticket)
+        started = self._permits.leave_step(record)
         self._ledger.detach(record, reason)
         self._delivery.detached(record)
         self._admit(started)
