@@ -373,7 +373,7 @@ class TurnRun:
         self._usage = self._usage + usage
         self._conversation.usage = self._conversation.usage + usage
         if self._spending is not None:
-            self._spending.spend(usage)
+            self._spending.spend(usage, model)
         self._log.fact(
             UsageRecorded, usage=usage, model=model.name, finish_reason=draft.reason, step=step
         )

@@ -25,6 +25,7 @@ class Budget:
     tokens: int | None = None
     """Input and output together, cached ones too."""
     usd: float | None = None
+    """Of what models cost whose price is known; a model without one is told in the log."""
     tool_calls: int | None = None
     seconds: float | None = None
     """From the start of what the budget is for."""
@@ -48,7 +49,7 @@ class Spent:
 class Meter:
     """Counts what is spent against a budget, and hands it on to its parent."""
 
-    __slots__ = ("_now", "_since", "budget", "parent", "steps", "tool_calls", "usage")
+    __slots__ = ("_is_short", "_now", "_since", "budget", "parent", "steps", "tool_calls", "usage")
 
     def __init__(
         self,
@@ -63,6 +64,8 @@ class Meter:
         self.steps = 0
         self.tool_calls = 0
         self.usage = Usage()
+        self._is_short = False
+        """Less money was counted than spent."""
         self._now = now
         self._since = now() if now is not None else 0.0
 
@@ -83,6 +86,15 @@ class Meter:
             if usage is not None:
                 meter.usage = meter.usage + usage
             meter = meter.parent
+
+    def lacks_price(self) -> bool:
+        """What was spent has no price. True if that concerns a limit in USD, here or in a parent,
+        for the first time."""
+        is_news = self.parent is not None and self.parent.lacks_price()
+        if self.budget is None or self.budget.usd is None or self._is_short:
+            return is_news
+        self._is_short = True
+        return True
 
     def spent_out(self) -> str | None:
         """Which limit is reached, here or in a parent, in words: `5 of 5 steps`; None: none."""

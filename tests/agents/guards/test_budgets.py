@@ -75,6 +75,26 @@ async def test_tokens_and_money_end_a_turn_before_its_next_model_call() -> None:
             assert chat.total_usage.input_tokens == 200
 
 
+@pytest.mark.parametrize(
+    ("budget", "price", "times"),
+    [
+        (Budget(usd=1.0), None, 1),
+        (Budget(usd=1.0), Price(input=0.0, output=0.0), 0),
+        (Budget(tokens=99), None, 0),
+    ],
+)
+async def test_a_budget_in_money_says_once_that_the_price_of_its_model_is_not_known(
+    budget: Budget, price: Price | None, times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = ScriptedModel(reply("one", _used(7)), reply("two", _used(7)), name="new", price=price)
+    async with running_runtime() as runtime, runtime.open(Agent(model, budget=budget)) as chat:
+        await chat.ask("hi")
+        await chat.ask("and?", budget=Budget(steps=9))
+    told = [each.getMessage() for each in caplog.records]
+    assert len(told) == times
+    assert all(each.startswith("what new costs is not known") for each in told)
+
+
 async def test_a_reply_that_spends_all_tokens_has_its_calls_answered_and_not_run() -> None:
     ran: list[int] = []
 

@@ -10,11 +10,15 @@ its token.
 """
 
 import asyncio
+import logging
 
 from sidetask.core.budget import Budget, Meter
 from sidetask.core.errors import BudgetExceededError
 from sidetask.core.usage import Usage
+from sidetask.models.base import Model
 from sidetask.tasks.aio.tokens import CancelToken
+
+_log = logging.getLogger(__name__)
 
 
 def metered(budget: Budget | None, parent: Meter | None) -> Meter | None:
@@ -81,9 +85,15 @@ class Spending:
             " another tool, the turn ends."
         )
 
-    def spend(self, usage: Usage) -> None:
-        """Note what a model call consumed."""
+    def spend(self, usage: Usage, model: Model) -> None:
+        """Note what a call of a model consumed."""
         self._meter.spend(usage)
+        is_used = usage.input_tokens or usage.output_tokens
+        if is_used and not usage.usd and model.price is None and self._meter.lacks_price():
+            _log.warning(
+                "what %s costs is not known, so the budget's usd does not limit it: limit tokens",
+                model.name,
+            )
 
     def _time_is_up(self) -> None:
         if not self._token.is_cancelled:
