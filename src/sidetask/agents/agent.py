@@ -1,7 +1,7 @@
 """What an agent is: a frozen description, without anything that runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Self, cast
 
 from sidetask.agents.governor import Governance
@@ -12,6 +12,7 @@ from sidetask.agents.tools.source import ToolSource
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.models.base import Model
 
@@ -19,7 +20,7 @@ ToolLike = AnyTool | ToolSource | Callable[..., Any]
 """A tool, a function that becomes one, or where tools come from: a server."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class AgentConfig:
     """A model with instructions and tools.
 

@@ -6,13 +6,14 @@ its parent spends too, so one budget holds for a whole family.
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 from sidetask.core.usage import Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class Budget:
     """Limits of a run, a conversation or a batch. None: no limit.
 
@@ -37,7 +38,7 @@ class Budget:
                 raise ConfigurationError(f"a budget's {each.name} is above 0, not {limit!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class Spent:
     """What a meter has counted."""
 

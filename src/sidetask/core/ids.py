@@ -145,12 +145,16 @@ def _contents(self: Any) -> tuple[Any, ...]:
     return tuple([getattr(self, each.name) for each in fields(self) if each.compare])
 
 
-def _refuse_set(_self: object, name: str, _value: object) -> None:
-    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+def _set(self: Any, name: str, value: object) -> None:
+    if name in self.__dataclass_fields__:  # a subclass may have more, which are its own business
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+    object.__setattr__(self, name, value)
 
 
-def _refuse_delete(_self: object, name: str) -> None:
-    raise FrozenInstanceError(f"cannot delete field {name!r}")
+def _delete(self: Any, name: str) -> None:
+    if name in self.__dataclass_fields__:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+    object.__delattr__(self, name)
 
 
 def _get_state(self: Any) -> list[Any]:
@@ -164,8 +168,8 @@ def _set_state(self: Any, state: list[Any]) -> None:
 
 _COMPARED = {"__eq__": _eq, "__hash__": _hash}
 _FROZEN = {
-    "__setattr__": _refuse_set,
-    "__delattr__": _refuse_delete,
+    "__setattr__": _set,
+    "__delattr__": _delete,
     "__getstate__": _get_state,  # else a copy would be filled by setting what is frozen
     "__setstate__": _set_state,
 }

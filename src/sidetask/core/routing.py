@@ -4,7 +4,7 @@ The axes are separate on purpose. "Background" says who waits and nothing else; 
 of the end, and what a Stop, a duplicate or a crash does, are other questions.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -122,7 +122,7 @@ def _member(kind: type[StrEnum], axis: str, value: str) -> StrEnum:
         raise ConfigurationError(f"{axis} is one of {words}, not {value!r}") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class TaskPolicy:
     """The axes of one task. Each enum's string is accepted too; both ends are checked.
 

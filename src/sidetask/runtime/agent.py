@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 from sidetask.agents.agent import AgentConfig
@@ -11,6 +10,7 @@ from sidetask.agents.tools.asking import Arguments, Context
 from sidetask.agents.tools.outputs import to_completed
 from sidetask.agents.tools.tool import AnyTool, Tool, ToolOptions
 from sidetask.core.errors import ConfigurationError, InvalidInputError, ToolError
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Content, Message
 from sidetask.core.usage import Usage
@@ -37,7 +37,7 @@ NO_INPUT = "Begin."
 """What an agent is told that is invoked without an input: its instructions say what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class RunResult:
     """What a run of an agent came to, late results included. `str(result)` is its text."""
 

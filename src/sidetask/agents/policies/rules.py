@@ -9,7 +9,6 @@ rule that fails denies.
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias, assert_never
@@ -45,7 +44,7 @@ class Verdict:
 ALLOWED = Verdict(Action.ALLOW)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True)
 class Rule:
     """One rule. Made by `allow`, `ask` and `deny`.
 

@@ -13,7 +13,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import (
     Any,
@@ -36,7 +36,7 @@ from sidetask.core.errors import (
     ToolError,
     ToolResultError,
 )
-from sidetask.core.ids import CallId
+from sidetask.core.ids import CallId, value
 from sidetask.core.jsons import Json, JsonObject, digest
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import (
@@ -89,7 +89,7 @@ class ToolOptions(TypedDict, total=False):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(kw_only=True, frozen=True, eq=False)
 class Tool(Generic[P, R_co]):
     """Something a model may call. Calling it as a function calls what it was made of.
 

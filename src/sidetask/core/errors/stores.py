@@ -38,6 +38,22 @@ class StoreRefusedError(StoreError):
         return f"conversation {self.conversation_id} can be stored no more: {self.why}"
 
 
+class ConversationTakenError(StoreRefusedError):
+    """Another process has taken the conversation up: it goes on there, and not here.
+
+    What was begun here and had not ended is that one's to end; nothing more of it is stored here.
+    """
+
+    def __init__(self, conversation_id: str, why: str = "another process has gone on with it"):
+        super().__init__(conversation_id, why)
+
+    def __str__(self) -> str:
+        return (
+            f"conversation {self.conversation_id} is not open here any more: {self.why}. Ask it"
+            " there, or resume it here"
+        )
+
+
 class StoreVersionError(StoreError):
     """The database was written by a newer sidetask."""
 

@@ -1,18 +1,16 @@
 """What was said and waits for its turn, in order."""
 
-from dataclasses import dataclass
-
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, value
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
 from sidetask.runtime.keeping.absence import is_among
 from sidetask.runtime.response import ChatResponse
 
 
-@dataclass(slots=True)
+@value
 class Waiting:
     """A message, and what its turn will be seen as."""
 

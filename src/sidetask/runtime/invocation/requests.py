@@ -1,12 +1,13 @@
 """What a host asks for: one run of an agent, as a value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Self, TypeAlias
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.ids import value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Content
 from sidetask.models.base import Model
@@ -16,7 +17,7 @@ ToolChoice: TypeAlias = Literal["auto", "none", "required"] | tuple[str, ...]
 """Whether the model may, must not, or has to call a tool, or one of those that are named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class EmitRequest:
     """One run: who is to answer what, and in which conversation.
 

@@ -8,11 +8,10 @@ itself.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from sidetask.core.errors import ConfigurationError, TurnCancelledError
-from sidetask.core.ids import ConversationId
+from sidetask.core.ids import ConversationId, value
 from sidetask.core.jsons import Json
 from sidetask.core.messages import Content, user_message
 from sidetask.orchestration.base import Invocable
@@ -83,7 +82,7 @@ Then: TypeAlias = str | Act
 """What is done when it is time: a message that starts a turn, or an async function."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True)
 class Trigger:
     """Something that starts turns or dispatches by itself. Made by `every`, `cron`, `on_state`
     and `on_file_change`; any async function of a `TriggerContext` is one, too."""

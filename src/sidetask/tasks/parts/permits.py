@@ -12,14 +12,13 @@ the other: it does nothing meanwhile, and would else wait for itself.
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from sidetask.core.errors import ConfigurationError
-from sidetask.core.ids import TaskId
+from sidetask.core.ids import TaskId, value
 from sidetask.tasks.values import TaskLaunch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True, frozen=True)
 class Limits:
     """The caps and bounds of a task manager. None: no limit."""
 

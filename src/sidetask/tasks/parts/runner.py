@@ -13,11 +13,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
-from sidetask.core.ids import TaskId
+from sidetask.core.ids import TaskId, value
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import OnCrash, Route
 from sidetask.engines.base import Context, Engine, JobSpec
@@ -39,7 +39,7 @@ from sidetask.tasks.values import (
 Executor: TypeAlias = Callable[[ToolCall, RunContext[Any]], Awaitable[ToolOutcome]]
 
 
-@dataclass(slots=True)
+@value
 class Scope:
     """What a conversation's tasks run with."""
 
