@@ -12,9 +12,9 @@ import pytest
 
 from sidetask.core.errors import (
     ConfigurationError,
+    ConversationTakenError,
     StoreClosedError,
     StoreCorruptError,
-    StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
 )
@@ -264,9 +264,9 @@ async def test_a_conversation_that_another_process_goes_on_with_is_stored_no_mor
     store.append(fact(2))
     store.append(fact(3))
     await store.stored()
-    with pytest.raises(StoreRefusedError, match="another process has gone on with it"):
+    with pytest.raises(ConversationTakenError, match="another process has gone on with it"):
         store.append(fact(4))
-    with pytest.raises(StoreRefusedError):
+    with pytest.raises(ConversationTakenError):
         await store.commit_turn(C, [user_message("hi")])
     store.append(fact(2, D))
     assert [each.seq for each in await store.facts(D)] == [1, 2]
@@ -274,6 +274,32 @@ async def test_a_conversation_that_another_process_goes_on_with_is_stored_no_mor
     assert await store.last_seq(C) == 2  # opened anew: it may go on from here
     store.append(fact(3))
     await store.stored()
+    await other.close()
+
+
+async def test_whose_conversation_was_taken_is_told_once_before_any_writer(
+    path: Path, store: SqlStore
+) -> None:
+    other = sqlite_store(path)
+    await other.commit_turn(C, [user_message("theirs")])
+    other.append(replace(fact(1), name="theirs"))
+    other.append(replace(fact(1, D), name="theirs"))
+    await other.stored()
+    told: list[str] = []
+    end = store.on_taken(told.append)
+    with pytest.raises(ConversationTakenError):
+        await store.commit_turn(C, [user_message("hi")], at=0)
+    assert told == [C]
+    with pytest.raises(ConversationTakenError):
+        store.append(fact(1))
+    store.append(fact(1, D))
+    await store.stored()
+    assert told == [C, D]
+    end()
+    assert await store.last_seq(C) == 1  # it was opened anew, and taken once more
+    store.append(fact(1))
+    await store.stored()
+    assert told == [C, D]
     await other.close()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidetask.core.errors import StoreRefusedError
+from sidetask.core.errors import ConversationTakenError
 from sidetask.core.ids import TaskId
 from sidetask.core.messages import AssistantMessage, Text, user_message
 from sidetask.stores.base import Store
@@ -26,7 +26,7 @@ async def test_who_believes_in_a_shorter_history_is_refused_and_writes_nothing(
     await store.commit_turn(C, [user_message("two"), user_message("three")], at=1)
     store.put(result("task-1"))
     for places in (0, 1, 2):
-        with pytest.raises(StoreRefusedError, match="another process has gone on with it"):
+        with pytest.raises(ConversationTakenError, match="another process has gone on with it"):
             await store.commit_turn(C, [user_message("mine")], ack=[TaskId("task-1")], at=places)
     assert list(await store.history(C)) == [user_message(each) for each in ("one", "two", "three")]
     assert len(await store.find(RESULTS, open=True)) == 1

@@ -10,8 +10,8 @@ import pytest
 
 from sidetask.core.errors import (
     CodecError,
+    ConversationTakenError,
     InvalidInputError,
-    StoreRefusedError,
     StoreUnavailableError,
 )
 from sidetask.stores.sql.schema import MIGRATIONS
@@ -65,7 +65,7 @@ async def test_who_may_not_go_on_with_a_conversation_starts_nothing_for_it(
     store.queue.enqueue(job())
     store.queue.enqueue(job("task-2:1", D))
     await store.stored()
-    with pytest.raises(StoreRefusedError, match="another process has gone on with it"):
+    with pytest.raises(ConversationTakenError, match="another process has gone on with it"):
         store.queue.enqueue(job("task-3:1"))
     assert [each.id for each in await other.queue.find()] == ["task-2:1"]
     await other.close()

@@ -20,7 +20,7 @@ What every store promises, tested for each by `tests/stores/test_contract.py`:
 * What was read is what was written, in order.
 
 A store belongs to one event loop, and a conversation's facts to one process at a time: a second
-one that appends to it is told with `StoreRefusedError`.
+one that appends to it is told with `ConversationTakenError`, and by `on_taken`.
 """
 
 import asyncio
@@ -47,8 +47,6 @@ MAX_NAME = 1_000
 """Letters of an id, a key or a user's name."""
 MAX_ROW = 64 * 1024 * 1024
 """Letters of one message, fact, record or value of the state, as JSON."""
-TAKEN = "another process has gone on with it: open it in one at a time"
-"""Why a store refuses what a process writes of a conversation that is no longer its own."""
 
 # -- what is kept -----------------------------------------------------------------------------
 
@@ -191,6 +189,10 @@ class Log(Protocol):
         Returns what ends it."""
         ...
 
+    def on_taken(self, heard: Callable[[ConversationId], None]) -> Callable[[], None]:
+        """As `listen`, of what turns out to be another process's, before its writers are told."""
+        ...
+
 
 class Conversations(Protocol):
     """Conversations, and their messages."""
@@ -225,11 +227,10 @@ class Conversations(Protocol):
     ) -> None:
         """Append messages to the history, note that these tasks' results are part of it, and close
         these records of the conversation. If one of them is closed already, all of it was written
-        before, by a try whose end nobody heard, and nothing is written again. `at`: how long the
-        history is, as far as the caller knows.
+        before, by a try whose end nobody heard: nothing is written again. `at`: its length so far.
 
         Raises:
-            StoreRefusedError: It is longer, and not by these messages: nothing was written.
+            ConversationTakenError: It is longer, and not by these messages: nothing was written.
         """
         ...
 
@@ -366,8 +367,7 @@ class Joining(ABC):
     @abstractmethod
     async def claim_within(self, tx: object, record: Record[Any]) -> None:
         """Put a record into a conversation that is there, if none has its id, by a connection or
-        cursor that is in a transaction or begins one. It is there, and others are told, when that
-        is committed.
+        cursor that is in a transaction or begins one. Others see it when that is committed.
 
         Raises:
             ConfigurationError: It is no such object, or in autocommit mode; or its database has no

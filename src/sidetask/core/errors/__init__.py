@@ -28,6 +28,7 @@ from sidetask.core.errors.state import (
     StateValueError,
 )
 from sidetask.core.errors.stores import (
+    ConversationTakenError,
     StoreClosedError,
     StoreCorruptError,
     StoreError,
@@ -88,6 +89,7 @@ __all__ = [
     "ContextWindowExceededError",
     "ConversationBusyError",
     "ConversationNotFoundError",
+    "ConversationTakenError",
     "DepthLimitError",
     "DoomLoopError",
     "DuplicateTaskError",

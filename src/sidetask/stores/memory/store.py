@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Any, TypeVar
 
-from sidetask.core.errors import StoreRefusedError
+from sidetask.core.errors import ConversationTakenError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
@@ -20,7 +20,6 @@ from sidetask.stores.base import (
     PAGE,
     RESULT,
     STEP,
-    TAKEN,
     TASK,
     ConversationRecord,
     Kind,
@@ -251,6 +250,9 @@ class MemoryStore(_RecordStore, Store):
     def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
         return lambda: None  # no other process writes here
 
+    def on_taken(self, heard: Callable[[ConversationId], None]) -> Callable[[], None]:
+        return lambda: None  # as above
+
     # -- conversations -------------------------------------------------------------------------
 
     def save(self, conversation: ConversationRecord) -> None:
@@ -290,7 +292,7 @@ class MemoryStore(_RecordStore, Store):
         if at is not None and len(history) != at:
             if history[at:] == list(messages):
                 return
-            raise StoreRefusedError(conversation_id, TAKEN)
+            raise ConversationTakenError(conversation_id)
         for record in closing:
             self._records.write(record)
         history.extend(messages)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sidetask.core.codec import message_from_json, message_to_json
-from sidetask.core.errors import StoreRefusedError
+from sidetask.core.errors import ConversationTakenError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
 from sidetask.stores.base import (
@@ -12,7 +12,6 @@ from sidetask.stores.base import (
     DELIVERED,
     PAGE,
     RESULT,
-    TAKEN,
     ConversationRecord,
     Record,
     check_name,
@@ -131,7 +130,7 @@ class SqlConversations:
             if at is not None and place != at:
                 if [text for _, text in db.rows(_HISTORY, (conversation_id, at))] == texts:
                     return
-                raise StoreRefusedError(conversation_id, TAKEN)
+                raise ConversationTakenError(conversation_id)
             rows = [(conversation_id, place + n, text) for n, text in enumerate(texts)]
             db.run_each(_COMMIT, rows)
             db.run_each(_ACK, [(DELIVERED, conversation_id, RESULT, id) for id in ack])

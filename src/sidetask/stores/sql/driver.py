@@ -28,6 +28,10 @@ class Refused(Exception):  # noqa: N818 - an answer and no failure
     """The database will never take this row. In each driver its own errors of that sort, too."""
 
 
+class Taken(Refused):
+    """What it tells of was told by another process already."""
+
+
 class Passing(Exception):  # noqa: N818 - as above
     """The database had to give one of two transactions up, and chose this: do it again."""
 

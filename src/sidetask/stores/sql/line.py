@@ -25,11 +25,13 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from sidetask.core.errors import (
+    ConversationTakenError,
     StoreClosedError,
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
 )
+from sidetask.core.ids import ConversationId
 from sidetask.stores.sql.driver import Connection, Driver, Looker, Row
 from sidetask.stores.sql.thread import Item, Question, Worker, Write, Writer, Written, anew
 
@@ -59,6 +61,8 @@ class Line(Looker):
         self._retry: asyncio.TimerHandle | None = None
         self.refused: dict[str, StoreRefusedError] = {}
         """Conversations of which nothing more is taken."""
+        self.taken: list[Callable[[ConversationId], None]] = []
+        """Who hears of those among them that other processes have."""
         self._closed = False
         self._loop: AbstractEventLoop | None = None
 
@@ -199,7 +203,8 @@ class Line(Looker):
         batch, self._batch = self._batch, []
         self._scheduled = False
         written = writing.result()
-        self.refused.update(written.refused)
+        for key, refusal in written.refused.items():
+            self._refuse(key, refusal)
         if written.failure is not None:
             self._keep(batch, written.failure)
         elif self._failure is not None:
@@ -207,10 +212,20 @@ class Line(Looker):
             self._failure, self._pause = None, _PAUSES[0]
         for _, _, item in batch:
             if isinstance(item, Question):
+                if isinstance(item.error, ConversationTakenError):
+                    self._refuse(item.error.conversation_id, item.error)
                 _finish(item, written.failure)
         questions = any(write is None for write, _, _ in self._waiting)
         if self._waiting and (self._failure is None or questions):
             self._schedule()
+
+    def _refuse(self, key: str, error: StoreRefusedError) -> None:
+        """Take nothing more of this. Whoever had what another process has now hears of it in this
+        tick: before who has asked, and before all who write to it."""
+        is_known, self.refused[key] = key in self.refused, error
+        if not is_known and isinstance(error, ConversationTakenError):
+            for heard in tuple(self.taken):
+                heard(ConversationId(key))
 
     def _keep(self, batch: list[Item], failure: StoreError) -> None:
         """Nothing of it was written: the questions fail, the rest is for the next try."""

@@ -7,10 +7,10 @@ from itertools import chain
 from sidetask.core.codec import event_from_json, event_to_json
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
-from sidetask.stores.base import TAKEN, Joining, Store, check_name
+from sidetask.stores.base import Joining, Store, check_name
 from sidetask.stores.members import NoMembers
 from sidetask.stores.sql.conversations import SqlConversations
-from sidetask.stores.sql.driver import Connection, Driver, Refused, Row
+from sidetask.stores.sql.driver import Connection, Driver, Row, Taken
 from sidetask.stores.sql.line import WAITING, Line
 from sidetask.stores.sql.records import SqlRecords
 from sidetask.stores.sql.rows import read, written
@@ -94,6 +94,11 @@ class SqlStore(SqlConversations, SqlRecords, Store, Joining):
     def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
         return self._bus.of_conversations(heard)
 
+    def on_taken(self, heard: Callable[[ConversationId], None]) -> Callable[[], None]:
+        taken = self._line.taken
+        taken.append(heard)
+        return lambda: taken.remove(heard) if heard in taken else None
+
 
 def _append(db: Connection, rows: Sequence[Row]) -> None:
     """Write facts. One that is there already, and the same, is fine."""
@@ -103,7 +108,7 @@ def _append(db: Connection, rows: Sequence[Row]) -> None:
             chunk = rows[at : at + size]
             at += size
             if db.run(_statement(size), tuple(chain.from_iterable(chunk))) < size:
-                raise Refused(TAKEN)
+                raise Taken
 
 
 @cache

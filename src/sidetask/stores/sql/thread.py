@@ -17,12 +17,13 @@ from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from sidetask.core.errors import (
+    ConversationTakenError,
     InvalidInputError,
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
 )
-from sidetask.stores.sql.driver import Connection, Driver, Passing, Refused, Row
+from sidetask.stores.sql.driver import Connection, Driver, Passing, Refused, Row, Taken
 from sidetask.stores.sql.schema import migrate
 
 P = ParamSpec("P")
@@ -145,8 +146,7 @@ class Writer:
                     self._ask(connection, cast("Question[Any]", item))
                 elif why := self._try(connection, partial(write, connection, [cast("Row", item)])):
                     of = cast("str", conversation_id)
-                    written.refused[of] = StoreRefusedError(of, str(why))
-                    _log.error("%s", written.refused[of])
+                    written.refused[of] = _refusal(of, why)
             self._commit(connection, batch, written.refused)
         except BaseException:  # the one boundary: whatever it was, no half of it stays
             connection.rollback()
@@ -186,6 +186,14 @@ class Writer:
             return failure
         connection.run("RELEASE SAVEPOINT st_one")
         return None
+
+
+def _refusal(conversation_id: str, why: Exception) -> StoreRefusedError:
+    if isinstance(why, Taken):
+        return ConversationTakenError(conversation_id)  # who had it says so
+    refused = StoreRefusedError(conversation_id, str(why))
+    _log.error("%s", refused)
+    return refused
 
 
 def _told(failure: Exception) -> Exception:

@@ -53,6 +53,7 @@ class RedactedStore:
         self.facts = store.facts
         self.last_seq = store.last_seq
         self.listen = store.listen
+        self.on_taken = store.on_taken
         self.conversation = store.conversation
         self.conversations = store.conversations
         self.history = store.history
