@@ -1,6 +1,7 @@
 """Agents at the gate of their key: who is parked, who goes on, what is sent twice."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from sidetask.agents.quota import Quota
 from sidetask.core.errors import QuotaExceededError, RateLimitedError, TurnCancelledError
 from sidetask.models.fallback import FallbackModel
 from sidetask.models.scripted import Script, call, reply
+from sidetask.orchestration import batch, sequence
+from sidetask.orchestration import call as orchestrated
+from sidetask.state import State
 from sidetask.tasks.parts.permits import Limits
 from sidetask.testing import ScriptedModel, running_runtime
 from tests.runtime.harness import beside, settle, talking
@@ -86,6 +90,32 @@ async def test_a_turn_that_nobody_asked_for_waits_behind_those_that_somebody_did
         await talk.chat.wait_for_idle()
         await user.shutdown()
     assert asked == ["user", "wake-up"]
+
+
+async def test_agents_that_are_dispatched_wait_behind_those_that_somebody_waits_for() -> None:
+    model = ScriptedModel("ok", loop=True)
+    worker, order = Agent(model, name="worker"), list[str]()
+
+    async def note(name: str, work: Awaitable[object]) -> None:
+        await work
+        order.append(name)
+
+    async with running_runtime() as runtime, runtime.open(Agent(model)) as chat:
+        runtime.quota.record_hit(model.quota_key, 30)
+        desk = runtime.dispatcher(2)
+        async with batch(cap=1, tasks=runtime) as many:
+            run = desk.dispatch("one", worker, input="go").wait()
+            asked = [await beside(note("dispatched", run))]
+            run = desk.dispatch("two", sequence(worker), input="go").wait()
+            asked += [await beside(note("in a pipeline", run))]
+            run = many.dispatch(worker, input="go", name="three").wait()
+            asked += [await beside(note("in a batch", run))]
+            run = orchestrated("four", worker, State(), input="go", tasks=runtime)
+            asked += [await beside(note("called", run))]
+            asked += [await beside(note("asked", chat.ask("go")))]
+            await asyncio.wait(asked)
+        await desk.close()
+    assert order == ["called", "asked", "dispatched", "in a pipeline", "in a batch"]
 
 
 async def test_a_refusal_in_mid_stream_parks_the_key_and_tells_no_text_twice() -> None:

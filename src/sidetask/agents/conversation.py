@@ -9,6 +9,7 @@ from sidetask.agents.guards.context import Context
 from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import metered
 from sidetask.agents.policies.calling import TurnHooks
+from sidetask.agents.quota.rank import aside
 from sidetask.agents.tools.toolset import Toolset
 from sidetask.core.budget import ambient_meter
 from sidetask.core.ids import CallId, ConversationId, TaskId
@@ -25,6 +26,7 @@ class Conversation:
     """Its history is appended to and never copied; a turn lock guards it, above."""
 
     __slots__ = (
+        "aside",
         "call_ids",
         "checks",
         "config",
@@ -71,10 +73,10 @@ class Conversation:
         """The task that waits for all of it, and on whose permits its calls run."""
         self.parent_conversation_id: ConversationId | None = None
         """Of the agent whose sub-agent this is."""
+        self.aside = aside.get()  # nobody waits for its turns: at a gate, others go first
         self.meter = metered(config.budget, ambient_meter.get())
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
-        """All messages."""
         self.unheard: tuple[TaskId, ...] = ()
         """Results in the history that had woken it, when a crash cut the turn before it began to
         read them: they are a reason for another one."""

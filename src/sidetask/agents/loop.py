@@ -156,8 +156,7 @@ class TurnRun:
             asyncio.CancelledError: The asyncio task was cancelled. The turn is closed first, and
                 `end` is set.
         """
-        is_sub_agent = self._conversation.parent_conversation_id is not None
-        self._reader.background = is_sub_agent or cause != "user"
+        self._reader.background = self._conversation.aside or cause != "user"
         self._tell_start(cause, task_ids)
         if self._spending is not None:
             self._spending.start()

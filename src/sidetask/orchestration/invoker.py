@@ -17,6 +17,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, Protocol, TypeAlias
 
+from sidetask.agents.quota.rank import aside
 from sidetask.agents.tools.outputs import cut
 from sidetask.core.budget import Meter, ambient_meter
 from sidetask.core.errors import (
@@ -148,6 +149,8 @@ class Run:
         self.named.mark(TaskStatus.RUNNING)
         if self.meter is not None:
             ambient_meter.set(self.meter)
+        if body.record.launch.executor != EXECUTOR or not body.record.foreground:
+            aside.set(True)  # whoever calls it waits for it; nobody waits for what is dispatched
         state = self.state.as_writer(self.state.origin, body.check)
         try:
             output = await self.agent.invoke(input, state)

@@ -209,6 +209,7 @@ class Move(Residence):
         parent = self._kin.parent
         if parent is not None:
             conversation.parent_conversation_id = parent.id
+            conversation.aside = True
         spends = asked.get("meter")
         if spends is not None:
             conversation.meter = metered(config.budget, spends)
