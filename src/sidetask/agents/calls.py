@@ -21,11 +21,9 @@ from sidetask.core.routing import TaskKind
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.values import (
     Detached,
-    Pending,
     Ready,
     Resolution,
     Resolved,
-    StartResult,
     TaskLaunch,
     TurnCancelled,
     TurnNews,
@@ -59,14 +57,14 @@ class StepCalls:
         loops = doom.look(self._calls)
         if loops:
             self._warn(loops)
-        for call in self._calls:
-            if call.id not in self._answers:
+        calls, answers, log = self._calls, self._answers, self._log
+        for call in calls:
+            if call.id not in answers:
                 await self._start(call, spending)
-        manager, conversation_id = self._log.manager, self._log.conversation.id
-        while len(self._answers) < len(self._calls):
-            news = await manager.wait_for_turn(conversation_id, self._log.turn_id, self._token)
-            self._hear(news)
-        await self._log.commit(self._message(), ack=tuple(self._acks))
+        wait, conversation_id, turn_id = log.manager.wait_for_turn, log.conversation.id, log.turn_id
+        while len(answers) < len(calls):
+            self._hear(await wait(conversation_id, turn_id, self._token))
+        await log.commit(self._message(), ack=tuple(self._acks))
 
     async def close(self, updates: Iterable[TurnUpdate]) -> None:
         """Commit an answer for each call, whatever has become of it: the turn is ending."""
@@ -97,13 +95,14 @@ class StepCalls:
                 self.handed_in = True
                 return self._answer(call, "Accepted.")
             return self._answer(call, f"The output does not fit: {problem}", is_error=True)
-        toolset = self._log.conversation.toolset
-        tool = toolset.tools.get(call.name)
+        log = self._log
+        conversation = log.conversation
+        tool = conversation.toolset.tools.get(call.name)
         if tool is None:
-            known = ", ".join(schema.name for schema in toolset.schemas) or "none"
+            known = ", ".join(schema.name for schema in conversation.toolset.schemas) or "none"
             problem = f"There is no tool {call.name!r}. The tools are: {known}."
             return self._answer(call, problem, is_error=True)
-        for check in self._log.conversation.checks:
+        for check in conversation.checks:
             problem = check(call)
             if problem is not None:
                 return self._answer(call, problem, is_error=True)
@@ -112,36 +111,29 @@ class StepCalls:
             return self._answer(call, problem, is_error=True)
         launch = TaskLaunch(
             call=call,
-            conversation_id=self._log.conversation.id,
-            turn_id=self._log.turn_id,
-            run_id=self._log.run_id,
+            conversation_id=conversation.id,
+            turn_id=log.turn_id,
+            run_id=log.run_id,
             route=tool.route,
             policy=tool.policy,
-            parent_id=self._log.conversation.parent_id,
+            parent_id=conversation.parent_id,
         )
         try:
-            started = await self._log.manager.start_task(launch, cancellation=self._token)
+            started = await log.manager.start_task(launch, cancellation=self._token)
         except (DuplicateTaskError, TooManyTasksError, InvalidInputError) as error:
             return self._answer(call, f"Not started: {error}.", is_error=True)
         except ManagerClosedError as error:
             raise TurnCancelledError(str(error)) from None
-        return self._note(call, started)
-
-    def _note(self, call: ToolCall, started: StartResult) -> None:
-        match started:
-            case Ready(resolution):
-                self._resolve(resolution)
-            case Pending(task_id, TaskKind.BACKGROUND):
-                self._answer(call, receipt(task_id))
-            case Pending():
-                pass  # its turn waits for it
-            case _:
-                assert_never(started)
+        if isinstance(started, Ready):
+            return self._resolve(started.resolution)
+        if started.kind is TaskKind.BACKGROUND:
+            return self._answer(call, receipt(started.task_id))
+        return None  # its turn waits for it
 
     def _hear(self, news: TurnNews) -> None:
         match news:
-            case Resolved(resolution):
-                self._resolve(resolution)
+            case Resolved():
+                self._resolve(news.resolution)
             case Detached(task_id, call_ids, name):
                 for call_id in call_ids:
                     self._answers[call_id] = ToolResult(call_id, name, receipt(task_id))

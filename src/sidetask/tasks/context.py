@@ -53,7 +53,6 @@ class RunContext(Generic[Deps]):
     def __init__(  # noqa: PLR0913 - what a tool may know, all of it
         self,
         host: TaskHost,
-        *,
         deps: Deps,
         conversation_id: ConversationId,
         task_id: TaskId,

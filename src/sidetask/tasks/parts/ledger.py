@@ -161,10 +161,7 @@ class Ledger:
 
     def _move(self, record: TaskRecord, event: type[TaskEvent]) -> None:
         before = record.status
-        after = apply(before, event)
-        if after is before:
-            return
-        record.status = after
+        after = record.status = apply(before, event)
         if record.ending is not None:  # busy until it has stopped
             change = -1 if after in TERMINAL else 0
         else:
@@ -175,7 +172,7 @@ class Ledger:
     def _queued(self, record: TaskRecord) -> None:
         fields: dict[str, object] = {
             "attempt": record.attempt,
-            "background": not record.foreground,
+            "background": record.kind is TaskKind.BACKGROUND,
             "executor": record.launch.executor,
         }
         self.send(record, TaskQueued, fields)

@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from contextvars import Context as ContextVars
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
 from sidetask.core.errors import TaskNotFoundError
 from sidetask.core.events import TaskCancelled, TaskDenied, TaskTimedOut
@@ -134,7 +134,7 @@ class TaskRecord(Ticket):
         self.finished_at: float | None = None
         self.progress: Progress | None = None
         self.error: str | None = None
-        self.on_complete = cast("OnComplete", launch.policy.on_complete)  # a policy normalises it
+        self.on_complete: OnComplete = launch.policy.on_complete  # pyright: ignore[reportAttributeAccessIssue] - a policy normalises it
         self.to_loop = launch.policy.delivery is DeliveryMode.TO_LOOP
         self.ending: Ending | None = None
         self.resolution: Resolution | None = None

@@ -173,14 +173,14 @@ class Runner:
         self._begin(record)
         executor, scope = self._find_work(launch, record.call)
         body.shared = scope.state
-        context = RunContext(
+        context = RunContext(  # by place: one is made for each call
             body,
-            deps=scope.deps,
-            conversation_id=launch.conversation_id,
-            task_id=record.id,
-            call_id=launch.call.id,
-            turn_id=launch.turn_id,
-            run_id=launch.run_id,
+            scope.deps,
+            launch.conversation_id,
+            record.id,
+            launch.call.id,
+            launch.turn_id,
+            launch.run_id,
         )
         if self._keeper is not None:
             if record.kept and scope.takes is not None and scope.takes(record):
@@ -201,14 +201,14 @@ class Runner:
             self._admit(self._permits.release(record))
             return
         match record.ending or outcome:
+            case Completed() as completed:
+                self._delivery.succeeded(record, completed)
             case ApprovalNeeded(requests, final) if requests and self.desk.questions is not None:
                 record.call = final or record.call
                 record.body = record.job_id = record.remote = None
                 record.vars = copy_context()  # not those of who approves
                 self.desk.questions.suspend(record, requests)
                 return
-            case Completed() as completed:
-                self._delivery.succeeded(record, completed)
             case Errored() as errored:
                 self._delivery.failed(record, errored)
             case Ending() as ending:
