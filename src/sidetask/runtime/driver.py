@@ -277,7 +277,7 @@ class Driver:
         try:
             await asyncio.sleep(0)  # others first: whoever says something, or Stop, in this tick
             if self._inbox.waiting:
-                await self._run(*self._next(), if_cancelled=GIVEN_UP)
+                await self._run(self._next(), if_cancelled=GIVEN_UP)
         except asyncio.CancelledError:
             if not self._is_cut or task.uncancel() > before:
                 raise
@@ -302,7 +302,7 @@ class Driver:
                     await self._absence.wait_over(lambda: self.closed or bool(self._inbox.waiting))
                     if self.closed or not self._has_work:
                         return
-                await self._run(*self._next())
+                await self._run(self._next())
                 if not self._has_work:
                     return
                 await asyncio.sleep(0)  # who waited for this turn hears of its end first
@@ -317,23 +317,19 @@ class Driver:
             self._inbox.refuse("cancelled from outside")
             self.wake()
 
-    def _next(self) -> tuple[UserMessage | None, ChatResponse]:
+    def _next(self) -> ChatResponse:
         """The turn to run, which there is."""
         conversation = self._conversation
         is_hurried = self._absence.lasts and self._inbox.waiting
         if conversation.steering and not is_hurried:  # too late for the turn it was meant for
-            return conversation.steering.pop(0), ChatResponse("user", sent=True)
+            late = ChatResponse("user", sent=True)
+            late.message = conversation.steering.pop(0)
+            return late
         if self._inbox.waiting:
             return self._inbox.take()
-        return None, ChatResponse("tasks", self._waking.begin())
+        return ChatResponse("tasks", self._waking.begin())
 
-    async def _run(
-        self,
-        message: UserMessage | None,
-        response: ChatResponse,
-        *,
-        if_cancelled: str = "shut down",
-    ) -> None:
+    async def _run(self, response: ChatResponse, *, if_cancelled: str = "shut down") -> None:
         conversation = self._conversation
         conversation.turns += 1
         conversation.unheard = ()
@@ -343,7 +339,7 @@ class Driver:
         self._latest_run = current.run_id
         heard = self._admit(response, current.turn_id)
         try:
-            await current.carry_out(message, heard=heard)
+            await current.carry_out(heard)
         finally:
             self._current = None
             end = current.end or cancelled("cancelled from outside")
@@ -352,7 +348,7 @@ class Driver:
             if self._absence.lasts:
                 if response.cause == "tasks":
                     self._waking.take_back()
-                self._inbox.put_off(conversation, message if response.sent else None)
+                self._inbox.put_off(conversation, response)
             self.wake()
 
     def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:

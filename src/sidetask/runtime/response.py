@@ -13,6 +13,7 @@ from sidetask.core.budget import Budget
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, ModelStarted, TextDelta
 from sidetask.core.ids import TaskId, TurnId, value
+from sidetask.core.messages import UserMessage
 from sidetask.core.turns import RunOrder
 from sidetask.core.usage import Usage
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
@@ -51,11 +52,13 @@ class ChatResponse:
         "_askers",
         "_pending",
         "_sleepers",
+        "asked",
         "budget",
         "cause",
         "end",
         "events",
         "given",
+        "message",
         "order",
         "sent",
         "task_ids",
@@ -71,6 +74,10 @@ class ChatResponse:
         sent: bool = False,
     ) -> None:
         self.cause = cause
+        self.message: UserMessage | None = None
+        """What was said to begin it; None: results began it."""
+        self.asked: object = None
+        """What the observer remembers of who said it."""
         self.budget: Budget | None = None
         """What the turn may spend, if whoever asked for it said so."""
         self.order = order

@@ -9,7 +9,6 @@ from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import StoreError
 from sidetask.core.events import Event, RunCancelled, RunCompleted, RunFailed
 from sidetask.core.ids import TurnId
-from sidetask.core.messages import UserMessage
 from sidetask.runtime.response import ChatResponse
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.aio.tokens import CancelToken
@@ -84,14 +83,14 @@ class Current:
         if self._conversation.hooks is not None:
             self._conversation.hooks.stop()
 
-    async def carry_out(self, message: UserMessage | None, *, heard: bool) -> None:
-        """Run the turn to its end.
+    async def carry_out(self, heard: bool) -> None:
+        """Run the turn to its end. It is `heard` where somebody waits for its begin.
 
         Raises:
             asyncio.CancelledError: The asyncio task was cancelled; the turn is closed.
         """
         try:
-            await self._to_its_end(message, heard)
+            await self._to_its_end(heard)
             if self._outbox is not None:
                 await self._outbox.stored()  # what is told of it is on the disk
         except StoreError as error:
@@ -101,11 +100,13 @@ class Current:
             if self._end is not None:
                 self.response.append(self._end)
 
-    async def _to_its_end(self, message: UserMessage | None, heard: bool) -> None:
+    async def _to_its_end(self, heard: bool) -> None:
         """With the host's hooks, which hear of every end."""
         run, response, hooks = self._run, self.response, self._conversation.hooks
         try:
-            await run.run(message, cause=response.cause, task_ids=response.task_ids, heard=heard)
+            await run.run(
+                response.message, cause=response.cause, task_ids=response.task_ids, heard=heard
+            )
         except asyncio.CancelledError:
             if hooks is not None and run.end is not None:
                 told = hooks.turn_ended(run.end.status, run.end.text)

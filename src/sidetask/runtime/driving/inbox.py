@@ -3,21 +3,11 @@
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
-from sidetask.core.ids import ConversationId, value
+from sidetask.core.ids import ConversationId
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
 from sidetask.runtime.keeping.absence import is_among
 from sidetask.runtime.response import ChatResponse
-
-
-@value
-class Waiting:
-    """A message, and what its turn will be seen as."""
-
-    message: UserMessage
-    response: ChatResponse
-    asked: object = None
-    """What the observer remembers of who asked."""
 
 
 class Inbox:
@@ -28,22 +18,24 @@ class Inbox:
     def __init__(self, conversation_id: ConversationId, observer: Observer | None) -> None:
         self._id = conversation_id
         self._observer = observer
-        self.waiting: list[Waiting] = []
+        self.waiting: list[ChatResponse] = []
 
     def put(self, message: UserMessage, response: ChatResponse) -> None:
-        asked = None if self._observer is None else self._observer.asked()
-        self.waiting.append(Waiting(message, response, asked))
-
-    def take(self) -> tuple[UserMessage, ChatResponse]:
-        """The first, which there is: its turn begins."""
-        waiting = self.waiting.pop(0)
+        response.message = message
         if self._observer is not None:
-            self._observer.admitted(self._id, waiting.asked)
-        return waiting.message, waiting.response
+            response.asked = self._observer.asked()
+        self.waiting.append(response)
+
+    def take(self) -> ChatResponse:
+        """The first, which there is: its turn begins."""
+        response = self.waiting.pop(0)
+        if self._observer is not None:
+            self._observer.admitted(self._id, response.asked)
+        return response
 
     def withdraw(self, response: ChatResponse, reason: str) -> bool:
         """It gets no turn. False: it does not wait for one."""
-        left = [each for each in self.waiting if each.response is not response]
+        left = [each for each in self.waiting if each is not response]
         if len(left) == len(self.waiting):
             return False
         self.waiting = left
@@ -54,15 +46,17 @@ class Inbox:
         """None gets a turn."""
         refused, self.waiting = self.waiting, []
         for each in refused:
-            each.response.finish(cancelled(reason))
+            each.finish(cancelled(reason))
 
-    def put_off(self, conversation: Conversation, said: UserMessage | None) -> None:
-        """What nobody waits for is said later: what waits here, and `said`, if it was not said."""
-        steering = conversation.steering
-        if said is not None and not is_among(said, conversation.history):
-            steering.insert(0, said)
-        steering += [each.message for each in self.waiting if each.response.sent]
-        self.waiting = [each for each in self.waiting if not each.response.sent]
+    def put_off(self, conversation: Conversation, failed: ChatResponse) -> None:
+        """What nobody waits for is said later: what waits here, and what was to be said by the
+        turn that has `failed`, if it was not."""
+        said = [each.message for each in self.waiting if each.sent and each.message is not None]
+        self.waiting = [each for each in self.waiting if not each.sent]
+        first = failed.message
+        if failed.sent and first is not None and not is_among(first, conversation.history):
+            conversation.steering.insert(0, first)
+        conversation.steering += said
 
 
 def cancelled(reason: str) -> TurnEnd:

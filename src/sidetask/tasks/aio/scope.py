@@ -4,6 +4,7 @@ import asyncio
 import threading
 from asyncio import AbstractEventLoop
 from contextlib import suppress
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -16,14 +17,15 @@ class Cuttable:
     task from outside passes through untouched.
     """
 
-    __slots__ = ("_cancelling", "_silence", "_task", "_token", "_touched", "cut_by", "patience")
+    __slots__ = ("_cancelling", "_patience", "_silence", "_task", "_token", "cut_by", "deadline")
 
     def __init__(self, token: CancelToken, patience: float | None) -> None:
         self._token = token
-        self.patience = patience
+        self._patience = patience or 0.0
         self._silence = _of_loop() if patience is not None else None
+        self.deadline = 0.0
+        """When the patience is over, if nothing comes."""
         self._task: asyncio.Task[object] | None = None
-        self._touched = 0.0
         self._cancelling = 0
         self.cut_by: str | None = None
         """`token`, `silence`, the word given to `cut`, or None. `inside`: something in the block
@@ -32,12 +34,7 @@ class Cuttable:
     def touch(self) -> None:
         """Something came: the patience begins anew."""
         if self._silence is not None:
-            self._touched = self._silence.now()
-
-    @property
-    def deadline(self) -> float:
-        """When the patience is over, if nothing comes."""
-        return self._touched + (self.patience or 0.0)
+            self.deadline = self._silence.now() + self._patience
 
     def cut(self, why: str) -> None:
         """End the block, if it is being run. The first reason stands."""
@@ -98,17 +95,18 @@ class _Silence:
     million calls, or pieces of a stream, cost one timer a patience.
     """
 
-    __slots__ = ("_blocks", "_timer", "loop", "now")
+    __slots__ = ("_blocks", "_rings_at", "_timer", "loop", "now")
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.loop = loop
         self.now = loop.time
         self._blocks: dict[Cuttable, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = inf
 
     def watch(self, block: Cuttable) -> None:
         self._blocks[block] = None
-        if self._timer is None or block.deadline < self._timer.when():
+        if block.deadline < self._rings_at:
             self._arm_for(block.deadline)
 
     def forget(self, block: Cuttable) -> None:
@@ -118,9 +116,10 @@ class _Silence:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_at(deadline, self._ring)
+        self._rings_at = deadline
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._rings_at = None, inf
         now = self.now()
         for block in [each for each in self._blocks if each.deadline <= now]:
             del self._blocks[block]
