@@ -41,6 +41,10 @@ class Reply:
         return self.text
 
 
+_NOBODY: Sleepers = []
+"""Waits for a turn of which nobody wants to know more; the first who does has a list made."""
+
+
 class ChatResponse:
     """One turn, running or ended.
 
@@ -92,9 +96,9 @@ class ChatResponse:
         """Somebody has it: whoever asked, or a reader of `turns()`."""
         self.events: list[Event] = []
         self.end: TurnEnd | None = None
-        self._sleepers: Sleepers = []
+        self._sleepers = _NOBODY
         """Those who wait for whatever comes next."""
-        self._askers: Sleepers = []
+        self._askers = _NOBODY
         """Those who wait for the end."""
         self._pending: tuple[TaskSnapshot, ...] = ()
 
@@ -131,6 +135,7 @@ class ChatResponse:
             TurnError: The turn failed, or was cancelled.
         """
         while (end := self.end) is None:
+            self._askers = self._askers or []
             await sleep_among(self._askers)
         if end.error is not None:
             raise end.error
@@ -169,11 +174,8 @@ class ChatResponse:
 
     async def more(self) -> None:
         """Wait until something has changed."""
+        self._sleepers = self._sleepers or []
         await sleep_among(self._sleepers)
-
-
-_NOBODY: Sleepers = []
-"""Those who wait for what comes after the end."""
 
 
 class EventCursor:

@@ -67,7 +67,7 @@ class DoomWatch:
         self._first: Sequence[ToolCall] = ()
         """The turn's first calls. Most turns have no others, and then nothing is compared."""
         self._last: deque[Key] | None = None
-        self._runs = [0] * LONGEST
+        self._runs: list[int]
         self._warned = False
 
     def look(self, calls: Sequence[ToolCall]) -> dict[CallId, Loop]:
@@ -80,7 +80,7 @@ class DoomWatch:
             self._first = calls
             return {}
         if self._last is None:
-            self._last = deque(maxlen=LONGEST)
+            self._last, self._runs = deque(maxlen=LONGEST), [0] * LONGEST
             self._follow(self._first, self._last)
         loops = self._follow(calls, self._last)
         if loops and self._warned:

@@ -1,20 +1,22 @@
 """Asking work to stop, as something to look at and to wait for."""
 
-import asyncio
 from collections.abc import Callable
+
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 
 
 class CancelToken:
     """Becomes true once, and takes its children with it. Used from the event loop's thread;
     reading `is_cancelled` is safe from any thread."""
 
-    __slots__ = ("_children", "_listeners", "_parent", "is_cancelled", "reason")
+    __slots__ = ("_children", "_listeners", "_parent", "_sleepers", "is_cancelled", "reason")
 
     def __init__(self, parent: "CancelToken | None" = None) -> None:
         self.is_cancelled = False
         self.reason = ""
         self._children: dict[CancelToken, None] | None = None  # ordered, unlike a set
         self._listeners: dict[Callable[[], None], None] | None = None
+        self._sleepers: Sleepers | None = None
         self._parent: CancelToken | None = None
         self.move_to(parent)
 
@@ -35,6 +37,8 @@ class CancelToken:
         children, self._children = self._children, None
         for listener in listeners or ():
             listener()
+        if self._sleepers is not None:
+            wake_all(self._sleepers)
         for child in children or ():
             child.cancel(reason)
 
@@ -67,16 +71,12 @@ class CancelToken:
 
     async def wait(self) -> None:
         """Wait until the token is cancelled."""
-        if self.is_cancelled:
-            return
-        waiter = asyncio.get_running_loop().create_future()
+        while not self.is_cancelled:
+            await sleep_among(self.sleepers)
 
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        self.listen(wake)
-        try:
-            await waiter
-        finally:
-            self.unlisten(wake)
+    @property
+    def sleepers(self) -> Sleepers:
+        """Who sleep until it is cancelled, among others."""
+        if self._sleepers is None:
+            self._sleepers = []
+        return self._sleepers

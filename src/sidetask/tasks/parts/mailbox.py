@@ -11,7 +11,6 @@ results are bounded at launch (`Limits.undelivered`), where refusing loses nothi
 import asyncio
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from functools import partial
 
 from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.routing import OnComplete
@@ -125,13 +124,8 @@ class Mailbox:
                 return TurnCancelled(cancellation.reason)
             if cancellation is None:
                 await sleep_among(box.waiters)
-                continue
-            wake = partial(wake_all, box.waiters)  # one for each: they may share box and token
-            cancellation.listen(wake)
-            try:
-                await sleep_among(box.waiters)
-            finally:
-                cancellation.unlisten(wake)
+            else:
+                await sleep_among(box.waiters, cancellation.sleepers)
 
     def close_turn(self, conversation_id: ConversationId, turn_id: TurnId) -> list[TurnUpdate]:
         """Forget the turn; returns what it was not told yet."""
