@@ -9,6 +9,7 @@ import pytest
 from sidetask import Agent, AgentHandle, background
 from sidetask.core.errors import (
     AgentNotStartedError,
+    ConfigurationError,
     ConversationBusyError,
     InvalidInputError,
     ModelError,
@@ -52,6 +53,24 @@ async def test_after_an_answer_the_conversation_is_free_in_that_very_tick() -> N
         await talk.chat.ask("go")
         assert talk.chat.is_idle
         assert (await talk.chat.ask("go", on_busy="raise")).text == "Two."
+
+
+async def test_a_word_that_is_none_is_refused_and_nothing_is_done() -> None:
+    async with talking(stall("Hm")) as talk:
+        chat: Any = talk.chat
+        asked = await beside(chat.ask("hi"))
+        with pytest.raises(ConfigurationError, match="'turn' or 'all', not 'ALL'"):
+            await chat.interrupt("ALL")
+        for ask in (chat.ask, chat.chat):
+            with pytest.raises(ConfigurationError, match="'queue' or 'raise', not 'fail'"):
+                await ask("and?", on_busy="fail")
+        with pytest.raises(ConfigurationError, match="'idle' or None, not 'Idle'"):
+            chat.turns(until="Idle")
+        assert not asked.done()
+        await chat.interrupt()
+        with pytest.raises(TurnCancelledError):
+            await asked
+        assert talk.said() == ["hi", "Hm"]
 
 
 @pytest.mark.parametrize("content", ["", "  \n", [], [""], ["a", 3], [None]])

@@ -8,6 +8,7 @@ import pytest
 
 from sidetask import AgentHandle, ChatResponse, background, tool
 from sidetask.core.events import Event, Lagged
+from sidetask.runtime.driver import KEPT
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.aio.streams import BOUND
 from sidetask.testing import call, flood, stall
@@ -28,6 +29,20 @@ async def turn_ids(chat: AgentHandle, after: str | None = None) -> list[str | No
 
 
 # -- turns -----------------------------------------------------------------------------------
+
+
+async def test_a_reader_of_turns_that_is_too_slow_is_told_how_many_it_lost() -> None:
+    async with talking(*[str(n) for n in range(40)]) as talk:
+        turns = talk.chat.turns()
+        await talk.chat.ask("hi")
+        assert await _next_text(turns) == "0"
+        for _ in range(KEPT):
+            await talk.chat.ask("hi")
+        assert (await _next_text(turns), turns.missed) == ("1", 0)
+        for _ in range(KEPT + 1):
+            await talk.chat.ask("hi")
+        assert (await _next_text(turns), turns.missed) == (str(KEPT + 2), KEPT)
+        assert (await _next_text(turns), turns.missed) == (str(KEPT + 3), KEPT)
 
 
 async def test_turns_tells_those_that_nobody_was_given() -> None:

@@ -1,5 +1,6 @@
 """Following a conversation: its turns, and its events from any point on."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -16,14 +17,23 @@ PAGE = 1000
 """Facts that are asked of a database at once."""
 
 
+_log = logging.getLogger(__name__)
+
+
 class TurnsCursor:
-    """Turns that were admitted before, then every turn as it is admitted."""
+    """Turns that were admitted before, then every turn as it is admitted. Iterate it.
+
+    It holds no turn up, and only the last ones are kept: a reader that is too slow is told by
+    `missed` how many it lost.
+    """
 
     def __init__(self, driver: Driver, *, after: str | None, until_idle: bool) -> None:
         self._driver = driver
         self._until_idle = until_idle
         self._backlog = deque(_kept(driver, after))
         self._next = driver.admitted
+        self.missed = 0
+        """How many turns were lost so far, because this reader was too slow."""
 
     def __aiter__(self) -> Self:
         return self
@@ -41,7 +51,10 @@ class TurnsCursor:
         if self._backlog:
             return self._backlog.popleft()
         oldest = self._driver.admitted - len(self._driver.turns)
-        self._next = max(self._next, oldest)
+        if self._next < oldest:
+            lost, self._next = oldest - self._next, oldest
+            self.missed += lost
+            _log.warning("a reader of turns was too slow: %d turns lost", lost)
         if self._next == self._driver.admitted:
             return None
         self._next += 1

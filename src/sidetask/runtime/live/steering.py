@@ -3,6 +3,7 @@
 import asyncio
 from typing import Literal
 
+from sidetask.core.errors import ConfigurationError
 from sidetask.runtime.live.base import Live
 from sidetask.runtime.views import ConversationTasks
 from sidetask.tasks.values import Idle
@@ -14,13 +15,17 @@ class Steering(Live):
     async def interrupt(self, scope: Literal["turn", "all"] = "turn") -> None:
         """A user's Stop: end the running turn and what it waits for, and wait until it has.
 
-        The background lives, unless `scope` is `"all"`. No turn begins by itself until the user
-        speaks again. The history stays valid: every call is answered, partial text is kept.
+        The background lives, unless `scope` is `"all"`. No result begins a turn until the user
+        speaks again; triggers go on. The history stays valid: every call is answered, partial text
+        is kept.
 
         Raises:
+            ConfigurationError: There is no such scope; nothing was stopped.
             AgentNotStartedError: The agent is shut down.
         """
         self._driver.check_open()
+        if scope not in ("turn", "all"):
+            raise ConfigurationError(f"scope is 'turn' or 'all', not {scope!r}")
         self._driver.park()
         tasks = ConversationTasks(self._manager_handle, self.conversation_id)
         stopped = tasks.running() if scope == "all" else []

@@ -1,11 +1,11 @@
 """Talking with a live agent, and listening to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Literal
 
 from sidetask.core.budget import Budget
-from sidetask.core.errors import ConversationBusyError
+from sidetask.core.errors import ConfigurationError, ConversationBusyError
 from sidetask.core.events import Event
 from sidetask.core.messages import Content, UserMessage, user_message
 from sidetask.runtime.driver import GIVEN_UP
@@ -35,6 +35,7 @@ class Talking(Live):
             TurnError: The turn failed (`ModelError`, `StepLimitError`, `BudgetExceededError`, ...)
                 or was cancelled (`TurnCancelledError`).
             ConversationBusyError: A turn is running and `on_busy` is `"raise"`.
+            ConfigurationError: `on_busy` is neither.
             AgentNotStartedError: The agent is shut down.
         """
         message, response = self._asked(content, on_busy, budget)
@@ -47,7 +48,8 @@ class Talking(Live):
         as for `ask`.
 
         Raises:
-            InvalidInputError, ConversationBusyError, AgentNotStartedError: As for `ask`.
+            InvalidInputError, ConversationBusyError: As for `ask`.
+            ConfigurationError, AgentNotStartedError: As for `ask`.
         """
         message, response = self._asked(content, on_busy, budget)
         self._driver.ask(message, response)
@@ -73,11 +75,20 @@ class Talking(Live):
 
     def turns(
         self, *, after: str | None = None, until: Literal["idle"] | None = None
-    ) -> AsyncIterator[ChatResponse]:
+    ) -> TurnsCursor:
         """Every turn, asked for or not, as it is admitted: first those that were already, after
         the turn `after`, or else those that neither `ask`, `chat` nor `turns` gave to anybody.
-        With `until="idle"` it ends when the conversation is."""
+        With `until="idle"` it ends when the conversation is.
+
+        A reader that falls more than 16 turns behind loses the oldest: `missed` counts them.
+
+        Raises:
+            ConfigurationError: `until` is something else.
+            AgentNotStartedError: The agent is shut down.
+        """
         self._driver.check_open()
+        if until not in (None, "idle"):
+            raise ConfigurationError(f"until is 'idle' or None, not {until!r}")
         return TurnsCursor(self._driver, after=after, until_idle=until == "idle")
 
     def events(
@@ -101,8 +112,11 @@ class Talking(Live):
         self._driver.check_open()
         self._driver.check_outside()
         message = user_message(content)
-        if on_busy == "raise" and self._driver.busy:
-            raise ConversationBusyError(self.conversation_id)
+        if on_busy != "queue":
+            if on_busy != "raise":
+                raise ConfigurationError(f"on_busy is 'queue' or 'raise', not {on_busy!r}")
+            if self._driver.busy:
+                raise ConversationBusyError(self.conversation_id)
         response = ChatResponse("user")
         response.budget = budget
         response.given = True
