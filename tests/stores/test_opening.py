@@ -21,13 +21,18 @@ async def test_a_file_may_be_named_relative_absolute_and_with_blanks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for url in ("sqlite:///here.db", f"sqlite:///{tmp_path}/there.db", "sqlite:///a%20b.db"):
+    for url in (
+        "sqlite:///here.db",
+        f"sqlite:///{tmp_path}/there.db",
+        "sqlite:///a%20b.db",
+        "sqlite:///c#d.db",
+    ):
         store = open_store(url)
         store.append(fact(1))
         await store.close()
         assert store.durable
     found = {path.name for path in tmp_path.glob("*.db")}  # noqa: ASYNC240 - a test's folder
-    assert found == {"here.db", "there.db", "a b.db"}
+    assert found == {"here.db", "there.db", "a b.db", "c#d.db"}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,8 @@ async def test_a_file_may_be_named_relative_absolute_and_with_blanks(
         ("memory", "no store 'memory'"),
         ("postgres:x", "no store 'postgres:x'"),
         ("mysql://ana:secret@host/db", r"no store 'mysql://ana:\*\*\*@host/db'"),
+        ("mysql://ana:secret@[::1/db", r"no store 'mysql://ana:\*\*\*@"),
+        ("sqlite://[::1/file.db", "names no file"),
         ("sqlite://file.db", "names no file: it is 'sqlite:///file.db'"),
         ("sqlite:///", "names no file"),
         ("sqlite:///:memory:", "'memory:' is the store that forgets"),
@@ -83,4 +90,25 @@ async def test_what_is_no_postgres_url_is_refused() -> None:
     store = open_store("postgresql://host/db?colour=blue")
     with pytest.raises(ConfigurationError, match=r"no URL of a database: .*colour"):
         await store.start()
+    await store.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "place", ["ana:se%zzcret@host/db", "ana:secret@[::1/db", "ana:se%00cret@host/db"]
+)
+async def test_what_is_said_of_a_url_does_not_tell_its_password(place: str) -> None:
+    store = open_store(f"postgresql://{place}")
+    with pytest.raises(ConfigurationError, match="in a password @ is written %40") as told:
+        await store.start()
+    assert "cret" not in str(told.value)
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_a_host_that_begins_in_a_password_is_not_told() -> None:
+    store = open_store("postgresql://ana:se@cret@host.invalid/db")
+    with pytest.raises(StoreUnavailableError, match="failed to resolve") as told:
+        await store.start()
+    assert "cret" not in str(told.value)
     await store.close()

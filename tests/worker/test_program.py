@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from sidetask.cli.main import main
-from sidetask.cli.worker.finding import find_runtime, shown
+from sidetask.cli.worker.finding import find_runtime
 from sidetask.cli.worker.serving import Wanted, serve
 from sidetask.core.errors import ConfigurationError
+from sidetask.stores.opening.urls import shown
 
 PG, OTHER = "postgresql://ana:secret@db/app", "postgresql://db/other"
 

@@ -2,26 +2,28 @@
 
 from dataclasses import dataclass
 from os import environ
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from sidetask.core.errors import SidetaskError
+from sidetask.stores.opening.urls import shown, sqlite_path
 
 LAST = "last"
 """Names the conversation that was touched last."""
-SQLITE = "sqlite:///"
 
 
 def to_look_into(url: str) -> str:
     """The store's URL again: who only looks makes no database.
 
     Raises:
-        SidetaskError: It names a file that is not there.
+        SidetaskError: It is empty, or names a file that is not there.
     """
-    if url.startswith(SQLITE):
-        path = Path(unquote(urlsplit(url).path.removeprefix("/")))
-        if not path.exists():
-            raise SidetaskError(f"there is no {path}: nothing was kept there")
+    if not url:
+        raise SidetaskError(
+            "no store is named: --store sqlite:///file.db or postgresql://host/database, or"
+            " SIDETASK_STORE"
+        )
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        raise SidetaskError(f"there is no {path}: nothing was kept there")
     return url
 
 
@@ -59,7 +61,7 @@ class Place:
             for found in await client.conversations():
                 if found.status == "open":
                     return found.id
-        raise SidetaskError(f"{self.url} keeps no conversation to go on with")
+        raise SidetaskError(f"{shown(self.url)} keeps no conversation to go on with")
 
 
 NOWHERE = Place()

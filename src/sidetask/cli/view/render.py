@@ -72,6 +72,11 @@ def shortened(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def count(number: int, of: str) -> str:
+    """So many of something."""
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
+
+
 def note(text: str) -> Text:
     """Something the command itself says."""
     return _line((text, "dim"))
@@ -203,11 +208,10 @@ def question(
 
 def consumed(what: str, usage: Usage) -> Text:
     """What model calls have consumed."""
-    calls = f"{usage.requests:,} model call{'' if usage.requests == 1 else 's'}"
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
     tokens = f"{usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out"
     cost = f", ${usage.usd:,.4f}" if usage.usd else ""
-    return entry(what.ljust(13), f"{calls}: {tokens}{cost}")
+    return entry(what.ljust(13), f"{count(usage.requests, 'model call')}: {tokens}{cost}")
 
 
 def gate(status: GateStatus) -> Text:

@@ -7,7 +7,6 @@ that names another store is refused: a worker that listens elsewhere would do no
 
 import inspect
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +14,9 @@ from typing import Any, cast
 from sidetask.cli import apps
 from sidetask.core.errors import ConfigurationError, SidetaskError
 from sidetask.runtime.runtime import STORE, Runtime
+from sidetask.stores.opening.urls import shown
 
 FORM = "postgresql://host/database"
-
-_IN_PLACE = re.compile(r"(://[^:/@?#]*):[^?#]*@")
-_IN_QUERY = re.compile(r"(password=)[^&]*")
 
 
 async def find_runtime(app: str, store: str | None, root: Path) -> Runtime:
@@ -87,8 +84,3 @@ def _check_store(url: str, where: str) -> None:
         raise ConfigurationError(
             f"workers share a Postgres, and {where} is {shown(url)!r}: --store {FORM}, or {STORE}"
         )
-
-
-def shown(url: str) -> str:
-    """The URL without a password."""
-    return _IN_QUERY.sub(r"\1***", _IN_PLACE.sub(r"\1:***@", url))

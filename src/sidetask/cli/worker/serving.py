@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+from sidetask.cli.view.render import count
 from sidetask.cli.view.screen import complain
-from sidetask.cli.worker.finding import find_runtime, shown
+from sidetask.cli.worker.finding import find_runtime
 from sidetask.core.errors import SidetaskError, StoreUnavailableError
+from sidetask.stores.opening.urls import shown
 from sidetask.worker import Worker
 from sidetask.worker.counters import as_text
 from sidetask.worker.health import Answer, HealthServer, Page
@@ -83,7 +85,7 @@ async def _serve(wanted: Wanted, root: Path) -> int:
     if worker.lost:
         complain(LOST)
         return AGAIN
-    ends = [f"{count} {end}" for end, count in worker.counters.ends.items() if count]
+    ends = [f"{number} {end}" for end, number in worker.counters.ends.items() if number]
     print(f"left: {', '.join(ends) or 'nothing was to be done'}", flush=True)
     return 0
 
@@ -94,7 +96,7 @@ def _greet(worker: Worker, wanted: Wanted, place: str, health: HealthServer | No
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     print(
         f"worker {worker.member.id}: {place}, {wanted.concurrency} at once,"
-        f" {len(keys)} tool{'' if len(keys) == 1 else 's'}: {' '.join(keys[:LISTED])}{more}",
+        f" {count(len(keys), 'tool')}: {' '.join(keys[:LISTED])}{more}",
         flush=True,
     )
     if health is not None:

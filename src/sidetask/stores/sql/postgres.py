@@ -10,6 +10,7 @@ nobody can say what became of the batch, and whoever asks waits.
 """
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -60,7 +61,9 @@ _WATCHED = (
     """SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('idle_session_timeout', 'statement_timeout')""",
 )
-_HELP = "check that the server runs and can be reached; it is tried again"
+_HELP = "check that the server runs and can be reached"
+_SECRET = re.compile(r"""(["'])[^"']*[@%][^"']*\1""")
+"""What libpq quotes of a URL that it cannot read may hold a part of the password."""
 
 
 class PostgresDriver(Driver):
@@ -141,7 +144,8 @@ class PostgresDriver(Driver):
             )
         except psycopg.ProgrammingError as error:
             raise ConfigurationError(
-                f"this is no URL of a database: {_first_line(error)}"
+                f"this is no URL of a database: {_first_line(error)};"
+                " in a password @ is written %40, / %2F and % %25"
             ) from None
         except errors.OperationalError as error:
             if _is_refusal(error):
@@ -345,7 +349,8 @@ def _in_its_words(statement: str) -> bytes:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _SECRET.sub(r"\1***\1", line)
 
 
 def _is_refusal(error: Exception) -> bool:
