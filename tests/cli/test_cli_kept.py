@@ -10,6 +10,8 @@ import pytest
 from sidetask import Agent, RunContext, Runtime, background, tool
 from sidetask.cli.kept.place import Place
 from sidetask.core.errors import SidetaskError
+from sidetask.stores.opening import open_store
+from sidetask.tasks.stored import ORDERS
 from sidetask.testing import ScriptedModel, call
 from tests.cli.test_cli_main import SIDETASK, Capture, ran
 
@@ -31,6 +33,16 @@ async def talk(url: str) -> None:
         await chat.disconnect()
 
 
+async def orders(url: str) -> list[str]:
+    """The texts of what was ordered."""
+    store = open_store(url)
+    try:
+        await store.start()
+        return [each.value.text for each in await store.find(ORDERS)]
+    finally:
+        await store.close()
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     url = f"sqlite:///{tmp_path / 'test.db'}"
@@ -49,7 +61,11 @@ def test_what_a_store_keeps_is_listed(store: str, capsys: Capture) -> None:
     assert ran("tasks", "--store", store) == 0
     assert [line[1] for line in words(capsys)] == ["awaiting_approval"]
     assert ran("tasks", "-c", "yours", "--all") == 0
-    assert words(capsys) == []
+    nothing = capsys.readouterr()
+    assert (nothing.out, nothing.err) == ("", "sidetask: no tasks\n")
+    assert ran("tasks", "-c", "yours", "--json") == 0
+    nothing = capsys.readouterr()
+    assert (nothing.out, nothing.err) == ("", "")
     assert ran("approvals", "--json") == 0
     asked = json.loads(capsys.readouterr().out)
     assert (asked["call"]["name"], asked["decision"]) == ("pay", "open")
@@ -59,7 +75,8 @@ def test_a_question_is_decided_once(store: str, capsys: Capture) -> None:
     assert ran("approvals") == 0
     [[asked, *_]] = words(capsys)
     assert ran("approve", asked, "--by", "ana", "--note", "ok") == 0
-    assert ran("deny", asked, "too dear", "--by", "bob") == 2
+    assert capsys.readouterr().out == f"{asked} approved by ana\n"
+    assert ran("deny", asked, "too", "dear", "--by", "bob") == 2
     assert "already approved by ana" in capsys.readouterr().err
     assert ran("approvals") == 0
     assert words(capsys) == []
@@ -70,15 +87,20 @@ def test_a_question_is_decided_once(store: str, capsys: Capture) -> None:
 def test_a_task_is_cancelled(store: str, capsys: Capture) -> None:
     assert ran("tasks") == 0
     [[task, *_]] = words(capsys)
-    assert ran("cancel", task, "not needed") == 0
+    assert ran("cancel", task, "not", "needed") == 0
+    assert f"sidetask why {task}" in capsys.readouterr().out
+    assert asyncio.run(orders(store)) == ["not needed"]
     assert ran("cancel", "task-0") == 2
     assert "no task 'task-0'" in capsys.readouterr().err
 
 
 def test_without_a_store_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.delenv("SIDETASK_STORE", raising=False)
-    assert ran("tasks") == 2
-    assert "--store" in capsys.readouterr().err
+    for command in (["tasks"], ["events", "c"], ["store", "vacuum", "--older-than", "1d"]):
+        assert ran(*command) == 2
+        told = capsys.readouterr().err
+        assert "--store" in told
+        assert "SIDETASK_STORE" in told
 
 
 def chat(folder: Path, lines: str, *options: str) -> "subprocess.CompletedProcess[str]":

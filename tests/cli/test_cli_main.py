@@ -56,6 +56,7 @@ def test_one_shot_prints_events_as_json(folder: Path, capsys: Capture) -> None:
         (["run", "--timeout", "nan", "> hi"], "--timeout nan: it is"),
         (["events", "c", "--store", "sqlite:///none.db"], "there is no none.db"),
         (["conversations", "--store", "sqlite:///none.db"], "there is no none.db"),
+        (["demo", "-p", "nowhere/x.svg"], "--picture nowhere/x.svg: No such file"),
         (["run"], "requires an argument"),
         (["run", "--nope", "> hi"], "--nope"),
         (["caht"], 'Did you mean "chat"?'),

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from sidetask.cli.kept import commands as kept
 from sidetask.cli.kept.place import NOWHERE, Place, to_look_into
@@ -91,6 +91,19 @@ Directory = Annotated[
     Path | None, Parameter(["--cwd", "-C"], help="Work in this directory, as if started there.")
 ]
 
+TALK, LOOK, STEER, WORK, EXAMINE, OPTIONS = (
+    Group(name, sort_key=place)
+    for place, name in enumerate(
+        (
+            "Talk",
+            "Look into a store",
+            "Steer what it keeps",
+            "Work for others",
+            "Examine a model",
+            "Options",
+        )
+    )
+)
 app = App(
     name="sidetask",
     help="Agents that keep talking while their work goes on.",
@@ -99,7 +112,7 @@ app = App(
 )
 
 
-@app.command
+@app.command(group=TALK)
 def chat(  # noqa: PLR0913 - the options of a command
     *,
     model: ModelName = None,
@@ -157,7 +170,7 @@ def chat(  # noqa: PLR0913 - the options of a command
     return asyncio.run(hold(agent, root, approve=yes, why=why, trace=trace, place=place))
 
 
-@app.command
+@app.command(group=TALK)
 def run(  # noqa: PLR0913 - the options of a command
     text: str,
     /,
@@ -201,7 +214,7 @@ def run(  # noqa: PLR0913 - the options of a command
     )
 
 
-@app.command
+@app.command(group=TALK)
 def demo(
     *,
     picture: Annotated[
@@ -221,12 +234,12 @@ def demo(
     return command.demo(root=_enter(cwd), picture=picture)
 
 
-@app.command
+@app.command(group=LOOK)
 def events(
     conversation: str,
     /,
     *,
-    store: kept.StoreUrl,
+    store: kept.StoreUrl = kept.UNSAID,
     after: Annotated[int, Parameter(help="Begin after the event with this number.")] = 0,
     follow: Annotated[
         bool,
@@ -257,7 +270,7 @@ def events(
     return asyncio.run(log.show(found, conversation, shown))
 
 
-@app.command
+@app.command(group=EXAMINE)
 def doctor(*, model: ModelName = None) -> int:
     """Make five live calls of a model, and say what works.
 
@@ -280,7 +293,7 @@ def doctor(*, model: ModelName = None) -> int:
     return 0 if asyncio.run(doctor.examine(found, tell)) else 1
 
 
-@app.command
+@app.command(group=EXAMINE)
 def replay(
     tape: Path,
     /,
@@ -320,9 +333,15 @@ def replay(
     return asyncio.run(command.run(recorded, found, calls_only=calls, as_json=json))
 
 
+for _command in kept.LOOKING:
+    app.command(_command, group=LOOK)
+for _command in kept.STEERING:
+    app.command(_command, group=STEER)
+upkeep.group = STEER
 app.command(upkeep)
-for _command in (*kept.COMMANDS, worker):
-    app.command(_command)
+for _flag in ("--help", "--version"):
+    app[_flag].group = OPTIONS
+app.command(worker, group=WORK)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from sidetask.cli.demo.audit import Audit, audit
 from sidetask.cli.demo.story import CAP, SUB_AGENTS, Stage, files_below, play
 from sidetask.cli.demo.timeline import draw
 from sidetask.cli.toolbox import toolbox
+from sidetask.core.errors import SidetaskError
 
 COMMAND = "sleep 6; ls -R . | wc -l"
 """A real process that outlasts its turn."""
@@ -17,7 +18,11 @@ def demo(*, root: Path, picture: Path) -> int:
     """Play the demo on the files below `root`, and write its timeline.
 
     Returns 0, or 1 if a promise was broken.
+
+    Raises:
+        SidetaskError: The timeline cannot be written there.
     """
+    _try_out(picture)
     files = files_below(root)
     if not files:
         print(f"sidetask demo: no readable files below {root}", file=sys.stderr)
@@ -32,6 +37,18 @@ def demo(*, root: Path, picture: Path) -> int:
         encoding="utf-8",
     )
     return report(result, picture)
+
+
+def _try_out(picture: Path) -> None:
+    """Find out before the demo, and not after it, whether its picture can be written."""
+    is_new = not picture.exists()
+    try:
+        with picture.open("a"):
+            pass
+        if is_new:
+            picture.unlink()
+    except OSError as error:
+        raise SidetaskError(f"--picture {picture}: {error.strerror}") from None
 
 
 def report(result: Audit, picture: Path) -> int:

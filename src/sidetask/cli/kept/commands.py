@@ -11,10 +11,13 @@ StoreUrl = Annotated[
     str,
     Parameter(
         env_var="SIDETASK_STORE",
+        show_default=False,
         help="Where they are kept: sqlite:///file.db, postgresql://host/database. Else"
         " SIDETASK_STORE.",
     ),
 ]
+UNSAID = ""
+"""Where nothing is said: SIDETASK_STORE has been looked at, and names none."""
 User = Annotated[str | None, Parameter(help="Of this user alone.")]
 Of = Annotated[str | None, Parameter(["--conversation", "-c"], help="Of this conversation alone.")]
 All = Annotated[
@@ -23,6 +26,9 @@ All = Annotated[
 ]
 AsJson = Annotated[
     bool, Parameter("--json", negative="", show_default=False, help="Print one a line, as JSON.")
+]
+OneAsJson = Annotated[
+    bool, Parameter("--json", negative="", show_default=False, help="Print it as JSON.")
 ]
 OnlyParked = Annotated[
     bool,
@@ -36,7 +42,7 @@ OnlyParked = Annotated[
 By = Annotated[str | None, Parameter(help="Who decides. Else your name on this machine.")]
 
 
-def conversations(*, store: StoreUrl, user: User = None, json: AsJson = False) -> int:
+def conversations(*, store: StoreUrl = UNSAID, user: User = None, json: AsJson = False) -> int:
     """List the conversations that a store keeps, the last touched first."""
     from sidetask.cli.kept import showing  # noqa: PLC0415
 
@@ -45,7 +51,7 @@ def conversations(*, store: StoreUrl, user: User = None, json: AsJson = False) -
 
 def tasks(
     *,
-    store: StoreUrl,
+    store: StoreUrl = UNSAID,
     conversation: Of = None,
     user: User = None,
     all: All = False,
@@ -59,7 +65,7 @@ def tasks(
     return operating.list_parked(wanted) if parked else operating.list_tasks(wanted)
 
 
-def why(task: str, /, *, store: StoreUrl, json: AsJson = False) -> int:
+def why(task: str, /, *, store: StoreUrl = UNSAID, json: OneAsJson = False) -> int:
     """Say what a task waits for: a worker, a person, a cap, a result, nothing.
 
     Parameters
@@ -72,7 +78,7 @@ def why(task: str, /, *, store: StoreUrl, json: AsJson = False) -> int:
     return operating.why(store, task, as_json=json)
 
 
-def retry(task: str, /, *, store: StoreUrl) -> int:
+def retry(task: str, /, *, store: StoreUrl = UNSAID) -> int:
     """Let workers try a parked task again. What has killed them should be gone.
 
     Parameters
@@ -85,7 +91,7 @@ def retry(task: str, /, *, store: StoreUrl) -> int:
     return operating.retry(store, task)
 
 
-def workers(*, store: StoreUrl, json: AsJson = False) -> int:
+def workers(*, store: StoreUrl = UNSAID, json: AsJson = False) -> int:
     """List the workers that live, and what they have to do."""
     from sidetask.cli.kept import operating  # noqa: PLC0415
 
@@ -94,7 +100,7 @@ def workers(*, store: StoreUrl, json: AsJson = False) -> int:
 
 def approvals(
     *,
-    store: StoreUrl,
+    store: StoreUrl = UNSAID,
     conversation: Of = None,
     user: User = None,
     all: All = False,
@@ -106,8 +112,10 @@ def approvals(
     return showing.list_approvals(showing.Wanted(store, conversation, user, all, json))
 
 
-def approve(approval: str, /, *, store: StoreUrl, by: By = None, note: str | None = None) -> int:
-    """Say yes to an open question. The task goes on where its conversation is open.
+def approve(
+    approval: str, /, *, store: StoreUrl = UNSAID, by: By = None, note: str | None = None
+) -> int:
+    """Say yes to an open question. Who has its conversation open goes on, or a worker opens it.
 
     Parameters
     ----------
@@ -121,7 +129,7 @@ def approve(approval: str, /, *, store: StoreUrl, by: By = None, note: str | Non
     return showing.approve(store, approval, by, note)
 
 
-def deny(approval: str, reason: str | None = None, /, *, store: StoreUrl, by: By = None) -> int:
+def deny(approval: str, /, *reason: str, store: StoreUrl = UNSAID, by: By = None) -> int:
     """Say no to an open question. The model is told the reason.
 
     Parameters
@@ -133,11 +141,11 @@ def deny(approval: str, reason: str | None = None, /, *, store: StoreUrl, by: By
     """
     from sidetask.cli.kept import showing  # noqa: PLC0415
 
-    return showing.deny(store, approval, by, reason)
+    return showing.deny(store, approval, by, " ".join(reason) or None)
 
 
-def cancel(task: str, reason: str = "", /, *, store: StoreUrl, by: By = None) -> int:
-    """Ask for the end of a task. It is stopped where its conversation is open.
+def cancel(task: str, /, *reason: str, store: StoreUrl = UNSAID, by: By = None) -> int:
+    """Ask for the end of a task. Who has its conversation open stops it, or a worker opens it.
 
     Parameters
     ----------
@@ -148,7 +156,8 @@ def cancel(task: str, reason: str = "", /, *, store: StoreUrl, by: By = None) ->
     """
     from sidetask.cli.kept import showing  # noqa: PLC0415
 
-    return showing.cancel(store, task, by, reason)
+    return showing.cancel(store, task, by, " ".join(reason))
 
 
-COMMANDS = (conversations, tasks, why, retry, workers, approvals, approve, deny, cancel)
+LOOKING = (conversations, tasks, approvals, why, workers)
+STEERING = (approve, deny, cancel, retry)

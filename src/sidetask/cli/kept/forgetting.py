@@ -8,6 +8,7 @@ from time import time
 
 from sidetask.cli.kept.durations import seconds
 from sidetask.cli.kept.place import to_look_into
+from sidetask.cli.view.render import count
 from sidetask.core.errors import ConversationNotFoundError, SidetaskError
 from sidetask.core.ids import ConversationId
 from sidetask.stores.base import PAGE, Store
@@ -55,8 +56,8 @@ def delete(store: str, conversation: str, *, yes: bool) -> int:
         found = await opened.conversation(conversation_id)
         if found is None and not await opened.last_seq(conversation_id):
             raise ConversationNotFoundError(conversation)
-        turns = found.turns if found is not None else 0
-        _ask(f"forget {conversation} and its {turns} turns?", yes=yes)
+        turns = count(found.turns if found is not None else 0, "turn")
+        _ask(f"forget {conversation} and its {turns}?", yes=yes)
         await opened.delete(conversation_id)
         _print(f"forgot {conversation}")
 
@@ -69,7 +70,11 @@ def erase(store: str, user: str, *, yes: bool) -> int:
     async def run(opened: Store) -> None:
         theirs = [each.id for each in await opened.conversations(user=user, limit=10 * PAGE)]
         more = " at least" if len(theirs) == 10 * PAGE else ""
-        _ask(f"forget the state and{more} {_count(theirs)} of {user}?", theirs, yes=yes)
+        _ask(
+            f"forget the state and{more} {_count(theirs)} of {user}?",
+            theirs,
+            yes=yes,
+        )
         gone = await opened.erase(user)
         _print(f"forgot the state and {_count(gone)} of {user}", gone)
 
@@ -102,7 +107,7 @@ def _ask(question: str, ids: Sequence[str] = (), *, yes: bool) -> None:
 
 
 def _count(ids: Sequence[str]) -> str:
-    return f"{len(ids)} conversation{'' if len(ids) == 1 else 's'}"
+    return count(len(ids), "conversation")
 
 
 def _print(line: str, ids: Sequence[str] = ()) -> None:

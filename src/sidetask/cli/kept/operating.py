@@ -5,7 +5,7 @@ from time import time
 
 from sidetask.cli.kept.showing import Wanted, print_rows, when, with_client
 from sidetask.cli.kept.telling import lines_of
-from sidetask.cli.view.render import cleaned, shortened
+from sidetask.cli.view.render import cleaned, count, shortened
 from sidetask.client import Client, Parked, Worker
 from sidetask.core.codec import value_to_json
 from sidetask.stores.queue import StoredJob
@@ -36,7 +36,8 @@ def list_tasks(wanted: Wanted) -> int:
             )
             for each in found
         ]
-        print_rows(TaskSnapshot, found, rows, as_json=wanted.as_json)
+        none = "tasks" if wanted.all else "open tasks"
+        print_rows(TaskSnapshot, found, rows, none, as_json=wanted.as_json)
 
     return with_client(wanted.store, show)
 
@@ -56,7 +57,7 @@ def list_parked(wanted: Wanted) -> int:
             )
             for each in found
         ]
-        print_rows(Parked, found, rows, as_json=wanted.as_json)
+        print_rows(Parked, found, rows, "parked tasks", as_json=wanted.as_json)
 
     return with_client(wanted.store, show)
 
@@ -84,6 +85,7 @@ def retry(store: str, task: str) -> int:
 
     async def order(client: Client) -> None:
         await client.retry(task)
+        print(f"{task} is in the queue again")
 
     return with_client(store, order)
 
@@ -101,12 +103,12 @@ def list_workers(store: str, *, as_json: bool) -> int:
                 f"since {when(each.member.started_at)}",
                 f"{each.running} of {each.member.concurrency}",
                 "draining" if each.member.draining else "ready",
-                f"{len(each.member.tools)} tool{'' if len(each.member.tools) == 1 else 's'}",
+                count(len(each.member.tools), "tool"),
                 each.member.version,
             )
             for each in found
         ]
-        print_rows(Worker, found, rows, as_json=as_json)
+        print_rows(Worker, found, rows, "living workers", as_json=as_json)
 
     return with_client(store, show)
 

@@ -9,7 +9,8 @@ from time import localtime, strftime
 from typing import TypeVar
 
 from sidetask.cli.kept.place import to_look_into
-from sidetask.cli.view.render import cleaned, shortened
+from sidetask.cli.view.render import cleaned, count, shortened
+from sidetask.cli.view.screen import complain
 from sidetask.client import Client
 from sidetask.core.codec import value_to_json
 from sidetask.stores.base import ConversationRecord
@@ -38,10 +39,10 @@ def list_conversations(wanted: Wanted) -> int:
     async def show(client: Client) -> None:
         found = await client.conversations(user=wanted.user)
         rows = [
-            (each.id, each.agent, f"{each.turns} turns", when(each.updated_at), each.title)
+            (each.id, each.agent, count(each.turns, "turn"), when(each.updated_at), each.title)
             for each in found
         ]
-        print_rows(ConversationRecord, found, rows, as_json=wanted.as_json)
+        print_rows(ConversationRecord, found, rows, "conversations", as_json=wanted.as_json)
 
     return with_client(wanted.store, show)
 
@@ -60,7 +61,8 @@ def list_approvals(wanted: Wanted) -> int:
             (each.id, str(each.decision), when(each.created_at), each.summary, each.reason)
             for each in found
         ]
-        print_rows(Approval, found, rows, as_json=wanted.as_json)
+        none = "approvals" if wanted.all else "open approvals"
+        print_rows(Approval, found, rows, none, as_json=wanted.as_json)
 
     return with_client(wanted.store, show)
 
@@ -69,7 +71,8 @@ def approve(store: str, approval: str, by: str | None, note: str | None) -> int:
     """Say yes."""
 
     async def decide(client: Client) -> None:
-        await client.approve(approval, by=by or getuser(), note=note)
+        decided = await client.approve(approval, by=by or getuser(), note=note)
+        print(f"{approval} approved by {decided.value.decided_by}")
 
     return with_client(store, decide)
 
@@ -78,7 +81,8 @@ def deny(store: str, approval: str, by: str | None, reason: str | None) -> int:
     """Say no."""
 
     async def decide(client: Client) -> None:
-        await client.deny(approval, reason, by=by or getuser())
+        decided = await client.deny(approval, reason, by=by or getuser())
+        print(f"{approval} denied by {decided.value.decided_by}")
 
     return with_client(store, decide)
 
@@ -88,6 +92,7 @@ def cancel(store: str, task: str, by: str | None, reason: str) -> int:
 
     async def order(client: Client) -> None:
         await client.cancel(task, reason, by=by or getuser())
+        print(f"asked for the end of {task}: `sidetask why {task}` tells how far it is")
 
     return with_client(store, order)
 
@@ -104,13 +109,16 @@ def with_client(store: str, work: Callable[[Client], Awaitable[None]]) -> int:
 
 
 def print_rows(
-    kind: type[T], found: Sequence[T], rows: Sequence[tuple[str, ...]], *, as_json: bool
+    kind: type[T], found: Sequence[T], rows: Sequence[tuple[str, ...]], what: str, *, as_json: bool
 ) -> None:
-    """Print what was found: as rows in columns, or one JSON object a line."""
+    """Print what was found: as rows in columns, or one JSON object a line. `what` it is, people are
+    told where there is none."""
     if as_json:
         for each in found:
             print(jsons.dumps(value_to_json(kind, each), ensure_ascii=False))
         return
+    if not rows:
+        complain(f"no {what}")
     shown = [[shortened(cleaned(cell), WIDTH) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     for row in shown:

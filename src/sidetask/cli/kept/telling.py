@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from time import localtime, strftime
 from typing import assert_never
 
+from sidetask.cli.view.render import count
 from sidetask.client import (
     Asking,
     AtHome,
@@ -127,10 +128,12 @@ def _workers(why: Queued) -> Iterator[str]:
     if not why.workers:
         yield f"no living worker knows {why.key}: start one that does; {_home(why)}"
     elif not taking:
-        yield f"known to living workers: {_count(len(why.workers))}, all of which are draining"
+        known = count(len(why.workers), "worker")
+        yield f"known to living workers: {known}, all of which are draining"
     else:
         full = sum(each.is_full for each in taking)
-        yield f"known to living workers: {_count(len(taking))}, {_busy(full, len(taking))}"
+        known = count(len(taking), "worker")
+        yield f"known to living workers: {known}, {_busy(full, len(taking))}"
     others = sum(each.member.id in why.others for each in taking)
     if others:
         yield f"{others} of them have another release of the tool, and take it if no other will"
@@ -157,10 +160,6 @@ def _running(why: Running, now: float) -> Iterator[str]:
 
 def _note(note: str) -> str:
     return f": {note}" if note else ""
-
-
-def _count(workers: int) -> str:
-    return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def _owner(why: Running) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from sidetask.cli.kept.commands import StoreUrl
+from sidetask.cli.kept.commands import UNSAID, StoreUrl
 
 Yes = Annotated[
     bool,
@@ -30,8 +30,8 @@ app = App(name="store", help="Let a store forget.")
 @app.command
 def vacuum(
     *,
-    store: StoreUrl,
     older_than: OlderThan,
+    store: StoreUrl = UNSAID,
     dry_run: DryRun = False,
     keep_conversations: KeepConversations = False,
     yes: Yes = False,
@@ -45,7 +45,7 @@ def vacuum(
 
 
 @app.command
-def delete(conversation: str, /, *, store: StoreUrl, yes: Yes = False) -> int:
+def delete(conversation: str, /, *, store: StoreUrl = UNSAID, yes: Yes = False) -> int:
     """Forget all of a conversation. End it first where it is open.
 
     Parameters
@@ -59,7 +59,7 @@ def delete(conversation: str, /, *, store: StoreUrl, yes: Yes = False) -> int:
 
 
 @app.command
-def erase(*, user: str, store: StoreUrl, yes: Yes = False) -> int:
+def erase(*, user: str, store: StoreUrl = UNSAID, yes: Yes = False) -> int:
     """Forget a user: all their conversations, and their state.
 
     Parameters
