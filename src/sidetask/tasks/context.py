@@ -50,7 +50,7 @@ class RunContext(Generic[Deps]):
 
     __slots__ = ("_host", "call_id", "conversation_id", "deps", "run_id", "task_id", "turn_id")
 
-    def __init__(  # noqa: PLR0913 - what a tool may know, all of it
+    def __init__(  # noqa: PLR0913, PLR0917 - what a tool may know, all of it
         self,
         host: TaskHost,
         deps: Deps,

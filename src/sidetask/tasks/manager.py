@@ -197,7 +197,7 @@ class AsyncTaskManager(TaskManager):
     ) -> Pending:
         """Start a task and return at once. Raises as `start_task` does."""
         route = launch.route
-        if launch.executor is None:
+        if self._routing is not None and launch.executor is None:
             route = self._route_of(launch.call, route)
         self._admit(launch, route)
         policy = launch.policy

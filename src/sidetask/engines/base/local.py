@@ -35,18 +35,19 @@ class LocalEngine(Engine):
         self._ended = ended
 
     def submit(self, spec: JobSpec) -> str:
-        if spec.id in self.jobs:
-            return spec.id
+        job_id = spec.id
+        if job_id in self.jobs:
+            return job_id
         if self._body is None:
             raise ConfigurationError("start the engine before the first submit")
-        job = self._job(spec)
-        self.jobs[spec.id] = job
-        job.work = self._body(spec, job)
+        job = self.jobs[job_id] = self._job(spec)
+        work = job.work = self._body(spec, job)
         # The name is the job's id: it shows in asyncio's own debug output.
         context = copy_context()  # one for both: each would make a copy of its own
-        job.task = asyncio.get_running_loop().create_task(job.work, name=spec.id, context=context)
-        job.task.add_done_callback(self._over, context=context)
-        return spec.id
+        task = asyncio.get_running_loop().create_task(work, name=job_id, context=context)
+        task.add_done_callback(self._over, context=context)
+        job.task = task
+        return job_id
 
     def _job(self, spec: JobSpec) -> "LocalJob":
         return LocalJob(spec.id)

@@ -17,7 +17,7 @@ from sidetask.core.events import (
 )
 from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId
 from sidetask.core.lifecycle import TaskStatus, apply
-from sidetask.core.routing import OnComplete
+from sidetask.core.routing import OnComplete, TaskKind
 from sidetask.tasks.aio.outbox import CONVERSATION, Outbox
 from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.parts.ledger import Ledger
@@ -182,31 +182,30 @@ class Delivery:
             if record.listeners is not None:
                 listeners, record.listeners = record.listeners, None
                 wake_all(listeners)
-            self.check_idle(record.launch.conversation_id)
+            if self._idle:
+                self.check_idle(record.launch.conversation_id)
 
     def _post(self, record: TaskRecord, resolution: Resolution) -> bool:
         """Put the result where it can be taken; True if the conversation or host has to."""
         launch = record.launch
         if record.joined is None:  # the usual case, without the detour below
-            if not record.foreground:
+            if record.kind is TaskKind.BACKGROUND:
                 self._mailbox.post(resolution, to_loop=record.to_loop)
                 return True
             if launch.turn_id is not None:
-                self._tell_turn(resolution, launch.turn_id)
+                self._mailbox.tell_turn(
+                    launch.conversation_id, launch.turn_id, record.id, Resolved(resolution)
+                )
             return False
         late = tuple([c.call_id for c in record.calls if not c.waiting and not c.answered])
         for turn_id in {call.turn_id: None for call in record.calls if call.waiting}:
             if turn_id is not None:
                 calls = [c.call_id for c in record.calls if c.waiting and c.turn_id == turn_id]
-                self._tell_turn(_answering(resolution, tuple(calls)), turn_id)
+                told = Resolved(_answering(resolution, tuple(calls)))
+                self._mailbox.tell_turn(launch.conversation_id, turn_id, record.id, told)
         if late:
             self._mailbox.post(_answering(resolution, late), to_loop=record.to_loop)
         return bool(late)
-
-    def _tell_turn(self, resolution: Resolution, turn_id: TurnId) -> None:
-        self._mailbox.tell_turn(
-            resolution.conversation_id, turn_id, resolution.task_id, Resolved(resolution)
-        )
 
     def _resolution(
         self,

@@ -8,13 +8,12 @@ Bounds: a turn's box holds at most one update for each of its calls; a conversat
 results are bounded at launch (`Limits.undelivered`), where refusing loses nothing.
 """
 
-import asyncio
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.routing import OnComplete
-from sidetask.tasks.aio.sleepers import sleep_among, wake_all
+from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.parts.records import Keeping
 from sidetask.tasks.values import (
@@ -38,10 +37,7 @@ class TurnBox:
     def __init__(self) -> None:
         self.expected: dict[TaskId, None] = {}
         self.updates: list[TurnUpdate] = []
-        self.waiters: list[asyncio.Future[None]] = []
-
-    def wake(self) -> None:
-        wake_all(self.waiters)
+        self.waiters: Sleepers = []
 
 
 class Pending:
@@ -93,15 +89,16 @@ class Mailbox:
         conversation_id: ConversationId,
         turn_id: TurnId,
         task_id: TaskId,
-        *updates: TurnUpdate,
+        update: TurnUpdate,
     ) -> None:
-        """The turn no longer waits for this task, for these reasons."""
+        """The turn no longer waits for this task, for this reason."""
         box = self._turns.get((conversation_id, turn_id))
         if box is None or task_id not in box.expected:
             return  # the turn was interrupted meanwhile, and has its answers
         del box.expected[task_id]
-        box.updates.extend(updates)
-        box.wake()
+        box.updates.append(update)
+        if box.waiters:
+            wake_all(box.waiters)
 
     async def wait_for_turn(
         self,
@@ -134,7 +131,7 @@ class Mailbox:
             return []
         box.expected.clear()
         updates, box.updates = box.updates, []
-        box.wake()
+        wake_all(box.waiters)
         return updates
 
     def expected(self, conversation_id: ConversationId, turn_id: TurnId) -> tuple[TaskId, ...]:
