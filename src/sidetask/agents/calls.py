@@ -43,7 +43,7 @@ class StepCalls:
         self._token = token
         self._output = output
         self._answers: dict[CallId, ToolResult] = {}
-        self._acks: list[TaskId] = []
+        self._acks: tuple[TaskId, ...] = ()
         self.handed_in = False
         """One of them handed in the turn's output."""
 
@@ -61,17 +61,17 @@ class StepCalls:
         for call in calls:
             if call.id not in answers:
                 await self._start(call, spending)
-        wait, conversation_id, turn_id = log.manager.wait_for_turn, log.conversation.id, log.turn_id
+        manager, conversation_id, turn_id = log.manager, log.conversation.id, log.turn_id
         while len(answers) < len(calls):
-            self._hear(await wait(conversation_id, turn_id, self._token))
-        await log.commit(self._message(), ack=tuple(self._acks))
+            self._hear(await manager.wait_for_turn(conversation_id, turn_id, self._token))
+        await log.commit(self._message(), ack=self._acks)
 
     async def close(self, updates: Iterable[TurnUpdate]) -> None:
         """Commit an answer for each call, whatever has become of it: the turn is ending."""
         for update in updates:
             self._hear(update)
         self._answer_rest("Not answered: the turn ended before it.")
-        message, acks = self._message(), tuple(self._acks)
+        message, acks = self._message(), self._acks
         try:
             await self._log.commit(message, ack=acks)
         except Exception:  # the one boundary: the history here is valid, whatever the store says
@@ -145,7 +145,7 @@ class StepCalls:
                 assert_never(news)
 
     def _resolve(self, resolution: Resolution) -> None:
-        self._acks.append(resolution.task_id)
+        self._acks += (resolution.task_id,)
         for call_id in resolution.call_ids:
             self._answers[call_id] = ToolResult(
                 call_id,

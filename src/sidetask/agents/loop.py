@@ -162,7 +162,8 @@ class TurnRun:
             self._spending.start()
         meter = self._meter  # what its tools open spends here too
         outer = None if ambient_meter.get() is meter else ambient_meter.set(meter)
-        around = current_turn.set(self._log)
+        around = current_turn.get()
+        current_turn.set(self._log)
         try:
             await self._drive(message, heard)
         except asyncio.CancelledError as error:
@@ -181,7 +182,7 @@ class TurnRun:
         finally:
             if outer is not None:
                 ambient_meter.reset(outer)
-            current_turn.reset(around)
+            current_turn.set(around)
         return self._tell_end(None)
 
     async def _drive(self, message: UserMessage | None, heard: bool) -> None:

@@ -144,6 +144,8 @@ class Hub:
 
     def take_turn_keys(self) -> list[str]:
         """The keys of the turn that is over. Noted as they are written: nothing is searched."""
+        if not self._of_turn:  # the usual case
+            return []
         noted, self._of_turn = self._of_turn, {}
         return [key for key in noted if key in self.entries]
 

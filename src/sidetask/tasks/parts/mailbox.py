@@ -36,7 +36,7 @@ class TurnBox:
 
     def __init__(self) -> None:
         self.expected: dict[TaskId, None] = {}
-        self.updates: list[TurnUpdate] = []
+        self.updates: tuple[TurnUpdate, ...] = ()
         self.waiters: Sleepers = []
 
 
@@ -96,7 +96,7 @@ class Mailbox:
         if box is None or task_id not in box.expected:
             return  # the turn was interrupted meanwhile, and has its answers
         del box.expected[task_id]
-        box.updates.append(update)
+        box.updates += (update,)
         if box.waiters:
             wake_all(box.waiters)
 
@@ -107,15 +107,15 @@ class Mailbox:
         cancellation: CancelToken | None = None,
     ) -> TurnNews:
         """The oldest update of the turn, else settled, else cancelled, else wait for one."""
-        key = conversation_id, turn_id
         while True:  # re-checks after each wake-up: a wake-up is a hint, never the news itself
-            box = self._turns.get(key)
+            box = self._turns.get((conversation_id, turn_id))
             if box is None:
                 return _SETTLED
             if box.updates:
-                update = box.updates.pop(0)
+                update, box.updates = box.updates[0], box.updates[1:]
                 if not box.updates and not box.expected:
-                    del self._turns[key]  # a turn that has its answers leaves nothing behind
+                    # A turn that has its answers leaves nothing behind.
+                    del self._turns[conversation_id, turn_id]
                 return update
             if cancellation is not None and cancellation.is_cancelled:
                 return TurnCancelled(cancellation.reason)
@@ -130,9 +130,9 @@ class Mailbox:
         if box is None:
             return []
         box.expected.clear()
-        updates, box.updates = box.updates, []
+        updates, box.updates = box.updates, ()
         wake_all(box.waiters)
-        return updates
+        return list(updates)
 
     def expected(self, conversation_id: ConversationId, turn_id: TurnId) -> tuple[TaskId, ...]:
         """The tasks that the turn waits for, in the order of their launch."""
