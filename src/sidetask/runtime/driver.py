@@ -203,6 +203,8 @@ class Driver:
     async def stop_turn(self, reason: str) -> None:
         """End the turn that runs or is about to, and wait until it has; its background lives."""
         while self._current is None and self._task is not None:
+            if self._absence.lasts and not self._inbox.waiting:
+                return  # none begins before the store is back
             await self.changed()
         current = self._current
         if current is not None:

@@ -171,3 +171,24 @@ async def test_an_answer_that_it_did_not_take_is_written_when_the_agent_is_let_g
         store.away = False
         await chat.disconnect()
     assert_valid(await store.history(C))
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "cancel"])
+async def test_a_stop_does_not_wait_for_it(store: Absent, stop: str) -> None:
+    async with (
+        running_runtime(store=store) as runtime,
+        runtime.open(agent("Hello.", "Yes?"), conversation_id=C) as chat,
+    ):
+        await chat.ask("Begin.")
+        store.away = True
+        await chat.send("Are you there?")
+        await asyncio.sleep(10)
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(50):
+            await (chat.interrupt() if stop == "interrupt" else chat.cancel())
+        assert asyncio.get_running_loop().time() == pytest.approx(began, abs=0.5)
+        store.away = False
+        await asyncio.sleep(10)
+        said = [getattr(each, "text", "") for each in chat.history()]
+        assert said == ["Begin.", "Hello.", "Are you there?", "Yes?"]
+        await check(store, runtime)
