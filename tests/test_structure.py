@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 PACKAGE = SRC / "sidetask"
 FAMILIES = ("models", "engines", "stores")
-SEAMS = {"base", "queue", "members", "jobs"}
+SEAMS = {"base", "bounds", "queue", "members", "jobs"}
 """What all members of a family share."""
 TASK_MAKERS = {"sidetask/engines/base/local.py", "sidetask/tasks/aio/spawn.py"}
 HEAVY = {

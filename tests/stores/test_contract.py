@@ -18,7 +18,6 @@ from sidetask.core.ids import ConversationId, RunId, TaskId
 from sidetask.core.messages import Text, UserMessage, user_message
 from sidetask.stores.base import (
     COMPACTIONS,
-    MAX_ROW,
     RUNS,
     TEXTS,
     Compaction,
@@ -30,6 +29,7 @@ from sidetask.stores.base import (
     title_of,
     told_as,
 )
+from sidetask.stores.bounds import MAX_ROW
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES

@@ -11,7 +11,8 @@ import pytest
 
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import user_message
-from sidetask.stores.base import MAX_NAME, Store, follow
+from sidetask.stores.base import Store, follow
+from sidetask.stores.bounds import MAX_NAME
 from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES
 from tests.stores.samples import KEY, QUESTION, C, D, entry, fact, job, question

@@ -24,18 +24,17 @@ one that appends to it is told with `ConversationTakenError`, and by `on_taken`.
 """
 
 import asyncio
-import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, RunId, TaskId, value
-from sidetask.core.jsons import Json, JsonObject, encoder
+from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message, Text, UserMessage
+from sidetask.stores.bounds import written
 from sidetask.stores.members import Members
 from sidetask.stores.queue import Queue
 
@@ -43,10 +42,6 @@ T = TypeVar("T")
 
 PAGE = 100
 """How many rows one question gives at most, unless it asks for more."""
-MAX_NAME = 1_000
-"""Letters of an id, a key or a user's name."""
-MAX_ROW = 64 * 1024 * 1024
-"""Letters of one message, fact, record or value of the state, as JSON."""
 
 # -- what is kept -----------------------------------------------------------------------------
 
@@ -431,38 +426,6 @@ def told_as(space: Space) -> ConversationId:
     """How `listen` calls a space. A hint may be of the conversation that has this very name."""
     sort, owner = space
     return ConversationId(owner if sort == "conversation" else f"{sort}:{owner}")
-
-
-_encode = encoder(sort_keys=False)
-
-
-def written(data: dict[str, Any]) -> str:
-    """The JSON text of what the codec wrote.
-
-    Raises:
-        InvalidInputError: It is longer than `MAX_ROW`.
-    """
-    text = _encode(data)
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        text = json.dumps(data, allow_nan=False)  # half a letter: no database takes it as it is
-    if len(text) > MAX_ROW:
-        raise InvalidInputError(f"{len(text):,} letters of JSON are more than a row may hold")
-    return text
-
-
-def check_name(what: str, name: str) -> None:
-    """Refuse a name that some database could not keep.
-
-    Raises:
-        InvalidInputError: It is empty, too long, or holds what is no text.
-    """
-    if not 0 < len(name) <= MAX_NAME or "\0" in name or not _is_text(name):
-        raise InvalidInputError(f"{what} is a text of 1 to {MAX_NAME:,} letters, without NUL")
-
-
-def _is_text(name: str) -> bool:
-    """No half of a surrogate pair is in it."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from sidetask.core.errors import InvalidInputError
 from sidetask.core.ids import value
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.routing import OnCrash
-from sidetask.stores.base import check_name
+from sidetask.stores.bounds import check_name
 from sidetask.stores.queue import LOST, OWNED, NewJob, StoredJob
 
 

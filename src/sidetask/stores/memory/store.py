@@ -28,12 +28,12 @@ from sidetask.stores.base import (
     StateEntry,
     StateRead,
     Store,
-    check_name,
     kept_state,
     replaces,
     space_of,
     spaces_of,
 )
+from sidetask.stores.bounds import check_name
 from sidetask.stores.members import NoMembers
 from sidetask.stores.memory.queue import MemoryQueue
 from sidetask.stores.queue import StoredJob

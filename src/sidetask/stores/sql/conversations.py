@@ -7,19 +7,12 @@ from sidetask.core.codec import message_from_json, message_to_json
 from sidetask.core.errors import ConversationTakenError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
-from sidetask.stores.base import (
-    COMPACTIONS,
-    DELIVERED,
-    PAGE,
-    RESULT,
-    ConversationRecord,
-    Record,
-    check_name,
-)
+from sidetask.stores.base import COMPACTIONS, DELIVERED, PAGE, RESULT, ConversationRecord, Record
+from sidetask.stores.bounds import check_name, written
 from sidetask.stores.sql.driver import ALL, JOBS, Connection, Row
 from sidetask.stores.sql.line import Line
 from sidetask.stores.sql.records import PUT, row_of
-from sidetask.stores.sql.rows import plain, read, written
+from sidetask.stores.sql.rows import plain, read
 
 _SAVE = """INSERT INTO sidetask_conversations
     (id, agent, user_id, title, status, turns, created_at, updated_at)

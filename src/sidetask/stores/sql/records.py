@@ -15,14 +15,14 @@ from sidetask.stores.base import (
     Space,
     StateEntry,
     StateRead,
-    check_name,
     kept_state,
     space_of,
     told_as,
 )
+from sidetask.stores.bounds import check_name, written
 from sidetask.stores.sql.driver import Connection, Driver, Row
 from sidetask.stores.sql.line import Line
-from sidetask.stores.sql.rows import read, written
+from sidetask.stores.sql.rows import read
 
 T = TypeVar("T")
 

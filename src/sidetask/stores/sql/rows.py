@@ -5,9 +5,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sidetask.core.errors import CodecError, StoreCorruptError
-from sidetask.stores.base import written
-
-__all__ = ["plain", "read", "written"]
 
 T = TypeVar("T")
 

@@ -7,13 +7,14 @@ from itertools import chain
 from sidetask.core.codec import event_from_json, event_to_json
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId
-from sidetask.stores.base import Joining, Store, check_name
+from sidetask.stores.base import Joining, Store
+from sidetask.stores.bounds import check_name, written
 from sidetask.stores.members import NoMembers
 from sidetask.stores.sql.conversations import SqlConversations
 from sidetask.stores.sql.driver import Connection, Driver, Row, Taken
 from sidetask.stores.sql.line import WAITING, Line
 from sidetask.stores.sql.records import SqlRecords
-from sidetask.stores.sql.rows import read, written
+from sidetask.stores.sql.rows import read
 from sidetask.stores.sql.sharing.bus import Bus
 from sidetask.stores.sql.sharing.members import SqlMembers
 from sidetask.stores.sql.sharing.queue import SqlQueue

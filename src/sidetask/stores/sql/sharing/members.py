@@ -19,12 +19,12 @@ from sidetask.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from sidetask.stores.base import check_name
+from sidetask.stores.bounds import check_name, written
 from sidetask.stores.members import Forsaken, Member, Members, Membership
 from sidetask.stores.queue import MAX_CLAIMS, StoredJob
 from sidetask.stores.sql.driver import JOBS, Connection, Driver, Locks
 from sidetask.stores.sql.line import Line
-from sidetask.stores.sql.rows import read, written
+from sidetask.stores.sql.rows import read
 from sidetask.stores.sql.sharing.forsaken import find_forsaken
 from sidetask.stores.sql.sharing.queue import SqlQueue
 from sidetask.stores.sql.thread import Worker

@@ -17,11 +17,12 @@ from sidetask.core.errors import StoreCorruptError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.stores import jobs
+from sidetask.stores.bounds import written
 from sidetask.stores.queue import JOBS as PAGE
 from sidetask.stores.queue import MAX_CLAIMS, JobStatus, NewJob, Queue, StoredJob
 from sidetask.stores.sql.driver import JOBS, Connection, Driver, Row
 from sidetask.stores.sql.line import Line
-from sidetask.stores.sql.rows import plain, read, written
+from sidetask.stores.sql.rows import plain, read
 from sidetask.stores.sql.sharing.bus import Bus
 
 Decide: TypeAlias = Callable[[StoredJob], StoredJob | None]
