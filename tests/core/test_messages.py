@@ -111,6 +111,14 @@ def test_a_message_of_other_things_is_refused() -> None:
         user_message(["hi", 7])  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize(
+    "content", [None, 7, b"hi", {"role": "user", "content": "hi"}, Image(url="https://x")]
+)
+def test_a_message_is_a_text_or_a_list_and_says_what_it_was_given(content: Any) -> None:
+    with pytest.raises(InvalidInputError, match=f"a list of .*, not {type(content).__name__}"):
+        user_message(content)
+
+
 @pytest.mark.parametrize("source", [{}, {"data": b"x", "url": "https://x"}])
 def test_an_image_or_file_has_exactly_one_source(source: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="not both"):

@@ -2,12 +2,14 @@
 
 import asyncio
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 import sidetask
 from sidetask import Agent, RunContext, Runtime, background, tool
+from sidetask.client import Client
 from sidetask.core.errors import (
     AgentNotStartedError,
     AlreadyDecidedError,
@@ -72,6 +74,28 @@ async def test_names_are_given_once() -> None:
 def test_a_store_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="postgres"):
         Runtime(store="postgres:x")
+
+
+@pytest.mark.parametrize("wrong", [7, Path("chats.db")])
+def test_what_is_no_store_is_refused_with_what_a_url_looks_like(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no store: give a URL, 'memory:'"):
+        Runtime(store=wrong)
+    with pytest.raises(ConfigurationError, match="is no store: give a URL, 'memory:'"):
+        Client(wrong)
+
+
+def test_what_is_to_be_a_list_and_is_none_is_told() -> None:
+    agent: Any = Agent("you")
+    with pytest.raises(ConfigurationError, match="agents are given in a list"):
+        Runtime(agents=agent)
+    with pytest.raises(ConfigurationError, match="tools are given in a list"):
+        Agent("you", tools=cast("Any", Held().tool))
+
+
+@pytest.mark.parametrize("name", ["", 7])
+def test_an_agent_without_a_word_for_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="name is a word"):
+        Agent("you", name=name)
 
 
 @pytest.mark.parametrize(

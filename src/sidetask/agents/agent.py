@@ -1,6 +1,6 @@
 """What an agent is: a frozen description, without anything that runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Self, cast
 
@@ -54,6 +54,10 @@ class AgentConfig:
     """Passed to the model as they are."""
 
     def __post_init__(self) -> None:
+        if not (self.name and isinstance(self.name, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
+            raise ConfigurationError(f"an agent's name is a word, not {self.name!r}")
+        if not isinstance(self.tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            raise ConfigurationError("tools are given in a list: tools=[...]")
         tools = tuple([as_tool(each) for each in self.tools])
         object.__setattr__(self, "tools", tools)
         names = [each.name for each in self.toolbox]

@@ -24,7 +24,7 @@ from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import Message, user_message
 from sidetask.stores.base import PAGE, ConversationRecord, Joining, Record, Store, follow
 from sidetask.stores.members import HOME, NOBODY
-from sidetask.stores.opening import open_store
+from sidetask.stores.opening import given_store
 from sidetask.tasks.stored import (
     APPROVALS,
     HOMES,
@@ -50,7 +50,7 @@ class Client(Looking):
             ConfigurationError: There is no such sort of store, or it forgets at exit.
             MissingExtraError: Its library is not installed.
         """
-        self._store = open_store(store) if isinstance(store, str) else store
+        self._store = given_store(store)
         self._owns = isinstance(store, str)
         if self._owns and not self._store.durable:
             raise InvalidInputError(f"{store!r} is in the memory of another process: give a URL")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import count
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.ids import CallId, TaskId, value
@@ -207,7 +207,7 @@ def user_message(content: Content) -> UserMessage:
     """
     parts: list[UserPart] = []
     says_something = False
-    for given in (content,) if isinstance(content, str) else content:
+    for given in (content,) if isinstance(content, str) else _listed(content):
         part = Text(given) if isinstance(given, str) else given
         match part:
             case Text(text):
@@ -222,6 +222,15 @@ def user_message(content: Content) -> UserMessage:
     if not says_something:
         raise InvalidInputError("the message is empty: give it some text, an image or a file")
     return UserMessage(tuple(parts))
+
+
+def _listed(given: object) -> Sequence[str | UserPart]:
+    """What a caller who may not be typed gave: of a dict its keys would be what was said."""
+    if not isinstance(given, Sequence) or isinstance(given, bytes | bytearray):
+        raise InvalidInputError(
+            f"a message is a text, or a list of texts, images and files, not {type(given).__name__}"
+        )
+    return cast("Sequence[str | UserPart]", given)
 
 
 def _text(parts: Sequence[UserPart | AssistantPart]) -> str:

@@ -46,7 +46,7 @@ from sidetask.runtime.triggers.base import TriggerLike, as_trigger
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State
 from sidetask.stores.base import Store
-from sidetask.stores.opening import open_store
+from sidetask.stores.opening import given_store
 from sidetask.tasks.aio.clock import Clock, SystemClock
 from sidetask.tasks.aio.outbox import Outbox
 from sidetask.tasks.aio.spawn import wait_done
@@ -399,6 +399,8 @@ def _by_name(
     agents: Iterable[AgentConfig | ForeignAgent],
 ) -> Mapping[str, AgentConfig | ForeignAgent]:
     named: dict[str, AgentConfig | ForeignAgent] = {}
+    if not isinstance(agents, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
+        raise ConfigurationError("agents are given in a list: agents=[...]")
     for agent in agents:
         if agent.name is None:
             raise ConfigurationError("an agent without a name cannot be registered: give it name=")
@@ -422,7 +424,7 @@ def _opened(store: str | Store | None) -> tuple[str | None, Store]:
     """The store that was given, or that the environment names, and its URL."""
     if store is None:
         store = environ.get(STORE) or "memory:"
-    return (store, open_store(store)) if isinstance(store, str) else (None, store)
+    return store if isinstance(store, str) else None, given_store(store)
 
 
 def _paced(quota: Quota, limits: Limits | None) -> Quota:

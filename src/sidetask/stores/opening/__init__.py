@@ -3,8 +3,20 @@
 A database's library is imported when one of its stores is opened: importing this costs nothing.
 """
 
+from sidetask.core.errors import ConfigurationError
 from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
+
+
+def given_store(store: str | Store) -> Store:
+    """The store that was given, or that was named: see `open_store`."""
+    if isinstance(store, str):
+        return open_store(store)
+    if not isinstance(getattr(store, "durable", None), bool):  # callers may not be typed
+        from sidetask.stores.opening.urls import FORMS  # noqa: PLC0415 - as below
+
+        raise ConfigurationError(f"{type(store).__name__} is no store: give a URL, {FORMS}")
+    return store
 
 
 def open_store(url: str) -> Store:
