@@ -179,6 +179,32 @@ async def test_an_approval_of_the_old_arguments_does_not_count_for_the_new_ones(
     assert (again.kind, again.call.parsed()["x"]) == ("tool", 2)
 
 
+async def test_a_question_about_old_arguments_is_withdrawn_when_others_are_approved(
+    bench: Bench,
+) -> None:
+    bench.start("gated", {"kinds": ["tool", "policy"], "x": 1})
+    first, second = await asked(bench)
+    bench.handle.approve(second.id, by="bob", arguments={"kinds": ["tool", "policy"], "x": 2})
+    with pytest.raises(AlreadyDecidedError) as late:
+        bench.handle.approve(first.id, by="ana")
+    assert late.value.decision == Decision.WITHDRAWN
+    [again] = await asked(bench)
+    assert (again.kind, again.call.parsed()["x"]) == ("tool", 2)
+    bench.handle.approve(again.id, by="ana")
+    assert '"x": 2' in (await bench.answer()).content
+
+
+async def test_arguments_that_are_changed_back_are_asked_about_anew(bench: Bench) -> None:
+    old, new = ({"kinds": ["tool", "policy"], "x": x} for x in (1, 2))
+    bench.start("gated", old)
+    _, policy = await asked(bench)
+    bench.handle.approve(policy.id, by="bob", arguments=new)
+    [tool] = await asked(bench)
+    bench.handle.approve(tool.id, by="ana", arguments=old)
+    [again] = await asked(bench)  # bob has seen the old ones, and did not approve them
+    assert (again.kind, again.call.parsed()["x"]) == ("policy", 1)
+
+
 async def test_the_same_arguments_in_another_order_are_no_change(bench: Bench) -> None:
     bench.start("gated", {"a": 1, "b": 2})
     [approval] = await asked(bench)
