@@ -218,7 +218,8 @@ class TurnRun:
 
     async def _reason_to_go_on(self) -> str | None:
         hooks = self._conversation.hooks
-        if hooks is None or self._turn.step >= self._turn.max_steps:
+        is_last = self._turn.step >= self._turn.max_steps
+        if hooks is None or is_last or (self._meter and self._meter.over(steps=1)):
             return None
         reason = await hooks.may_stop(self._text)
         if self._token.is_cancelled:

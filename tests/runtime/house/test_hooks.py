@@ -9,11 +9,14 @@ import pytest
 from tests.runtime.harness import settle, talking
 
 from sidetask import Agent, tool
+from sidetask.agents.guards import Budget
 from sidetask.agents.guards.room import Compacted
 from sidetask.agents.policies import HookContext, Hooks, ToolUse
 from sidetask.agents.policies.calling import CONTINUES
 from sidetask.core.errors import ModelError
 from sidetask.core.messages import AssistantMessage, UserMessage
+from sidetask.core.usage import Usage
+from sidetask.models.base import Finished
 from sidetask.models.scripted import call, reply
 from sidetask.testing import ScriptedModel, running_runtime
 
@@ -159,6 +162,14 @@ async def test_a_turn_is_kept_going_only_so_often_and_each_turn_counts_anew() ->
 
 async def test_no_more_steps_than_the_turn_has_are_spent_on_going_on() -> None:
     async with talking("one", "two", hooks=[Stubborn(100)], max_steps=2) as talk:
+        assert (await talk.chat.ask("go")).text == "two"
+
+
+@pytest.mark.parametrize("budget", [Budget(steps=2), Budget(tokens=10)])
+async def test_a_turn_whose_budget_is_spent_is_over_whatever_a_hook_wants(budget: Budget) -> None:
+    used = Finished(usage=Usage(requests=1, input_tokens=5))
+    script = reply("one", used), reply("two", used)
+    async with talking(*script, hooks=[Stubborn(100)], budget=budget) as talk:
         assert (await talk.chat.ask("go")).text == "two"
 
 
