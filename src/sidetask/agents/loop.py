@@ -56,6 +56,7 @@ from sidetask.tasks.values import LoopUpdates, Resolution, TurnUpdate
 CLEANUP = 5.0
 """Seconds that closing a turn may take which did not reach its end."""
 
+_ASKED_FOR_CALLS = Replied(calls=True)
 _log = logging.getLogger(__name__)
 
 
@@ -338,7 +339,7 @@ class TurnRun:
 
     async def _judge(self, draft: Draft) -> Replied:
         if self._calls is not None:
-            return Replied(calls=True)
+            return _ASKED_FOR_CALLS
         news = draft.cut_by == NEWS or bool(self._conversation.steering)
         if not self._output.owed:
             return Replied(news=news)

@@ -179,14 +179,14 @@ class Tool(Generic[P, R_co]):
         arguments = self._admit(call, ctx, exactly)
         if not isinstance(arguments, dict):
             return arguments
-        own = None if keep is None else partial(keep, ctx)
         try:
-            return to_completed(await self.body(arguments, ctx), own)
+            result = await self.body(arguments, ctx)
+            return to_completed(result, keep and partial(keep, ctx))
         except ApprovalDeniedError:
             raise
         except Exception as error:  # noqa: BLE001 - the one boundary: a fault becomes an answer
             _log.debug("tool %s failed", self.name, exc_info=error)
-            return Errored(cut(_told(error), own), type(error).__name__)
+            return Errored(cut(_told(error), keep and partial(keep, ctx)), type(error).__name__)
 
     def held(self, call: ToolCall, ctx: Context, *, exactly: bool = False) -> Held | None:
         """What keeps a call from running, before anything of it has happened; None: nothing."""

@@ -6,20 +6,22 @@ A wake-up is a hint. Who wakes looks again, and sleeps on if it was for somebody
 import asyncio
 from typing import TypeAlias
 
-Sleepers: TypeAlias = "list[asyncio.Future[None]]"
+Sleepers: TypeAlias = list[asyncio.Future[None]]
 
 
-async def sleep_among(*places: Sleepers) -> None:
-    """Sleep until the next `wake_all` of any of these. Nothing is left behind."""
+async def sleep_among(sleepers: Sleepers, others: Sleepers | None = None) -> None:
+    """Sleep until the next `wake_all` of these, or of the others. Nothing is left behind."""
     sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    for sleepers in places:
-        sleepers.append(sleeper)
+    sleepers.append(sleeper)
+    if others is not None:
+        others.append(sleeper)
     try:
         await sleeper
     finally:
-        for sleepers in places:
-            if sleeper in sleepers:
-                sleepers.remove(sleeper)
+        if sleeper in sleepers:
+            sleepers.remove(sleeper)
+        if others is not None and sleeper in others:
+            others.remove(sleeper)
 
 
 def wake_all(sleepers: Sleepers) -> None:

@@ -54,14 +54,19 @@ class Limits:
 class Cap:
     """Room for so many at once, and who waits for it."""
 
-    __slots__ = ("_home", "_key", "limit", "used", "waiting")
+    __slots__ = ("_home", "_key", "limit", "of_step", "used", "waiting")
 
     def __init__(self, limit: int, home: "dict[Hashable, Cap]", key: Hashable) -> None:
         self.limit = limit
         self.used = 0
         self.waiting: OrderedDict[TaskId, Ticket] | None = None
+        self.of_step = False
         self._home = home
         self._key = key
+
+    def weight(self, ticket: "Ticket") -> int:
+        """How many permits it takes: what runs alone in its step takes all of that."""
+        return self.limit if self.of_step and ticket.launch.policy.exclusive else 1
 
     def drop_if_unused(self) -> None:
         if not self.used and not self.waiting and self._home.get(self._key) is self:
@@ -91,7 +96,7 @@ class Ticket:
         """The turn waits for it, so it counts among the step's calls."""
         self.nested = False
         """A call of the same turn, which counts already, waits for it."""
-        self.caps: tuple[tuple[Cap, int], ...] = ()
+        self.caps: tuple[Cap, ...] = ()
         self.holding = False
         self.queue: Cap | None = None
         self.awaited: tuple[Ticket, ...] = ()
@@ -132,8 +137,8 @@ class Permits:
         caps, ticket.caps = ticket.caps, ()
         if ticket.holding:
             ticket.holding = False
-            for cap, weight in caps:
-                cap.used -= weight
+            for cap in caps:
+                cap.used -= cap.weight(ticket)
         else:
             self._leave_queue(ticket)
         return self._admit(caps)
@@ -157,9 +162,9 @@ class Permits:
     def _lend(self, lender: Ticket) -> list[TaskId]:
         if not lender.holding or lender.in_step:
             return []
-        held = {cap for cap, _ in lender.caps}
+        held = set(lender.caps)
         for ticket in lender.awaited:
-            if ticket.queue is not None and held.issuperset(c for c, _ in ticket.caps):
+            if ticket.queue is not None and held.issuperset(ticket.caps):
                 self._leave_queue(ticket)
                 self._hand_over(lender, ticket)
                 lender.borrower, ticket.lender = ticket, lender
@@ -190,8 +195,8 @@ class Permits:
             return []
         step, ticket.caps = ticket.caps[:1], ticket.caps[1:]
         if ticket.holding:
-            for cap, weight in step:
-                cap.used -= weight
+            for cap in step:
+                cap.used -= cap.weight(ticket)
             return self._admit(step)
         if ticket.queue is None:  # it waits for an approval, and for no permit
             return []
@@ -199,21 +204,22 @@ class Permits:
         started = [ticket.id] if self.acquire(ticket) else []
         return started + self._admit(step)
 
-    def _caps_of(self, ticket: Ticket) -> tuple[tuple[Cap, int], ...]:
+    def _caps_of(self, ticket: Ticket) -> tuple[Cap, ...]:
         launch, limits = ticket.launch, self._limits
         policy = launch.policy
         if policy.control:
             return ()
-        caps: list[tuple[Cap, int]] = []
+        caps: list[Cap] = []
         if ticket.in_step and not ticket.nested:  # first, so that leave_step finds it
             cap = self._cap(("step", launch.conversation_id, launch.turn_id), limits.step)
-            caps.append((cap, cap.limit if policy.exclusive else 1))
+            cap.of_step = True
+            caps.append(cap)
         if policy.cap is not None and (launch.parent_id is None or launch.executor is not None):
-            caps.append((self._cap(("tool", launch.executor or launch.call.name), policy.cap), 1))
+            caps.append(self._cap(("tool", launch.executor or launch.call.name), policy.cap))
         if launch.parent_id is None:
-            caps.append((self._cap(launch.conversation_id, limits.conversation), 1))
+            caps.append(self._cap(launch.conversation_id, limits.conversation))
             if limits.total is not None:
-                caps.append((self._cap(None, limits.total), 1))
+                caps.append(self._cap(None, limits.total))
         return tuple(caps)
 
     def _cap(self, key: Hashable, limit: int) -> Cap:
@@ -223,8 +229,8 @@ class Permits:
         return cap
 
     def _take_or_queue(self, ticket: Ticket, head_of: Cap | None) -> bool:
-        for cap, weight in ticket.caps:
-            is_full = cap.used and cap.used + weight > cap.limit
+        for cap in ticket.caps:
+            is_full = cap.used and cap.used + cap.weight(ticket) > cap.limit
             if is_full or (cap.waiting and cap is not head_of):
                 if cap.waiting is None:
                     cap.waiting = OrderedDict()
@@ -237,8 +243,8 @@ class Permits:
 
     def _take(self, ticket: Ticket) -> None:
         ticket.holding = True
-        for cap, weight in ticket.caps:
-            cap.used += weight
+        for cap in ticket.caps:
+            cap.used += cap.weight(ticket)
 
     def _leave_queue(self, ticket: Ticket) -> None:
         if ticket.queue is not None and ticket.queue.waiting is not None:
@@ -246,9 +252,9 @@ class Permits:
             ticket.queue = None
             self.queued -= 1
 
-    def _admit(self, caps: tuple[tuple[Cap, int], ...]) -> list[TaskId]:
+    def _admit(self, caps: tuple[Cap, ...]) -> list[TaskId]:
         started: list[TaskId] = []
-        for cap, _ in caps:
+        for cap in caps:
             while cap.waiting and cap.used < cap.limit:
                 head = next(iter(cap.waiting.values()))
                 self._leave_queue(head)
