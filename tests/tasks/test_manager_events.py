@@ -18,7 +18,7 @@ from sidetask.core.events import (
 )
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy, background, detach_after
-from sidetask.tasks.aio.streams import Subscription
+from sidetask.tasks.aio.streams import BOUND, Stream, Subscription
 from sidetask.tasks.context import RunContext
 from sidetask.tasks.values import Completed, ToolOutcome
 from sidetask.testing import VirtualClock
@@ -198,6 +198,23 @@ async def test_a_slow_subscriber_is_told_how_many_it_missed_and_keeps_every_end(
     ends = [event for event in seen if isinstance(event, TaskSucceeded)]
     assert sorted(end.task_id for end in ends) == sorted(f"task-{n}" for n in range(1, 801))
     assert [event.seq for event in seen] == sorted(event.seq for event in seen)
+
+
+async def test_a_subscriber_that_is_far_too_slow_is_told_how_many_ends_it_missed(
+    bench: Bench,
+) -> None:
+    task = bench.start("quick")
+    await bench.idle()
+    end = next(e for e in bench.events if isinstance(e, TaskSucceeded) and e.task_id == task)
+    stream = Stream()
+    slow = stream.subscribe()
+    for _ in range(5 * BOUND):
+        stream.publish(end)
+    told = ready(slow)
+    assert isinstance(told[0], Lagged)
+    seen = len(told) - 1
+    assert seen >= BOUND
+    assert (told[0].missed, told[0].ended) == (5 * BOUND - seen, 5 * BOUND - seen)
 
 
 async def test_next_event_begins_with_its_first_call_and_ends_with_the_manager(
