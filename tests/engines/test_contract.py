@@ -1,6 +1,7 @@
 """What every engine promises. A new engine adds one line to `ENGINES`."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -143,6 +144,38 @@ async def test_a_job_cancelled_before_its_first_step_runs_nothing_and_ends(
     assert (bodies.ran, bodies.ended) == ([], ["nothing:1"])
     assert not engine.cancel("nothing:1")
     assert not engine.cancel("unknown")
+
+
+async def test_a_job_whose_asyncio_task_is_cancelled_before_its_first_step_ends(
+    engine: Engine, bodies: Bodies, pause: Pause
+) -> None:
+    engine.submit(job())
+    for task in asyncio.all_tasks():  # `asyncio.run` does it to all of them in the end
+        if task.get_name() == "nothing:1":
+            task.cancel()
+    await pause(1)
+    assert (bodies.ran, bodies.ended) == ([], ["nothing:1"])
+
+
+def test_of_a_job_whose_event_loop_is_gone_nobody_is_told(bodies: Bodies) -> None:
+    async def waits(_: Context) -> None:
+        await asyncio.Event().wait()
+
+    engine = MemoryEngine()
+    engine.start(bodies, bodies.ended.append)
+    bodies.work["waits"] = waits
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        engine.submit(job("waits"))
+        await asyncio.sleep(0)
+
+    loop.set_exception_handler(lambda _, __: None)  # a task was destroyed while it was pending
+    loop.run_until_complete(begin())
+    loop.close()
+    engine.jobs.clear()
+    gc.collect()
+    assert (bodies.ran, bodies.ended) == (["waits:1"], [])
 
 
 async def test_a_cancelled_job_ends_when_its_work_has_stopped(

@@ -3,10 +3,9 @@
 import asyncio
 import sys
 from asyncio import current_task
-from collections.abc import Awaitable, Callable, Collection
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable, Collection, Generator
 from threading import get_ident
-from types import CoroutineType
+from types import CoroutineType, coroutine
 from typing import Any, TypeVar
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
@@ -28,7 +27,6 @@ class LocalEngine(Engine):
         """Those whose work has not stopped, by id."""
         self._body: Body | None = None
         self._ended: Ended | None = None
-        self._over = self._done  # kept: each job would have a method of its own
 
     def start(self, body: Body, ended: Ended) -> None:
         self._body = body
@@ -41,12 +39,10 @@ class LocalEngine(Engine):
         if self._body is None:
             raise ConfigurationError("start the engine before the first submit")
         job = self.jobs[job_id] = self._job(spec)
-        work = job.work = self._body(spec, job)
+        work = job.work = self._work(spec, job, self._body)
+        work.send(None)  # see `_begin`
         # The name is the job's id: it shows in asyncio's own debug output.
-        context = copy_context()  # one for both: each would make a copy of its own
-        task = asyncio.get_running_loop().create_task(work, name=job_id, context=context)
-        task.add_done_callback(self._over, context=context)
-        job.task = task
+        job.task = asyncio.get_running_loop().create_task(work, name=job_id)
         return job_id
 
     def _job(self, spec: JobSpec) -> "LocalJob":
@@ -76,22 +72,36 @@ class LocalEngine(Engine):
         for job_id in self.find():
             self.cancel(job_id)
 
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        # A callback and not a `finally`: a task that is cancelled before its first step runs
-        # none of its own code.
-        if not task.cancelled():
-            error = task.exception()
-            if error is not None:
-                # Without the task itself: from Python 3.12 on its context would be entered, and
-                # this callback runs in it.
-                task.get_loop().call_exception_handler(
-                    {"message": f"the body of {task.get_name()} raised", "exception": error}
-                )
-        job_id = task.get_name()
-        job = self.jobs.pop(job_id)
+    async def _work(self, spec: JobSpec, job: "LocalJob", body: Body) -> None:
+        try:
+            await _begin()
+            await body(spec, job)
+        except GeneratorExit:  # its event loop is gone, and with it whoever could be told
+            raise
+        except Exception as error:  # noqa: BLE001 - the one boundary: nobody awaits a job
+            # Without the task itself: from Python 3.12 on its context would be entered, and this
+            # runs in it.
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"the body of {spec.id} raised", "exception": error}
+            )
+        except BaseException:
+            self._over(job)
+            raise
+        self._over(job)
+
+    def _over(self, job: "LocalJob") -> None:
+        del self.jobs[job.id]
         job.task = job.work = None  # else each would hold the other for the collector
         if self._ended is not None:
-            self._ended(job_id)
+            self._ended(job.id)
+
+
+@coroutine
+def _begin() -> Generator[None]:
+    """What each job waits for first. It is there already when it becomes an asyncio task: one that
+    is cancelled before its first step runs nothing of a coroutine that has not begun, and nobody
+    would hear of its end."""
+    yield
 
 
 class LocalJob(Context):
