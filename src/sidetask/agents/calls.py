@@ -109,14 +109,14 @@ class StepCalls:
         problem = spending.begin_call() if spending is not None else None
         if problem is not None:
             return self._answer(call, problem, is_error=True)
-        launch = TaskLaunch(
-            call=call,
-            conversation_id=conversation.id,
-            turn_id=log.turn_id,
-            run_id=log.run_id,
-            route=tool.route,
-            policy=tool.policy,
-            parent_id=conversation.parent_id,
+        launch = TaskLaunch(  # by place: one is made for each call
+            call,
+            conversation.id,
+            log.turn_id,
+            log.run_id,
+            tool.route,
+            tool.policy,
+            conversation.parent_id,
         )
         try:
             started = await log.manager.start_task(launch, cancellation=self._token)

@@ -30,7 +30,7 @@ def _nothing() -> Mapping[str, Json]:
     return NOTHING
 
 
-@value(kw_only=True)
+@value
 class TaskLaunch:
     """What is started: a registered name with JSON arguments, never a closure."""
 
@@ -179,7 +179,7 @@ class Refused:
 ToolOutcome: TypeAlias = Completed | Errored | ApprovalNeeded | Refused
 
 
-@value(kw_only=True)
+@value
 class Resolution:
     """How a call ended, as the loop and the host get it. It answers each of `call_ids`."""
 

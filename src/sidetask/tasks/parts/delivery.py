@@ -76,13 +76,9 @@ class Delivery:
         self, record: TaskRecord, ending: Ending, call_ids: tuple[CallId, ...]
     ) -> Resolution:
         """The answer of calls whose turn will not wait until the work has stopped."""
-        resolution = self._resolution(
-            record,
-            Completed(None, ending_text(record, ending)),
-            status=apply(record.status, ending.event),
-            error_type=ending.event.__name__,
-        )
-        return _answering(resolution, call_ids)
+        told = Completed(None, ending_text(record, ending))
+        status = apply(record.status, ending.event)
+        return _answering(_resolution(record, told, status, ending.event.__name__), call_ids)
 
     def redirect(self, record: TaskRecord, on_complete: OnComplete, *, to_loop: bool) -> None:
         """Change what the end does and who takes the result.
@@ -164,8 +160,8 @@ class Delivery:
     ) -> None:
         duration = self._ledger.end(record, event)
         record.error = told.content if error_type is not None else None
-        record.resolution = resolution = self._resolution(
-            record, told, error_type=error_type, duration=duration
+        record.resolution = resolution = _resolution(
+            record, told, record.status, error_type, duration
         )
         observer, record.observer = record.observer, None  # no circle: freed with its last user
         if observer is not None:
@@ -207,31 +203,30 @@ class Delivery:
             self._mailbox.post(_answering(resolution, late), to_loop=record.to_loop)
         return bool(late)
 
-    def _resolution(
-        self,
-        record: TaskRecord,
-        told: Completed,
-        *,
-        status: TaskStatus | None = None,
-        error_type: str | None = None,
-        duration: float = 0.0,
-    ) -> Resolution:
-        launch = record.launch
-        return Resolution(
-            task_id=record.id,
-            conversation_id=launch.conversation_id,
-            turn_id=launch.turn_id,
-            call_ids=(launch.call.id,),
-            name=record.call.name,
-            status=status or record.status,
-            content=told.content,
-            value=told.value,
-            attachments=told.attachments,
-            error_type=error_type,
-            on_complete=record.on_complete,
-            duration=duration,
-            metadata=told.metadata,
-        )
+
+def _resolution(
+    record: TaskRecord,
+    told: Completed,
+    status: TaskStatus,
+    error_type: str | None,
+    duration: float = 0.0,
+) -> Resolution:
+    launch = record.launch
+    return Resolution(  # by place: one is made for each call
+        record.id,
+        launch.conversation_id,
+        launch.turn_id,
+        (launch.call.id,),
+        record.call.name,
+        status,
+        told.content,
+        told.value,
+        told.attachments,
+        error_type,
+        record.on_complete,
+        duration,
+        told.metadata,
+    )
 
 
 def ending_text(record: TaskRecord, ending: Ending, *, abandoned: bool = False) -> str:
