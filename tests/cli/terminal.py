@@ -5,11 +5,13 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -37,6 +39,14 @@ class Terminal:
     def type(self, text: str) -> None:
         """Press keys; \\r is Enter, \\x03 Ctrl-C."""
         os.write(self._master, text.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C, of a program that does not read keys itself: until it ends. Between a prompt and
+        the wait for its answer nobody hears it."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.2)
 
     def sees(self, wanted: str, *, within: float = 10) -> str:
         """Wait until a text stands after what was seen before; returns what came up to it."""

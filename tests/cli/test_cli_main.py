@@ -118,6 +118,22 @@ def test_help_loads_no_model_library_and_no_prompt() -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_while_it_loads_ends_it_without_a_word(tmp_path: Path) -> None:
+    # Whatever loads next is where the signal comes: sent by the process itself.
+    (tmp_path / "cyclopts.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n", "utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from sidetask.cli import begin; begin()", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_lines_from_a_pipe_are_turns_and_late_results_come_before_the_end(folder: Path) -> None:
     lines = "# cakes\n\nbake cake seconds=0.3\nread_file flour.txt\n> meanwhile\n"
     done = subprocess.run(

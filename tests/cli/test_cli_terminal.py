@@ -1,6 +1,7 @@
 """The chat at a real terminal, in a process of its own."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_an_approved_call_detaches_and_its_result_arrives_by_itself(terminal: St
     chat.type("/quit\r")
     assert chat.ends() == 0
     assert "stopping" not in chat.text
+
+
+@pytest.mark.parametrize(("key", "code"), [("Ctrl-C", 130), ("\x04", 2)])
+def test_who_is_asked_whether_to_forget_may_leave(
+    terminal: Start, app_folder: Path, key: str, code: int
+) -> None:
+    (app_folder / "kept.db").touch()
+    asked = terminal("store", "erase", "--user", "ana", "--store", "sqlite:///kept.db")
+    asked.sees("[y/N]")
+    if key == "Ctrl-C":
+        asked.interrupt()
+    else:
+        asked.type(key)
+    assert asked.ends() == code
+    assert "Traceback" not in asked.text
 
 
 def test_ctrl_c_ends_the_turn_and_a_second_one_leaves_and_tells_what_is_stopped(

@@ -1,6 +1,7 @@
 """What the commands do and print by which a store forgets."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,15 @@ def _ask(question: str, ids: Sequence[str] = (), *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise SidetaskError(f"{question} Nobody is there to say so: add --yes")
     _print(question, ids)
-    if input("[y/N] ").strip().lower() not in ("y", "yes"):
+    # asyncio takes Ctrl-C for itself, and would wait for the answer before it obeys.
+    taken = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        answer = input("[y/N] ")
+    except EOFError:
+        answer = ""
+    finally:
+        signal.signal(signal.SIGINT, taken)
+    if answer.strip().lower() not in ("y", "yes"):
         raise SidetaskError("nothing was forgotten")
 
 

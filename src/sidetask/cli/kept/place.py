@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from os import environ
 
 from sidetask.core.errors import SidetaskError
-from sidetask.stores.opening.urls import shown, sqlite_path
 
 LAST = "last"
 """Names the conversation that was touched last."""
@@ -21,6 +20,8 @@ def to_look_into(url: str) -> str:
             "no store is named: --store sqlite:///file.db or postgresql://host/database, or"
             " SIDETASK_STORE"
         )
+    from sidetask.stores.opening.urls import sqlite_path  # noqa: PLC0415
+
     path = sqlite_path(url)
     if path is not None and not path.exists():
         raise SidetaskError(f"there is no {path}: nothing was kept there")
@@ -54,6 +55,7 @@ class Place:
         if self.url is None:
             raise SidetaskError("--resume needs --store, or SIDETASK_STORE")
         from sidetask.client import Client  # noqa: PLC0415
+        from sidetask.stores.opening.urls import shown  # noqa: PLC0415
 
         async with Client(to_look_into(self.url)) as client:
             if self.resume != LAST:
