@@ -37,7 +37,7 @@ from sidetask.runtime.driving.inbox import Inbox, cancelled
 from sidetask.runtime.driving.waking import Waking
 from sidetask.runtime.keeping.absence import Absence
 from sidetask.runtime.response import ChatResponse, Reply
-from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
+from sidetask.tasks.aio.sleepers import NOBODY, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import current_task, spawn
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.parts.body import current_body
@@ -77,11 +77,11 @@ class Driver:
         """What carries the turn out, or is about to: the driver's own, or that of who asked."""
         self._is_cut = False
         """The turn was ended by force."""
-        self._sleepers: Sleepers = []
+        self._sleepers = NOBODY
         self._latest_run = RunId("")
         self._is_held = False
         self._absence = Absence(around.outbox.stored)
-        self._goes_on: list[Callable[[], None]] = []
+        self._goes_on: tuple[Callable[[], None], ...] = ()
         """Who is to be told when a turn has begun that answers all there is."""
         self.closed = False
         self.turns: list[ChatResponse] = []
@@ -90,7 +90,7 @@ class Driver:
         """How many turns were admitted."""
         self.woken = 0
         """How many of them nobody had asked for."""
-        self.unsaid: list[UserMessage] = []
+        self.unsaid: tuple[UserMessage, ...] = ()
         """What came too late for the last turn, when it was closed."""
         self.signals = 0
         """How often whoever waits for it to be idle was released."""
@@ -183,7 +183,7 @@ class Driver:
         if self._current is not None or not _is_unanswered(self._conversation):
             begun()
             return
-        self._goes_on.append(begun)
+        self._goes_on += (begun,)
         self.kick()
 
     def withdraw(self, response: ChatResponse, reason: str) -> None:
@@ -224,7 +224,7 @@ class Driver:
             if not await _ended(self, within=PATIENCE):
                 _log.warning("a turn of %s does not stop", self._conversation.id)
         steering = self._conversation.steering
-        self.unsaid += steering
+        self.unsaid += tuple(steering)
         steering.clear()
         journal = self._around.outbox.find(self._conversation.id)
         if journal is not None:
@@ -249,6 +249,7 @@ class Driver:
 
     async def changed(self) -> None:
         """Wait until a turn was admitted or has ended, or a task may have."""
+        self._sleepers = self._sleepers or []
         # Whose conversation another process has taken is told of no end by an event.
         if self._manager.is_busy(self._conversation.id):
             quiet = self._manager.quiet_sleepers(self._conversation.id)
@@ -376,7 +377,7 @@ class Driver:
             else:
                 current.response.append(event)
         if self._goes_on and isinstance(event, RunStarted):
-            goes_on, self._goes_on = self._goes_on, []
+            goes_on, self._goes_on = self._goes_on, ()
             for begun in goes_on:
                 begun()
         if isinstance(event, ContinueRequested):

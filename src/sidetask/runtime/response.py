@@ -16,7 +16,7 @@ from sidetask.core.ids import TaskId, TurnId, value
 from sidetask.core.messages import UserMessage
 from sidetask.core.turns import RunOrder
 from sidetask.core.usage import Usage
-from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
+from sidetask.tasks.aio.sleepers import NOBODY, sleep_among, wake_all
 from sidetask.tasks.values import TaskSnapshot
 
 Cause = Literal["user", "tasks", "trigger"]
@@ -39,10 +39,6 @@ class Reply:
 
     def __str__(self) -> str:
         return self.text
-
-
-_NOBODY: Sleepers = []
-"""Waits for a turn of which nobody wants to know more; the first who does has a list made."""
 
 
 class ChatResponse:
@@ -96,9 +92,9 @@ class ChatResponse:
         """Somebody has it: whoever asked, or a reader of `turns()`."""
         self.events: list[Event] = []
         self.end: TurnEnd | None = None
-        self._sleepers = _NOBODY
+        self._sleepers = NOBODY
         """Those who wait for whatever comes next."""
-        self._askers = _NOBODY
+        self._askers = NOBODY
         """Those who wait for the end."""
         self._pending: tuple[TaskSnapshot, ...] = ()
 
@@ -170,7 +166,7 @@ class ChatResponse:
         self.events = _folded(self.events)  # readers under way keep the list they have
         wake_all(self._sleepers)
         wake_all(self._askers)
-        self._sleepers = self._askers = _NOBODY
+        self._sleepers = self._askers = NOBODY
 
     async def more(self) -> None:
         """Wait until something has changed."""

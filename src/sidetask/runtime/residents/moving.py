@@ -271,7 +271,7 @@ class Move(Residence):
         while self._is_kept and self._driver.unsaid:
             log = TurnLog(on.around, self._conversation, TurnId(f"turn-{self._conversation.turns}"))
             await log.commit(self._driver.unsaid[0])
-            del self._driver.unsaid[0]
+            self._driver.unsaid = self._driver.unsaid[1:]
         if self._conversation.governor is not None:
             await self._conversation.governor.close()
         tasks = on.manager.handle()

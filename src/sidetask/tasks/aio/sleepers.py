@@ -8,6 +8,10 @@ from typing import TypeAlias
 
 Sleepers: TypeAlias = list[asyncio.Future[None]]
 
+NOBODY: Sleepers = []
+"""Sleeps where hardly anybody ever does: of many such places, one for which somebody comes gets a
+list of its own."""
+
 
 async def sleep_among(sleepers: Sleepers, others: Sleepers | None = None) -> None:
     """Sleep until the next `wake_all` of these, or of the others. Nothing is left behind."""

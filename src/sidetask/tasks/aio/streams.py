@@ -13,10 +13,13 @@ from weakref import ReferenceType, ref
 
 from sidetask.core.events import Event, Lagged
 from sidetask.core.ids import ConversationId
-from sidetask.tasks.aio.sleepers import Sleepers, sleep_among, wake_all
+from sidetask.tasks.aio.sleepers import NOBODY, sleep_among, wake_all
 
 BOUND = 1024
 """Events that a reader may lag behind before it loses some."""
+
+_NO_EVENTS: list[Event] = []
+"""Of all streams without readers."""
 
 
 class Stream:
@@ -37,12 +40,12 @@ class Stream:
     def __init__(self, bound: int = BOUND) -> None:
         self._bound = bound
         self._base = 0  # the position of _log[0]
-        self._log: list[Event] = []
+        self._log = _NO_EVENTS
         self.readers: tuple[ReferenceType[Subscription], ...] = ()
         """Who listens besides the runtime's own wiring. They are woken by `tell`."""
         self.taps: tuple[Callable[[Event], None], ...] = ()
         """The runtime's own wiring: each is called with every event as it lands."""
-        self._asleep: Sleepers = []
+        self._asleep = NOBODY
         self.closed = False
         self.heard = False
         """Whether anybody listens. Kept, not computed: every event asks."""
@@ -90,6 +93,7 @@ class Stream:
 
     def subscribe(self, wanted: Callable[[Event], bool] | None = None) -> "Subscription":
         """A view of all events from now on for which `wanted` is true."""
+        self._log = self._log or []
         subscription = Subscription(self, wanted)
         self.readers = (*self.readers, ref(subscription, self._gone))
         self._look()
@@ -139,6 +143,7 @@ class Stream:
         return self._log[index] if index < len(self._log) else None
 
     async def more(self) -> None:
+        self._asleep = self._asleep or []
         await sleep_among(self._asleep)
 
 
