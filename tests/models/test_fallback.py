@@ -17,7 +17,7 @@ from sidetask.core.errors import (
     RateLimitedError,
 )
 from sidetask.core.messages import user_message
-from sidetask.core.usage import Price
+from sidetask.core.usage import Price, Usage
 from sidetask.models.base import Chunk, Finished, ModelRequest, TextChunk
 from sidetask.models.fallback import FallbackModel
 from sidetask.models.scripted import ScriptedModel, cut, reply, stall
@@ -208,3 +208,27 @@ async def test_the_last_of_the_chain_is_parked_like_any_other() -> None:
     with pytest.raises(RateLimitedError):
         await first_word(FallbackModel(ScriptedModel(LIMITED, name="one")), gates)
     assert gates.closed == {"one": 7.0}
+
+
+async def test_a_refusal_in_the_middle_parks_the_one_that_refused() -> None:
+    gates = Gates()
+    chain = FallbackModel(ScriptedModel(reply("Well", LIMITED), name="one"), ScriptedModel("two"))
+    with pytest.raises(RateLimitedError):
+        async with chain.stream(replace(ASKED, gates=gates)) as chunks:
+            assert [chunk async for chunk in chunks] == []
+    assert gates.closed == {"one": 7.0}
+
+
+async def test_a_reply_costs_what_whoever_answered_takes() -> None:
+    used = Usage(requests=1, input_tokens=1_000_000, output_tokens=1_000_000)
+    told = Usage(requests=1, input_tokens=5, usd=0.5)
+    dear = ScriptedModel(LIMITED, price=Price(input=70.0, output=7.0))
+    cheap = ScriptedModel(
+        reply("two", Finished(usage=used)),
+        reply("three", Finished(usage=told)),
+        price=Price(input=1.0, output=2.0),
+    )
+    chain = FallbackModel(dear, cheap)
+    costs = [each.usage.usd for each in await said(chain) if isinstance(each, Finished)]
+    assert costs == [3.0]
+    assert (await said(FallbackModel(cheap)))[-1] == Finished(usage=told)

@@ -7,8 +7,9 @@ are, nothing is sent, and the error says when the first will be.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 
 from sidetask.core.errors import (
@@ -18,8 +19,8 @@ from sidetask.core.errors import (
     ModelStalledError,
     RateLimitedError,
 )
-from sidetask.core.usage import Price
-from sidetask.models.base import Chunk, Model, ModelRequest
+from sidetask.core.usage import Price, Usage
+from sidetask.models.base import Chunk, Finished, Model, ModelRequest
 
 
 class FallbackModel:
@@ -58,7 +59,7 @@ class FallbackModel:
 
     @property
     def price(self) -> Price | None:
-        """Unknown: it depends on who answers, who tells the cost in the reply's usage."""
+        """Unknown: it depends on who answers, whose cost is in the reply's usage."""
         return None
 
     @asynccontextmanager
@@ -94,16 +95,24 @@ class FallbackModel:
         if gates is None:
             return await self._asked(model, request, stack)
         ticket = gates.ticket()
-        try:
-            reply = await self._asked(model, request, stack)
-        except RateLimitedError as error:
+
+        def refused(error: RateLimitedError) -> None:
             gates.record_hit(model.quota_key, error.retry_after, ticket=ticket)
+
+        try:
+            reply = await self._asked(model, request, stack, refused)
+        except RateLimitedError as error:
+            refused(error)
             raise
         gates.record_success(model.quota_key, ticket)
         return reply
 
     async def _asked(
-        self, model: Model, request: ModelRequest, stack: AsyncExitStack
+        self,
+        model: Model,
+        request: ModelRequest,
+        stack: AsyncExitStack,
+        refused: Callable[[RateLimitedError], None] | None = None,
     ) -> AsyncIterator[Chunk]:
         """Open a model's reply and wait for its first piece."""
         try:
@@ -114,12 +123,30 @@ class FallbackModel:
             raise ModelStalledError(self.patience or 0.0) from None
         if first is None:
             raise IncompleteResponseError(f"the stream of {model.name} ended before it began")
-        reply = _joined(first, chunks)
+        reply = _joined(first, chunks, model.price, refused)
         stack.push_async_callback(reply.aclose)
         return reply
 
 
-async def _joined(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-    yield first
-    async for chunk in rest:
-        yield chunk
+async def _joined(
+    first: Chunk,
+    rest: AsyncIterator[Chunk],
+    price: Price | None,
+    refused: Callable[[RateLimitedError], None] | None,
+) -> AsyncGenerator[Chunk, None]:
+    """The whole reply, with what it cost; `refused` hears of a refusal in the middle."""
+    yield _priced(first, price)
+    try:
+        async for chunk in rest:
+            yield _priced(chunk, price)
+    except RateLimitedError as error:
+        if refused is not None:
+            refused(error)
+        raise
+
+
+def _priced(chunk: Chunk, price: Price | None) -> Chunk:
+    """Whoever reads the reply does not know whose price is the one."""
+    if price is None or not isinstance(chunk, Finished) or chunk.usage.usd:
+        return chunk
+    return replace(chunk, usage=chunk.usage + Usage(usd=price.of(chunk.usage)))
