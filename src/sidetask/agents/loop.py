@@ -26,6 +26,7 @@ from sidetask.agents.turn_log import Surroundings, TurnLog, current_turn
 from sidetask.core.budget import Budget, ambient_meter
 from sidetask.core.errors import (
     ContextWindowExceededError,
+    ConversationTakenError,
     StepLimitError,
     TurnCancelledError,
 )
@@ -391,6 +392,8 @@ class TurnRun:
             await run_to_end(self._commit_rest(updates), within=CLEANUP)
         except asyncio.CancelledError as late:
             return late
+        except ConversationTakenError:
+            pass  # it is the other process's to close
         except Exception:  # noqa: BLE001 - the one boundary: it ends, whatever the store says
             _log.exception("closing %s of %s", self._log.turn_id, self._conversation.id)
         return None

@@ -26,14 +26,15 @@ from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConversationBusyError,
+    ConversationTakenError,
     InvalidInputError,
 )
 from sidetask.core.events import ContinueRequested, Event, RunStarted, TaskEvent
-from sidetask.core.ids import RunId, TurnId
+from sidetask.core.ids import RunId
 from sidetask.core.messages import AssistantMessage, UserMessage
 from sidetask.observe.base import Observer
 from sidetask.runtime.driving.current import Current
-from sidetask.runtime.driving.inbox import Inbox, cancelled
+from sidetask.runtime.driving.inbox import Inbox, cancelled, taken
 from sidetask.runtime.driving.waking import Waking
 from sidetask.runtime.keeping.absence import Absence
 from sidetask.runtime.response import ChatResponse, Reply
@@ -78,12 +79,15 @@ class Driver:
         self._is_cut = False
         """The turn was ended by force."""
         self._sleepers = NOBODY
-        self._latest_run = RunId("")
+        self.latest_run = RunId("")
+        """The run that goes on, or was the last; empty before the first."""
         self._is_held = False
         self._absence = Absence(around.outbox.stored)
         self._goes_on: tuple[Callable[[], None], ...] = ()
         """Who is to be told when a turn has begun that answers all there is."""
         self.closed = False
+        self.is_taken = False
+        """Another process has the conversation."""
         self.turns: list[ChatResponse] = []
         """The last turns that were admitted."""
         self.admitted = 0
@@ -123,7 +127,10 @@ class Driver:
 
         Raises:
             AgentNotStartedError: It was closed.
+            ConversationTakenError: Another process has the conversation.
         """
+        if self.is_taken:
+            raise ConversationTakenError(self._conversation.id)
         if self.closed:
             raise AgentNotStartedError
 
@@ -193,11 +200,6 @@ class Driver:
         if self._inbox.withdraw(response, reason):
             self.wake()
 
-    @property
-    def latest_run(self) -> RunId:
-        """The run that goes on, or was the last; empty before the first."""
-        return self._latest_run
-
     # -- stopping ------------------------------------------------------------------------
 
     async def stop_turn(self, reason: str) -> None:
@@ -212,12 +214,18 @@ class Driver:
             while self._current is current and not _is_inside(self._task):
                 await self.changed()
 
+    def end(self, reason: str, *, is_taken: bool = False) -> None:
+        """Begin no turn any more, and ask the one that runs to end. `is_taken`: another process
+        has the conversation, and whoever waits for a turn here is told so."""
+        self.closed, self.is_taken = True, self.is_taken or is_taken
+        self._inbox.refuse(reason, is_taken=self.is_taken)
+        if self._current is not None:
+            self._current.token.cancel(reason)
+        self.wake()
+
     async def close(self) -> None:
         """End the running turn, refuse those that wait, and stop."""
-        self.closed = True
-        self._inbox.refuse("shut down")
-        if self._current is not None:
-            self._current.token.cancel("shut down")
+        self.end("shut down")
         if self._task is not None and not await _ended(self, within=PATIENCE):
             self._is_cut = True  # a hook of the host's hangs
             self._task.cancel()
@@ -339,24 +347,8 @@ class Driver:
         conversation.state.clear_turn()
         current = Current(self._around, conversation, response, if_cancelled=if_cancelled)
         self._current = current
-        self._latest_run = current.run_id
-        heard = self._admit(response, current.turn_id)
-        try:
-            await current.carry_out(heard)
-        finally:
-            self._current = None
-            end = current.end or cancelled("cancelled from outside")
-            response.finish(end, tuple(self._tasks.list_running(conversation.id)))
-            self._absence.note(end.error)
-            if self._absence.lasts:
-                if response.cause == "tasks":
-                    self._waking.take_back()
-                self._inbox.put_off(conversation, response)
-            self.wake()
-
-    def _admit(self, response: ChatResponse, turn_id: TurnId) -> bool:
-        """The turn begins; False if nobody waits for that."""
-        heard = response.admit(turn_id) or bool(self._sleepers)
+        self.latest_run = current.run_id
+        heard = response.admit(current.turn_id) or bool(self._sleepers)
         self.turns.append(response)
         self.admitted += 1
         if response.cause != "user":
@@ -364,7 +356,20 @@ class Driver:
         if len(self.turns) > KEPT:
             del self.turns[0]
         self.wake()
-        return heard
+        try:
+            await current.carry_out(heard)
+        finally:
+            self._current = None
+            end = current.end or cancelled("cancelled from outside")
+            if self.is_taken and end.status != "completed":
+                end = taken(conversation.id)
+            response.finish(end, tuple(self._tasks.list_running(conversation.id)))
+            self._absence.note(end.error)
+            if self._absence.lasts:
+                if response.cause == "tasks":
+                    self._waking.take_back()
+                self._inbox.put_off(conversation, response)
+            self.wake()
 
     # -- hearing -------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ What a handle can do stands in its parts, in `live`; here is how it grows, and h
 """
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, Self
@@ -11,7 +12,7 @@ from typing import Any, Self
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.guards.spending import metered
 from sidetask.core.budget import Budget, Meter, ambient_meter
-from sidetask.core.errors import AgentNotStartedError
+from sidetask.core.errors import AgentNotStartedError, ConversationTakenError
 from sidetask.core.events import HistoryCleared
 from sidetask.runtime.live.base import Wiring, Within
 from sidetask.runtime.live.looking import Looking
@@ -26,10 +27,15 @@ CLEANUP = 30.0
 
 __all__ = ["AgentHandle", "OnBusy", "Wiring"]
 
+_log = logging.getLogger(__name__)
+
 
 class AgentHandle(Talking, Steering, Looking):
     """One live agent. Made by `runtime.open` or `sidetask.open`. After its end every method
-    raises `AgentNotStartedError`; its properties go on telling what was."""
+    raises `AgentNotStartedError`; its properties go on telling what was.
+
+    It ends by itself when another process has taken its conversation up: then its methods raise
+    `ConversationTakenError`, as does what waits, and letting go of it does nothing."""
 
     def __init__(self, wiring: Wiring, residence: Residence) -> None:
         super().__init__(wiring)
@@ -144,17 +150,20 @@ class AgentHandle(Talking, Steering, Looking):
             await ward.delete()
         await self._end("delete")
 
-    async def give_up(self) -> None:
+    def give_up(self) -> "asyncio.Task[None]":
         """Let go of the conversation, which another process has by now: nothing more of it is
-        written here, and its tasks are that one's.
-
-        Raises:
-            AgentNotStartedError: The agent is shut down.
-        """
-        await self._end("drop")
+        written here, and its tasks are that one's. Twice is fine."""
+        if not self._driver.is_taken:
+            _log.warning("another process has %s now: it has ended here", self.conversation_id)
+            self._residence.abandon()
+        return self.begin_shutdown()
 
     async def _end(self, fate: Fate) -> None:
+        if self._driver.is_taken and fate == "keep":
+            await self.shutdown()
+            return
         if self._is_ending:
+            self._driver.check_open()
             raise AgentNotStartedError
         self._residence.fate = fate
         await asyncio.shield(self.begin_shutdown())
@@ -171,7 +180,7 @@ class AgentHandle(Talking, Steering, Looking):
         """What `shutdown` waits for."""
         if self._closing is None or not self._is_ending:
             name = f"shutdown of {self.conversation_id}"
-            self._closing = spawn(self._residence.close(), name=name)
+            self._closing = spawn(_closed(self._residence), name=name)
         return self._closing
 
     def on_shutdown(self, also: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -198,4 +207,13 @@ class AgentHandle(Talking, Steering, Looking):
 
 
 def _shut_down(residence: Residence) -> None:
-    spawn(residence.close(), name="shutdown of a dropped agent")
+    spawn(_closed(residence), name="shutdown of a dropped agent")
+
+
+async def _closed(residence: Residence) -> None:
+    # Of the residence alone: a handle that nobody has shall be dropped while this goes on.
+    try:
+        await residence.close()
+    except ConversationTakenError:  # while it was kept for later: there is nothing to keep
+        residence.abandon()
+        await residence.close()

@@ -25,7 +25,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
 
-from sidetask.core.errors import StoreError
+from sidetask.core.errors import ConversationTakenError, StoreError
 from sidetask.core.ids import ConversationId
 from sidetask.stores.base import Record, Store
 from sidetask.stores.members import BELOW, HOME, NOBODY, STUCK, Forsaken, Members
@@ -74,6 +74,8 @@ class Owning:
         self._soon = soon
         self._held: dict[ConversationId, _Held] = {}
         self._was = ""
+        self.on_taken: Callable[[ConversationId], None] = lambda _: None
+        """Called when something that is open here turns out to be another process's."""
 
     @property
     def _name(self) -> str:
@@ -209,6 +211,18 @@ class Owning:
         held = self._held.get(key)
         return record.status not in (self._me(), None if held is None else held.member)
 
+    async def was_taken(self, key: ConversationId) -> bool:
+        """Whether another process has taken what a user has opened here. (Who has adopted one
+        looks for itself: see `stands`.)
+
+        Raises:
+            StoreError: It cannot be asked.
+        """
+        held = self._held.get(key)
+        if held is None or held.home.adopted or not held.entered:
+            return False
+        return await self.is_elsewhere(key) and self._held.get(key) is held
+
     async def went_well(self, key: ConversationId) -> None:
         """What it was adopted for is done: if this process dies later, it was not of that.
 
@@ -237,9 +251,18 @@ class Owning:
             record = await self._store.get(HOMES, key, HOME)
             if record is None or self._held.get(key) is not held:
                 continue
-            is_theirs = record.value.adopted and record.status not in (held.member, NOBODY)
-            if not is_theirs and await self._swap(key, held.home, me, expect=record.status):
+            if await self._is_theirs(record, held.member):
+                self.on_taken(key)
+            elif await self._swap(key, held.home, me, expect=record.status):
                 held.member = me
+
+    async def _is_theirs(self, record: Record[Home], mine: str) -> bool:
+        """Whether somebody has it who did not find it here. A name that lives no more may be one
+        that this process had between two breaks of its connection."""
+        if record.status in (mine, NOBODY, STUCK, BELOW):
+            return False
+        living = await self._members.living()
+        return record.value.adopted or record.status in [each.id for each in living]
 
     # -- letting go --------------------------------------------------------------------------------
 
@@ -260,7 +283,11 @@ class Owning:
             await self._swap(key, home, to, expect=held.member)
 
         try:
-            await leave()
+            try:
+                await leave()
+            except ConversationTakenError:  # what is refused is its history: is it entered, too?
+                await self._store.last_seq(key)
+                await leave()
         except StoreError:
             self._soon(leave, f"letting go of {key}")
 

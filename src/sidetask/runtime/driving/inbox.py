@@ -2,7 +2,7 @@
 
 from sidetask.agents.conversation import Conversation
 from sidetask.agents.loop import TurnEnd
-from sidetask.core.errors import TurnCancelledError
+from sidetask.core.errors import ConversationTakenError, TurnCancelledError
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import UserMessage
 from sidetask.observe.base import Observer
@@ -42,11 +42,11 @@ class Inbox:
         response.finish(cancelled(reason))
         return True
 
-    def refuse(self, reason: str) -> None:
-        """None gets a turn."""
+    def refuse(self, reason: str, *, is_taken: bool = False) -> None:
+        """None gets a turn; `is_taken`: for another process has the conversation."""
         refused, self.waiting = self.waiting, []
         for each in refused:
-            each.finish(cancelled(reason))
+            each.finish(taken(self._id) if is_taken else cancelled(reason))
 
     def put_off(self, conversation: Conversation, failed: ChatResponse) -> None:
         """What nobody waits for is said later: what waits here, and what was to be said by the
@@ -57,6 +57,11 @@ class Inbox:
         if failed.sent and first is not None and not is_among(first, conversation.history):
             conversation.steering.insert(0, first)
         conversation.steering += said
+
+
+def taken(key: ConversationId) -> TurnEnd:
+    """The end of a turn of a conversation that another process has."""
+    return TurnEnd("failed", error=ConversationTakenError(key))
 
 
 def cancelled(reason: str) -> TurnEnd:

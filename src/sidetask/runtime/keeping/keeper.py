@@ -113,9 +113,12 @@ class Keeper:
         """Write all that somebody who takes it up again would miss, and wait until it is safe.
 
         Raises:
+            ConversationTakenError: Another process has gone on with it; nothing was written.
             StoreError: The store does not take it; it can be tried again.
         """
         conversation, at = self._conversation, self._outbox.now()
+        if self._store.durable:  # a record of less turns than there are would take others' away
+            await self._store.commit_turn(conversation.id, (), at=len(conversation.history))
         self._outbox.journal(conversation.id).catch_up()
         self._save()
         if conversation.turns:

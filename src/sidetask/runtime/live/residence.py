@@ -30,6 +30,10 @@ class Residence:
         """All of it is closed."""
         return not self._steps
 
+    def abandon(self) -> None:
+        """Another process has it: from now on nothing of it is written here."""
+        self.fate = "drop"
+
     def opened(self, close: Step) -> None:
         """Something was opened: `close` lets go of it, before all that was opened earlier."""
         self._steps.append(close)

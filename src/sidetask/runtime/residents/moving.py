@@ -17,7 +17,7 @@ from sidetask.agents.governor import Seat
 from sidetask.agents.guards.spending import metered
 from sidetask.agents.policies.hooks import HookContext
 from sidetask.agents.turn_log import TurnLog
-from sidetask.core.errors import StoreError
+from sidetask.core.errors import ConversationTakenError, StoreError
 from sidetask.core.ids import ConversationId, TurnId
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle, Wiring
@@ -94,6 +94,18 @@ class Move(Residence):
     def own(self, owning: "Owning | Stay") -> None:
         """Others see that it is open here, until it is let go."""
         self._owning = owning
+
+    def abandon(self) -> None:
+        super().abandon()
+        on = self._on
+        journal = on.outbox.find(self.key)
+        if journal is not None:  # else it was let go of already
+            journal.fall_silent()
+        if self._keeper is not None:
+            self._keeper.close()
+        if on.manager.kept is not None:
+            on.manager.kept.let_go(self.key)
+        self._driver.end("another process has the conversation", is_taken=True)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -328,6 +340,8 @@ class Move(Residence):
             if self._conversation.unwritten:
                 await log.write_rest()
             await keeper.keep()
+        except ConversationTakenError:
+            self.abandon()  # there is nothing to keep
         except StoreError:
             if self.fate == "keep":
                 raise

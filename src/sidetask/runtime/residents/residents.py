@@ -45,6 +45,8 @@ class Residents:
         self._gates = _share_gates(grounds) if grounds.store.durable else None
         self._ids = count(1)
         self._closed = False
+        if grounds.manager.kept is not None:
+            grounds.manager.kept.on_taken = self._give_up
         self._vacate = self._leave  # kept: a method is made anew whenever it is looked up
 
     def close(self) -> None:
@@ -177,6 +179,11 @@ class Residents:
         elif asked.get("resumed"):
             raise ConversationNotFoundError(key)
         return kept
+
+    def _give_up(self, key: ConversationId) -> None:
+        handle = self.live.get(key)
+        if handle is not None:
+            handle.give_up()
 
     def _leave(self, key: ConversationId) -> None:
         self._on.families.leave(key)

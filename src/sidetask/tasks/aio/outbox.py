@@ -22,7 +22,7 @@ from sidetask.stores.base import Store
 from sidetask.tasks.aio.clock import Clock
 from sidetask.tasks.aio.spawn import spawn
 from sidetask.tasks.aio.streams import Stream
-from sidetask.tasks.aio.telling import PAUSE, Telling
+from sidetask.tasks.aio.telling import PAUSE, Silence, Telling
 
 _log = logging.getLogger(__name__)
 
@@ -146,6 +146,14 @@ class Journal:
             if not before.owed:
                 raise
 
+    def fall_silent(self) -> None:
+        """Another process has the conversation, and numbers its facts: from now on those of this
+        one are neither stored nor told to readers; the runtime's own wiring still hears them."""
+        self.late.clear()
+        if self._telling is not None:
+            self._telling.drop(self._conversation_id)
+        self._append, self._telling = _nowhere, Silence()
+
     def live(
         self, of: Origin, made: type[LiveEvent] | type[TaskProgressed], /, **fields: object
     ) -> None:
@@ -208,6 +216,9 @@ class Journal:
                 self._telling.tell(stream, event)
             else:
                 stream.tell(event)
+
+
+def _nowhere(_: Event) -> None: ...
 
 
 class Outbox:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from sidetask.core.errors import StoreUnavailableError
 from sidetask.core.events import Event
+from sidetask.core.ids import ConversationId
 from sidetask.tasks.aio.spawn import spawn
 from sidetask.tasks.aio.streams import Stream
 
@@ -58,6 +59,11 @@ class Telling:
                     stream.tell(event)
             waiting[:] = [told for told in waiting if told[0] is not stream]
 
+    def drop(self, conversation_id: ConversationId) -> None:
+        """What waits of this conversation will never be safe: another process has it."""
+        for waiting in (self._batch, self._waiting):
+            waiting[:] = [told for told in waiting if told[1].conversation_id != conversation_id]
+
     async def _tell(self) -> None:
         try:
             while self._waiting:
@@ -79,3 +85,16 @@ class Telling:
             except Exception:  # noqa: BLE001 - the one boundary: its writer was told of a refusal
                 _log.exception("the store refused what readers would have been told")
                 self._batch.clear()
+
+
+class Silence(Telling):
+    """Tells readers nothing."""
+
+    def __init__(self) -> None:
+        """Waits for nothing, either."""
+
+    def tell(self, stream: Stream, event: Event) -> None:
+        pass
+
+    def drop(self, conversation_id: ConversationId) -> None:
+        pass

@@ -9,7 +9,7 @@ crash in between loses none, and what is said is said once.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -49,7 +49,11 @@ class KeptTasks:
         self._store = store
         self.elsewhere = elsewhere
         """Who has calls carried out by other processes; None: there are none."""
-        self._unlisten: Callable[[], None] | None = None
+        self._unlisten: Sequence[Callable[[], None]] = ()
+        self.on_taken: Callable[[ConversationId], None] = lambda _: None
+        """Called when a conversation turns out to be another process's."""
+        if elsewhere is not None:
+            elsewhere.owning.on_taken = self._give_up
         self._changed: dict[ConversationId | None, None] = {}
         self._looking: asyncio.Task[None] | None = None
         self._says: dict[ConversationId, Callable[[UserMessage], None]] = {}
@@ -152,20 +156,24 @@ class KeptTasks:
         self._keeper.take_up(conversation_id)
         if self.elsewhere is not None:
             self.elsewhere.take_up(conversation_id)
-        if self._unlisten is None:
-            self._unlisten = self._store.listen(self._heard)
+        if not self._unlisten:
+            taken = self._store.on_taken(self._give_up)
+            self._unlisten = self._store.listen(self._heard), taken
 
     async def close(self, grace: float) -> None:
         """Hear of nothing more. Decisions that are being entered get `grace` seconds."""
-        if self._unlisten is not None:
-            self._unlisten()
-            self._unlisten = None
+        for end in self._unlisten:
+            end()
+        self._unlisten = ()
         if self._looking is not None:
             self._looking.cancel()
             await wait_done(self._looking)
         await self._keeper.close(grace)
         if self.elsewhere is not None:
             await self.elsewhere.close(grace)
+
+    def _give_up(self, conversation_id: ConversationId) -> None:
+        self.on_taken(conversation_id)
 
     def _heard(self, conversation_id: ConversationId | None) -> None:
         concerned = self._says if conversation_id is None else conversation_id in self._says
@@ -195,6 +203,10 @@ class KeptTasks:
                 _log.warning("what others did of %s is not known", which, exc_info=True)
 
     async def _look_at(self, conversation_id: ConversationId) -> None:
+        owning = None if self.elsewhere is None else self.elsewhere.owning
+        if owning is not None and await owning.was_taken(conversation_id):
+            self.on_taken(conversation_id)
+            return
         for approval in self._parts.approvals.open(conversation_id):
             found = await self._store.get(APPROVALS, conversation_id, approval.id)
             if found is not None and not found.open:

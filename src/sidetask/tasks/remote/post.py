@@ -14,6 +14,7 @@ from functools import partial
 from sidetask.core.errors import (
     CodecError,
     ConfigurationError,
+    ConversationTakenError,
     StoreError,
     StoreUnavailableError,
 )
@@ -285,6 +286,8 @@ async def _insisting(write: Callable[[], Awaitable[object]], name: str) -> None:
         except StoreUnavailableError:
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSES[1])
+        except ConversationTakenError:
+            return  # it is for who has it
         except StoreError:
             _log.exception("%s failed", name)
             return

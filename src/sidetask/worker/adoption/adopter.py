@@ -26,7 +26,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from sidetask.core.errors import AgentNotStartedError, StoreError, StoreRefusedError
+from sidetask.core.errors import AgentNotStartedError, StoreError
 from sidetask.core.ids import ConversationId
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.handle import AgentHandle
@@ -284,17 +284,16 @@ class Ward:
 
     async def let_go(self, chat: AgentHandle) -> None:
         """Keep it for who has it next; or write nothing of it, if somebody has it already."""
-        while not self._is_lost:
+        while not (self._is_lost or (self._driver is not None and self._driver.is_taken)):
             try:
                 await chat.disconnect()
             except AgentNotStartedError:
                 return  # somebody here has ended it
-            except StoreRefusedError:
-                self._is_lost = True
             except StoreError:  # it is away; at the end nothing more can be done about that
                 self._is_lost = self._hurries
                 await asyncio.sleep(AGAIN)
             else:
                 return
+        chat.give_up()
         with suppress(StoreError):
-            await run_to_end(chat.give_up(), within=CLEANUP)
+            await run_to_end(chat.shutdown(), within=CLEANUP)
