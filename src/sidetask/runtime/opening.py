@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sidetask.runtime.handle import AgentHandle
 from sidetask.runtime.sync import SyncHandle
+from sidetask.tasks.aio.spawn import run_to_end
+
+CLEANUP = 30.0
+"""Seconds that a runtime may take to close whose agent could not be opened."""
 
 Start: TypeAlias = Callable[[], Coroutine[Any, Any, AgentHandle]]
 Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -52,7 +56,12 @@ class Opening:
             self._sync.shutdown()
 
     async def _begin(self) -> AgentHandle:
-        self._handle = handle = await self._start()
+        try:
+            self._handle = handle = await self._start()
+        except BaseException:  # the one boundary: an opening that fails leaves nothing behind
+            if self._also_close is not None:
+                await run_to_end(self._also_close(), within=CLEANUP)
+            raise
         if self._also_close is not None:
             handle.on_shutdown(self._also_close)
         return handle
