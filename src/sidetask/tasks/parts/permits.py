@@ -61,12 +61,9 @@ class Cap:
         self.used = 0
         self.waiting: OrderedDict[TaskId, Ticket] | None = None
         self.of_step = False
+        """It bounds the calls of one step."""
         self._home = home
         self._key = key
-
-    def weight(self, ticket: "Ticket") -> int:
-        """How many permits it takes: what runs alone in its step takes all of that."""
-        return self.limit if self.of_step and ticket.launch.policy.exclusive else 1
 
     def drop_if_unused(self) -> None:
         if not self.used and not self.waiting and self._home.get(self._key) is self:
@@ -87,6 +84,7 @@ class Ticket:
         "lender",
         "nested",
         "queue",
+        "weight",
     )
 
     def __init__(self, task_id: TaskId, launch: TaskLaunch, *, in_step: bool) -> None:
@@ -96,6 +94,8 @@ class Ticket:
         """The turn waits for it, so it counts among the step's calls."""
         self.nested = False
         """A call of the same turn, which counts already, waits for it."""
+        self.weight = 1
+        """How many of its step's permits it takes; of every other cap one."""
         self.caps: tuple[Cap, ...] = ()
         self.holding = False
         self.queue: Cap | None = None
@@ -138,7 +138,7 @@ class Permits:
         if ticket.holding:
             ticket.holding = False
             for cap in caps:
-                cap.used -= cap.weight(ticket)
+                cap.used -= ticket.weight if cap.of_step else 1
         else:
             self._leave_queue(ticket)
         return self._admit(caps)
@@ -196,7 +196,7 @@ class Permits:
         step, ticket.caps = ticket.caps[:1], ticket.caps[1:]
         if ticket.holding:
             for cap in step:
-                cap.used -= cap.weight(ticket)
+                cap.used -= ticket.weight
             return self._admit(step)
         if ticket.queue is None:  # it waits for an approval, and for no permit
             return []
@@ -213,6 +213,8 @@ class Permits:
         if ticket.in_step and not ticket.nested:  # first, so that leave_step finds it
             cap = self._cap(("step", launch.conversation_id, launch.turn_id), limits.step)
             cap.of_step = True
+            if policy.exclusive:
+                ticket.weight = cap.limit
             caps.append(cap)
         if policy.cap is not None and (launch.parent_id is None or launch.executor is not None):
             caps.append(self._cap(("tool", launch.executor or launch.call.name), policy.cap))
@@ -230,7 +232,8 @@ class Permits:
 
     def _take_or_queue(self, ticket: Ticket, head_of: Cap | None) -> bool:
         for cap in ticket.caps:
-            is_full = cap.used and cap.used + cap.weight(ticket) > cap.limit
+            weight = ticket.weight if cap.of_step else 1
+            is_full = cap.used and cap.used + weight > cap.limit
             if is_full or (cap.waiting and cap is not head_of):
                 if cap.waiting is None:
                     cap.waiting = OrderedDict()
@@ -244,7 +247,7 @@ class Permits:
     def _take(self, ticket: Ticket) -> None:
         ticket.holding = True
         for cap in ticket.caps:
-            cap.used += cap.weight(ticket)
+            cap.used += ticket.weight if cap.of_step else 1
 
     def _leave_queue(self, ticket: Ticket) -> None:
         if ticket.queue is not None and ticket.queue.waiting is not None:
