@@ -26,10 +26,16 @@ async def pay(ctx: RunContext[object], amount: int) -> str:
 
 async def answer(place: Place, asked: Record[Ask], word: str, note: str | None = None) -> None:
     """What home does, in another process: the store tells of it."""
-    closed = replace(asked, status=word, value=replace(asked.value, answer=word, note=note))
-    assert await place.store.swap(closed, expect="open") is closed
+    await write_answer(place, asked, word, note)
     place.heard(asked.conversation_id)
     await settle()
+
+
+async def write_answer(
+    place: Place, asked: Record[Ask], word: str, note: str | None = None
+) -> None:
+    closed = replace(asked, status=word, value=replace(asked.value, answer=word, note=note))
+    assert await place.store.swap(closed, expect="open") is closed
 
 
 async def test_a_question_goes_home_and_its_body_goes_on_when_it_is_answered(
@@ -43,6 +49,16 @@ async def test_a_question_goes_home_and_its_body_goes_on_when_it_is_answered(
         await answer(place, asked, "approved")
         assert await place.outcome(job) == Completed("paid 5", "paid 5")
         assert worker.counters.ends["succeeded"] == 1
+
+
+async def test_an_answer_whose_hint_is_lost_is_found_by_a_later_look(clock: VirtualClock) -> None:
+    async with sharing(clock) as place:
+        await place.worker(pay)
+        job = place.enqueue(pay, {"amount": 5})
+        await write_answer(place, await place.ask(job), "approved")
+        began = clock.now()
+        assert await place.outcome(job) == Completed("paid 5", "paid 5")
+        assert clock.now() - began < 10
 
 
 async def test_a_no_ends_it_as_denied(clock: VirtualClock) -> None:

@@ -79,7 +79,7 @@ class Asks(Keeping):
     def begin(self, shop: Workshop) -> None:
         """Hear of answers from now on."""
         self._shop = shop
-        self._unlisten = shop.lasting.listen(self._heard)
+        self._unlisten = shop.lasting.listen(self.hear)
 
     async def close(self) -> None:
         """Hear of nothing more."""
@@ -190,7 +190,8 @@ class Asks(Keeping):
 
     # -- hearing -----------------------------------------------------------------------------------
 
-    def _heard(self, conversation_id: ConversationId | None) -> None:
+    def hear(self, conversation_id: ConversationId | None) -> None:
+        """See whether there are answers in this conversation; None: in any."""
         if not self._open:
             return
         self._changed[conversation_id] = None

@@ -44,7 +44,7 @@ from sidetask.worker.workshop import Workshop
 CLEANUP, HURRY = 5.0, 1.0
 """Seconds that jobs get to stop when they are cut off; and when that is to be at once."""
 RELOOK = 5.0
-"""Seconds between two looks at all jobs that it has, whatever is hinted at."""
+"""Seconds between two looks at all its jobs and what they ask, whatever is hinted at."""
 GOING = "the worker is going"
 _log = logging.getLogger(__name__)
 
@@ -291,6 +291,7 @@ class Worker:
             try:
                 if self._crew.jobs and clock.time() - looked_over >= RELOOK:
                     looked_over = clock.time()
+                    self._asks.hear(None)
                     await self._look_over()
                 await self._see_to_cancels()
                 if await self._peers.look():
