@@ -262,6 +262,34 @@ async def test_hooks_are_chained_and_the_gate_sees_what_will_run() -> None:
     assert (inner.seen, outer.seen) == ([{"path": "a"}], [{"path": "in/a"}])
 
 
+async def test_what_a_hook_has_changed_is_what_a_tool_asks_about_and_what_runs() -> None:
+    wrote: list[str] = []
+
+    @tool(approval="ask")
+    async def write(path: str) -> None:
+        """Write a file."""
+        wrote.append(path)
+
+    script = call("write", path="a"), "ok"
+    async with talking(*script, tools=[write], hooks=[Into("in")], runtime=HOST) as talk:
+        asking = await beside(talk.chat.ask("go"))
+        [approval] = talk.chat.approvals
+        assert approval.call.parsed() == {"path": "in/a"}
+        talk.chat.approvals.approve(approval.id, by="ana")
+        await asking
+    assert wrote == ["in/a"]
+
+
+async def test_hooks_of_the_runtime_come_before_those_of_the_agent() -> None:
+    ran = Ran()
+    house = {"hooks": [Into("house")]}
+    async with talking(
+        call("write", path="a"), "ok", tools=[ran.tool], hooks=[Into("agent")], runtime=house
+    ) as talk:
+        await talk.chat.ask("go")
+    assert ran.calls == ["agent/house/a"]
+
+
 class Says(Hooks):
     """Says always the same."""
 
