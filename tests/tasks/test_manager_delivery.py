@@ -128,6 +128,17 @@ async def test_a_host_that_acknowledges_by_itself_is_given_items_again_until_it_
     assert bench.handle.drain_ready_items() == []
 
 
+async def test_a_host_drains_no_questions_and_no_results_of_the_loop(bench: Bench) -> None:
+    asks = bench.start_in_background("asking")
+    quick = bench.start_in_background("quick")
+    await bench.ended(quick)
+    assert [each.task_id for each in bench.handle.approvals()] == [asks]
+    assert bench.handle.drain_ready_items() == []
+    assert [each.task_id for each in bench.pending()] == [quick]
+    bench.handle.set_delivery_mode(asks, "manual")
+    assert [each.task_id for each in bench.handle.drain_ready_items()] == [asks]
+
+
 async def test_draining_one_conversation_leaves_the_others_alone(bench: Bench) -> None:
     for conversation in ("c", "d"):
         bench.start_in_background("quick", conversation=conversation, policy=MANUAL)
