@@ -27,7 +27,7 @@ from sidetask.stores.sql.schema import MIGRATIONS, VERSION
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
 from sidetask.tasks.stored import RESULTS
-from tests.stores.samples import QUESTION, C, D, conversation, entry, fact, question, result
+from tests.stores.samples import QUESTION, C, D, conversation, entry, fact, job, question, result
 
 
 @pytest.fixture
@@ -274,6 +274,29 @@ async def test_a_conversation_that_another_process_goes_on_with_is_stored_no_mor
     assert await store.last_seq(C) == 2  # opened anew: it may go on from here
     store.append(fact(3))
     await store.stored()
+    await other.close()
+
+
+async def test_what_was_handed_over_while_a_fact_was_being_refused_is_not_written(
+    path: Path, store: SqlStore
+) -> None:
+    other = sqlite_store(path)
+    other.append(replace(fact(1), name="theirs"))
+    await other.stored()
+    await store.start()
+    store.append(fact(1))
+    await asyncio.sleep(0)  # it is on its way, and not refused yet
+    store.append(fact(2))
+    store.append(fact(1, D))
+    store.queue.enqueue(job())
+    asked = asyncio.create_task(store.commit_turn(C, [user_message("hi")]))
+    await store.stored()
+    with pytest.raises(ConversationTakenError):
+        await asked
+    assert [each.seq for each in await store.facts(C)] == [1]
+    assert [each.seq for each in await store.facts(D)] == [1]
+    assert list(await store.history(C)) == []
+    assert list(await store.queue.find()) == []
     await other.close()
 
 

@@ -223,9 +223,23 @@ class Line(Looker):
         """Take nothing more of this. Whoever had what another process has now hears of it in this
         tick: before who has asked, and before all who write to it."""
         is_known, self.refused[key] = key in self.refused, error
+        if not is_known:
+            self._leave_out(key, error)
         if not is_known and isinstance(error, ConversationTakenError):
             for heard in tuple(self.taken):
                 heard(ConversationId(key))
+
+    def _leave_out(self, key: str, error: StoreRefusedError) -> None:
+        """What was handed over while that was being found out would leave a gap, and stand where
+        another process is about to write."""
+        waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            _, of, what = item
+            if of != key or (isinstance(what, Question) and what.ask is None):
+                self._waiting.append(item)
+            elif isinstance(what, Question):
+                what.error = anew(error)
+                _finish(what, None)
 
     def _keep(self, batch: list[Item], failure: StoreError) -> None:
         """Nothing of it was written: the questions fail, the rest is for the next try."""
