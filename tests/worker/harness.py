@@ -7,11 +7,11 @@ from typing import Any
 
 from sidetask import Agent, Runtime
 from sidetask.agents.tools.tool import AnyTool
-from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors import ConfigurationError, StoreUnavailableError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
-from sidetask.stores.base import Record
+from sidetask.stores.base import Record, StateEntry
 from sidetask.stores.members import Forsaken, Member, Members, Membership
 from sidetask.stores.memory import MemoryStore
 from sidetask.stores.memory.queue import MemoryQueue
@@ -123,9 +123,22 @@ class SharedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.dead: set[str] = set()
+        self.away = False
+        """It takes no writes to the state."""
         self.queue = self.lasting = LastingQueue(self.dead)
         self.ears: list[Callable[[ConversationId | None], None]] = []
         self.members = FakeMembers(self)  # pyright: ignore[reportIncompatibleVariableOverride, reportAttributeAccessIssue] - it can tell who lives
+
+    def save_state(
+        self,
+        conversation_id: ConversationId,
+        entries: Sequence[StateEntry],
+        *,
+        user: str | None = None,
+    ) -> None:
+        if self.away:
+            raise StoreUnavailableError("it is away", "wait")
+        super().save_state(conversation_id, entries, user=user)
 
     def listen(self, heard: Callable[[ConversationId | None], None]) -> Callable[[], None]:
         self.ears.append(heard)

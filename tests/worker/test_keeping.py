@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from sidetask import RunContext, background, tool
 from sidetask.core.ids import ConversationId
 from sidetask.core.routing import TaskPolicy
@@ -129,3 +131,49 @@ async def test_steps_of_an_earlier_attempt_are_not_done_again(clock: VirtualCloc
         again = place.enqueue(work, attempt=2)
         assert await place.outcome(again) == Completed("done", "done")
         assert did == ["attempt 1"]
+
+
+@pytest.mark.parametrize("key", ["n", "user:n", "app:n"])
+async def test_a_job_has_not_ended_before_what_it_wrote_is_kept(
+    clock: VirtualClock, key: str
+) -> None:
+    @tool(route=background())
+    async def count(ctx: RunContext[object]) -> str:
+        """Count."""
+        place.store.away = True
+        ctx.state.set(key, 7)
+        return "counted"
+
+    async with sharing(clock) as place:
+        await place.worker(count)
+        job = place.enqueue(count, user="ana")
+        await asyncio.sleep(3)
+        assert (await place.job(job)).status == "running"
+        place.store.away = False
+        assert await place.outcome(job) == Completed("counted", "counted")
+        kept = await place.store.load_state(C, user="ana")
+        assert [(each.key, each.value) for each in kept] == [(key, 7)]
+
+
+async def test_who_is_to_go_before_a_write_is_kept_leaves_the_job_to_others(
+    clock: VirtualClock,
+) -> None:
+    @tool(route=background(), policy=RETRY)
+    async def count(ctx: RunContext[object]) -> str:
+        """Count."""
+        tries.append(1)
+        place.store.away = len(tries) == 1
+        ctx.state.set("n", len(tries))
+        return "counted"
+
+    tries: list[int] = []
+    async with sharing(clock) as place:
+        first = await place.worker(count)
+        job = place.enqueue(count, policy=RETRY, on_crash="retry")
+        await asyncio.sleep(3)
+        place.membership(first).break_off()
+        await asyncio.sleep(3)
+        place.store.away = False
+        await place.worker(count)
+        assert await place.outcome(job) == Completed("counted", "counted")
+        assert [each.value for each in await place.store.load_state(C)] == [2]

@@ -29,6 +29,7 @@ class Place:
         self.user = user
         self.state = State(self._spaces, user=user, now=now)
         self._board = KeptBoard(self.state.own, store, key, user)
+        self._shared = SharedKeeper(self._spaces, store)
         self.users = 0
         """Calls that need it."""
         self.turn = asyncio.Lock()
@@ -48,7 +49,13 @@ class Place:
         """From now on, write each change through."""
         self.is_open = True
         self._board.listen()
-        SharedKeeper(self._spaces, self._store).follow(self.user)
+        self._shared.follow(self.user)
+
+    def hand_over(self) -> bool:
+        """Give the store what was written while it was away; False: it is away still."""
+        if self._board.is_behind:
+            self._board.hand_over()
+        return self._shared.hand_over() and not self._board.is_behind
 
     def close(self) -> None:
         """Write nothing any more."""

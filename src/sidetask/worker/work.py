@@ -32,6 +32,9 @@ from sidetask.worker.workshop import EXECUTOR, PLENTY, Known, Workshop
 PACE = 0.5
 """Seconds between two notes of a job's progress. The last one is always noted."""
 
+AGAIN = 0.2
+"""Seconds until a store that was away is asked again to take what was written to the state."""
+
 LATE = 5.0
 """Seconds that a job may run beyond its timeout: its home cancels it in time, if it lives."""
 
@@ -131,7 +134,12 @@ class Bench:
             with self._listed(work):
                 pending = shop.manager.start_nowait(launch)
                 work.task = shop.manager.handle().task(pending.task_id)
-                return _outcome(work, await work.task.wait())
+                outcome = _outcome(work, await work.task.wait())
+            while outcome is not None and not shop.hand_over(job.conversation_id):
+                if work.leaving:
+                    return None  # not all that it has done is kept
+                await asyncio.sleep(AGAIN)
+            return outcome
 
     @contextmanager
     def _listed(self, work: Work) -> Generator[None]:

@@ -190,6 +190,11 @@ class Workshop(Runtime):
                 del self._places[key]
                 await self._leave(place)
 
+    def hand_over(self, key: ConversationId) -> bool:
+        """Let the store have all that was written to the state of a conversation that is held
+        here, before a call of it is said to have ended; False: it takes nothing now."""
+        return self._places[key].hand_over()
+
     def _settle(self, place: Place, agent: AgentConfig, deps: object) -> None:
         """Let tasks of the conversation begin, and agents that they invoke."""
         key, state = place.key, place.state

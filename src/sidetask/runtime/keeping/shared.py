@@ -81,6 +81,13 @@ class SharedKeeper:
                 self._boards[space] = KeptBoard(shared, self._store, _NOBODY, each)
                 self._boards[space].listen()
 
+    def hand_over(self) -> bool:
+        """Give the store what it does not have yet; False: it does not take it."""
+        behind = [board for board in self._boards.values() if board.is_behind]
+        for board in behind:
+            board.hand_over()
+        return not any(board.is_behind for board in behind)
+
     # -- what others write ---------------------------------------------------------------------
 
     def _concerned(self, which: ConversationId | None) -> Iterable[Space]:

@@ -90,6 +90,11 @@ class KeptBoard:
     def close(self) -> None:
         """The state is closed; what it holds is kept by `save`."""
 
+    @property
+    def is_behind(self) -> bool:
+        """The store does not have all of it yet."""
+        return bool(self._unsaved)
+
     def hand_over(self) -> None:
         """Give the store what it does not have yet."""
         with self._board.lock:
