@@ -84,7 +84,7 @@ class LocalEngine(Engine):
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"the body of {spec.id} raised", "exception": error}
             )
-        except BaseException:
+        except BaseException:  # the one boundary: however it ends, that is told
             self._over(job)
             raise
         self._over(job)
