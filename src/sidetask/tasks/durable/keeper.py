@@ -10,17 +10,18 @@ and before the next acknowledgement, so that a result is never told twice becaus
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from os import urandom
-from typing import Any, TypeVar
+from typing import Any
 
-from sidetask.core.errors import CodecError, StoreError, StoreRefusedError, StoreUnavailableError
+from sidetask.core.errors import CodecError, StoreError, StoreRefusedError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.routing import DeliveryMode
 from sidetask.stores.base import DELIVERED, Record, Store
+from sidetask.stores.insisting import insist
 from sidetask.tasks.aio.spawn import spawn, wait_done
 from sidetask.tasks.aio.telling import when_safe
 from sidetask.tasks.handle import snapshot
@@ -35,11 +36,6 @@ from sidetask.tasks.stored import (
     task_record,
 )
 from sidetask.tasks.values import Approval, Resolution, TaskSnapshot
-
-T = TypeVar("T")
-
-PAUSES = (0.1, 5.0)
-"""Seconds between two tries to enter a decision, at first and at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -172,9 +168,7 @@ class StoreKeeper(Keeping):
 
     async def _rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
         try:
-            stands = await _insisting(
-                partial(self.store.swap, approval_record(decided), expect="open")
-            )
+            stands = await insist(partial(self.store.swap, approval_record(decided), expect="open"))
         except StoreError:
             _log.exception("the decision on %s could not be entered", decided.id)
             return
@@ -199,23 +193,12 @@ class StoreKeeper(Keeping):
 
 async def _recall(store: Store, asked: Approval, enter: Callable[[Approval], None]) -> None:
     try:
-        found = await _insisting(partial(store.get, APPROVALS, asked.conversation_id, asked.id))
+        found = await insist(partial(store.get, APPROVALS, asked.conversation_id, asked.id))
     except StoreError:
         _log.exception("whether %s was decided is not known", asked.id)
         return
     if found is not None and not found.open:
         enter(found.value)
-
-
-async def _insisting(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask a store, however long it is away."""
-    pause = PAUSES[0]
-    while True:
-        try:
-            return await ask()
-        except StoreUnavailableError:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, PAUSES[1])
 
 
 def kept_snapshot(record: TaskRecord) -> TaskSnapshot:

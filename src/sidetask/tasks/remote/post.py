@@ -6,41 +6,28 @@ the conversation up again ends what is out for tasks that have ended.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sidetask.core.errors import (
-    CodecError,
-    ConfigurationError,
-    ConversationTakenError,
-    StoreError,
-    StoreUnavailableError,
-)
+from sidetask.core.errors import ConfigurationError, ConversationTakenError, StoreError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
-from sidetask.core.messages import ToolCall
-from sidetask.stores.base import PAGE, Record, Store
+from sidetask.stores.base import Record, Store
+from sidetask.stores.insisting import insist
 from sidetask.stores.members import Members
 from sidetask.stores.queue import LOST, Queue, StoredJob
 from sidetask.tasks.aio.spawn import spawn, stop
 from sidetask.tasks.durable.keeper import StoreKeeper
-from sidetask.tasks.elsewhere import (
-    Outside,
-    Placement,
-)
+from sidetask.tasks.elsewhere import Outside, Placement
 from sidetask.tasks.owning import Owning
 from sidetask.tasks.parts.records import TaskRecord
-from sidetask.tasks.remote.lookout import ALL, LIVING, Lookout
+from sidetask.tasks.remote.earlier import Earlier
+from sidetask.tasks.remote.lookout import Lookout
 from sidetask.tasks.remote.presence import Presence
-from sidetask.tasks.remote.values import ASKS, Ask, order_from_json
-from sidetask.tasks.stored import TASKS
+from sidetask.tasks.remote.values import Ask
 from sidetask.tasks.values import TaskSnapshot
 from sidetask.tasks.wiring import Parts
-
-PAUSES = (0.1, 5.0)
-"""Seconds between two tries to write something, at first and at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +60,7 @@ class Post:
         """Which conversations are open here."""
         again = partial(self._write_soon, self.owning.enter_again, "what is open here")
         self._presence.joined_again = again
+        self._earlier = Earlier(store, queue, self.cancel_soon)
         self._away: set[ConversationId] = set()
         self._writing: set[asyncio.Task[None]] = set()
 
@@ -218,55 +206,12 @@ class Post:
         self, conversation_id: ConversationId, tasks: Sequence[TaskSnapshot]
     ) -> Mapping[TaskId, Outside]:
         if self._presence.id is not None:
-            await self._end_orphans(conversation_id, tasks)
-        jobs = [await self.queue.get(task.job) for task in tasks if task.job is not None]
-        out = [job for job in jobs if job is not None]
-        if not out:
+            await self._earlier.end_orphans(conversation_id, tasks)
+        jobs = await self._earlier.jobs(tasks)
+        if not jobs:
             return {}
         await self._join()  # whoever does all here has to hear of these
-        answered = await self._answered(conversation_id)
-        return {
-            job.task_id: Outside(
-                job_id=job.id, call=_call_of(job), answered=answered.get(job.task_id, Counter())
-            )
-            for job in out
-        }
-
-    async def _end_orphans(
-        self, conversation_id: ConversationId, tasks: Sequence[TaskSnapshot]
-    ) -> None:
-        """Cancel what is out for tasks that have ended: whoever ended them has died of it."""
-        known = {task.job for task in tasks}
-        out = await self.queue.find(conversation_id=conversation_id, statuses=LIVING, limit=ALL)
-        for job in out:
-            if job.id in known:
-                continue
-            task = await self._store.get(TASKS, conversation_id, job.task_id)
-            if task is None or not task.open or task.value.job != job.id:
-                self.cancel_soon(job.id, "its task has ended")
-
-    async def _answered(self, conversation_id: ConversationId) -> Mapping[str, Counter[str]]:
-        """How often each task's questions were answered yes, by their reason."""
-        found: dict[str, Counter[str]] = {}
-        after: Record[Ask] | None = None
-        while True:
-            page = await self._store.find(
-                ASKS, conversation_id=conversation_id, open=False, after=after
-            )
-            for asked in page:
-                if asked.status == "approved":
-                    task_id = asked.value.job_id.rpartition(":")[0]
-                    found.setdefault(task_id, Counter())[asked.value.reason] += 1
-            if len(page) < PAGE:
-                return found
-            after = page[-1]
-
-
-def _call_of(job: StoredJob) -> ToolCall | None:
-    try:
-        return order_from_json(job.data).call
-    except CodecError:  # of a newer release, which carries it out; only the outcome matters
-        return None
+        return await self._earlier.outside(conversation_id, jobs)
 
 
 async def _finish(queue: Queue, job: StoredJob, result: JsonObject) -> None:
@@ -278,16 +223,9 @@ async def _finish(queue: Queue, job: StoredJob, result: JsonObject) -> None:
 
 async def _insisting(write: Callable[[], Awaitable[object]], name: str) -> None:
     """Write something, however long the store is away."""
-    pause = PAUSES[0]
-    while True:
-        try:
-            await write()
-            return
-        except StoreUnavailableError:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, PAUSES[1])
-        except ConversationTakenError:
-            return  # it is for who has it
-        except StoreError:
-            _log.exception("%s failed", name)
-            return
+    try:
+        await insist(write)
+    except ConversationTakenError:
+        pass  # it is for who has it
+    except StoreError:
+        _log.exception("%s failed", name)
