@@ -1,4 +1,7 @@
-"""The command line. Loading it takes a moment, and Ctrl-C ends that without a word."""
+"""The command line.
+
+Loading it takes a moment, and Ctrl-C ends that without a word.
+"""
 
 import signal
 
