@@ -5,12 +5,20 @@ from typing import Any, cast
 
 import pytest
 
-from sidetask import Agent, Runtime, background
+from sidetask import Agent, AgentHandle, Runtime, background
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy, ask
-from sidetask.core.errors import AgentNotStartedError, ConfigurationError, TurnCancelledError
+from sidetask.core.errors import (
+    AgentNotStartedError,
+    ConfigurationError,
+    InvalidInputError,
+    TurnCancelledError,
+)
+from sidetask.core.ids import ConversationId
 from sidetask.runtime.live.residence import Residence
 from sidetask.runtime.triggers import every
+from sidetask.stores.base import ConversationRecord
+from sidetask.stores.memory import MemoryStore
 from sidetask.testing import ScriptedModel, call, running_runtime, stall
 from tests.runtime.harness import Held, Talk, beside, settle, talking
 
@@ -127,6 +135,31 @@ async def test_a_name_is_taken_from_the_first_moment_of_an_opening() -> None:
             await runtime.open(agent, conversation_id="mine")
         await (await first).shutdown()
         assert left(runtime) == NOTHING
+
+
+class SlowToRead(MemoryStore):
+    """Takes a second to say whether there is such a conversation."""
+
+    durable = True
+
+    async def conversation(self, conversation_id: ConversationId) -> ConversationRecord | None:
+        await asyncio.sleep(1)
+        return await super().conversation(conversation_id)
+
+
+async def test_of_two_openings_of_one_name_at_once_one_is_refused() -> None:
+    async with running_runtime(store=SlowToRead()) as runtime:
+        agent = Agent(ScriptedModel("hi"))
+        first = await beside(_open(runtime, agent))
+        second = await beside(_open(runtime, agent))
+        await asyncio.wait([first, second])
+        assert isinstance(second.exception(), InvalidInputError)
+        assert runtime.live_agents == (first.result(),)
+        await first.result().shutdown()
+
+
+async def _open(runtime: Runtime, agent: Agent) -> AgentHandle:
+    return await runtime.open(agent, conversation_id="mine")
 
 
 async def test_a_hundred_openings_overlap_and_none_hears_the_others_hooks() -> None:
