@@ -20,7 +20,7 @@ from sidetask.agents.gated import GatedReader
 from sidetask.agents.guards.doom import DoomWatch
 from sidetask.agents.guards.room import Room
 from sidetask.agents.guards.spending import Spending, metered
-from sidetask.agents.output import TurnOutput
+from sidetask.agents.output import output_of
 from sidetask.agents.reply import NEWS, Draft
 from sidetask.agents.turn_log import Surroundings, TurnLog, current_turn
 from sidetask.core.budget import Budget, ambient_meter
@@ -122,7 +122,7 @@ class TurnRun:
         self._order = order
         self._log = TurnLog(around, conversation, turn_id, order and order.run_id)
         self._reader = GatedReader(self._log, token, around.quota)
-        self._output = TurnOutput(conversation.toolset.output)
+        self._output = output_of(conversation.toolset.output)
         self._turn = Turn(conversation.config.max_steps)
         self._draft: Draft | None = None
         self._calls: StepCalls | None = None

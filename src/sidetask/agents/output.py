@@ -47,3 +47,12 @@ class TurnOutput:
         if self._reminded > REMINDERS:
             raise OutputError(f"no valid output after {REMINDERS} reminders: {problem}")
         return user_message(f"Call {self._reader.schema.name} with the output of this turn.")
+
+
+_NONE = TurnOutput(None)
+"""Of all turns that owe none: nothing in it ever changes."""
+
+
+def output_of(reader: OutputReader | None) -> TurnOutput:
+    """What a turn owes to this reader, if there is one."""
+    return _NONE if reader is None else TurnOutput(reader)
