@@ -97,6 +97,8 @@ async def test_it_sees_conversations_messages_tasks_questions_and_state(client: 
     assert await client.task(tasks[0].id) == tasks[0]
     assert list(await client.tasks(after=tasks[0])) == [tasks[1]]
     assert list(await client.tasks(status="closed")) == []
+    with pytest.raises(InvalidInputError, match="'open', 'closed' or None, not 'done'"):
+        await client.tasks(status="done")  # pyright: ignore[reportArgumentType]
     [asked] = await client.approvals(user="ana")
     assert (asked.tool, asked.arguments, asked.task_id) == ("pay", {"amount": 5}, tasks[1].id)
     assert (await client.state("mine"))["began"] is True

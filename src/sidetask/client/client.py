@@ -11,20 +11,23 @@ from typing import Literal, Self
 from uuid import uuid4
 
 from sidetask.client.approvals import StoredApproval
-from sidetask.client.looking import Looking
+from sidetask.client.looking import Looking, id_of
 from sidetask.core.errors import (
     ApprovalNotFoundError,
     ConfigurationError,
     ConversationNotFoundError,
     InvalidInputError,
+    TaskNotFoundError,
 )
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
+from sidetask.core.lifecycle import TERMINAL
 from sidetask.core.messages import Message, user_message
 from sidetask.stores.base import PAGE, ConversationRecord, Joining, Record, Store, follow
 from sidetask.stores.members import HOME, NOBODY
 from sidetask.stores.opening import given_store
+from sidetask.stores.queue import OVER
 from sidetask.tasks.stored import (
     APPROVALS,
     HOMES,
@@ -111,9 +114,9 @@ class Client(Looking):
         ended), closed, or all (None)."""
         found = await self._store.find(
             TASKS,
-            conversation_id=None if conversation_id is None else ConversationId(conversation_id),
+            conversation_id=id_of(conversation_id),
             user=user,
-            open=None if status is None else status == "open",
+            open=_is_open(status),
             after=None if after is None else task_record(after),
             limit=limit,
         )
@@ -130,9 +133,9 @@ class Client(Looking):
         """What waits for a person's decision, oldest first; or was decided; or both (None)."""
         found = await self._store.find(
             APPROVALS,
-            conversation_id=None if conversation_id is None else ConversationId(conversation_id),
+            conversation_id=id_of(conversation_id),
             user=user,
-            open=None if status is None else status == "open",
+            open=_is_open(status),
             limit=limit,
         )
         return [StoredApproval(each.value, self._store) for each in found]
@@ -196,6 +199,30 @@ class Client(Looking):
         """
         await self._order_for(task_id, "detach", "", by)
 
+    async def retry(self, task_id: str) -> None:
+        """Let workers try a parked task again, as if none had before.
+
+        Raises:
+            TaskNotFoundError: The store has none of this id.
+            InvalidInputError: It is not parked; says what it is.
+        """
+        task = await self.task(task_id)
+        if task.status in TERMINAL:
+            raise InvalidInputError(f"{task_id} is not parked: it has ended, {task.status}")
+        queue, job = self._queue, await self._job(task)
+        if queue is None or job is None:
+            raise InvalidInputError(
+                f"{task_id} is not parked: it is {task.status}, and no worker's to carry out"
+            )
+        if job.status == "parked":
+            stands = await queue.retry(job.id)
+            if stands is None:  # deleted in this moment
+                raise TaskNotFoundError(task_id)
+            if stands.status not in OVER:
+                return
+            job = stands
+        raise InvalidInputError(f"{task_id} is not parked: its job is {job.status}")
+
     async def begin(
         self, agent: str, *, user: str | None = None, conversation_id: str | None = None
     ) -> ConversationId:
@@ -258,6 +285,12 @@ class Client(Looking):
     async def _order(self, conversation_id: ConversationId, order: Order) -> None:
         self._store.put(_order_record(conversation_id, order))
         await self._store.stored()
+
+
+def _is_open(status: Which) -> bool | None:
+    if status not in ("open", "closed", None):
+        raise InvalidInputError(f"status is 'open', 'closed' or None, not {status!r}")
+    return None if status is None else status == "open"
 
 
 def _order_record(

@@ -21,12 +21,12 @@ from sidetask.client.why import (
     Why,
     Worker,
 )
-from sidetask.core.errors import InvalidInputError, TaskNotFoundError
+from sidetask.core.errors import TaskNotFoundError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
 from sidetask.stores.base import PAGE, Record, Store
 from sidetask.stores.members import BELOW, HOME, STUCK, Member, Members
-from sidetask.stores.queue import OVER, OWNED, Queue, StoredJob
+from sidetask.stores.queue import OWNED, Queue, StoredJob
 from sidetask.tasks.remote.values import ASKS
 from sidetask.tasks.stored import APPROVALS, HOMES, ORDERS, RESULTS, TASKS, Order
 from sidetask.tasks.values import TaskSnapshot
@@ -96,7 +96,7 @@ class Looking:
         if queue is None:
             return []
         jobs = await queue.find(
-            conversation_id=None if conversation_id is None else ConversationId(conversation_id),
+            conversation_id=id_of(conversation_id),
             statuses=["parked"],
             limit=limit,
         )
@@ -108,30 +108,6 @@ class Looking:
             tasks = [row.value for row in rows if row.open and row.value.job == job.id]
             found += [_parked(await self._told(task), job) for task in tasks]
         return found
-
-    async def retry(self, task_id: str) -> None:
-        """Let workers try a parked task again, as if none had before.
-
-        Raises:
-            TaskNotFoundError: The store has none of this id.
-            InvalidInputError: It is not parked; says what it is.
-        """
-        task = await self.task(task_id)
-        if task.status in TERMINAL:
-            raise InvalidInputError(f"{task_id} is not parked: it has ended, {task.status}")
-        queue, job = self._queue, await self._job(task)
-        if queue is None or job is None:
-            raise InvalidInputError(
-                f"{task_id} is not parked: it is {task.status}, and no worker's to carry out"
-            )
-        if job.status == "parked":
-            stands = await queue.retry(job.id)
-            if stands is None:  # deleted in this moment
-                raise TaskNotFoundError(task_id)
-            if stands.status not in OVER:
-                return
-            job = stands
-        raise InvalidInputError(f"{task_id} is not parked: its job is {job.status}")
 
     # -- what the store tells ----------------------------------------------------------------------
 
@@ -253,6 +229,11 @@ class Looking:
         if job.status == "running":
             return Running(**known)
         return Stopping(**known, reason=job.error or "")
+
+
+def id_of(conversation_id: str | None) -> ConversationId | None:
+    """The id of a conversation, if one is asked for."""
+    return None if conversation_id is None else ConversationId(conversation_id)
 
 
 def _parked(told: dict[str, Any], job: StoredJob) -> Parked:
