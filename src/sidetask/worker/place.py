@@ -28,8 +28,8 @@ class Place:
         self.key = key
         self.user = user
         self.state = State(self._spaces, user=user, now=now)
-        self._board = KeptBoard(self.state.own, store, key, user)
         self._shared = SharedKeeper(self._spaces, store)
+        self._board = KeptBoard(self.state.own, store, key, user, owing=self._shared.owing)
         self.users = 0
         """Calls that need it."""
         self.turn = asyncio.Lock()
@@ -53,9 +53,7 @@ class Place:
 
     def hand_over(self) -> bool:
         """Give the store what was written while it was away; False: it is away still."""
-        if self._board.is_behind:
-            self._board.hand_over()
-        return self._shared.hand_over() and not self._board.is_behind
+        return self._board.pay()
 
     def close(self) -> None:
         """Write nothing any more."""

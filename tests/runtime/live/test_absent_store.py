@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from sidetask import Agent, Runtime, background
+from sidetask import Agent, RunContext, Runtime, background, tool
 from sidetask.core.errors import StoreUnavailableError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
-from sidetask.stores.base import Record
+from sidetask.stores.base import Record, StateEntry
 from sidetask.stores.memory import MemoryStore
 from sidetask.testing import ScriptedModel, call, running_runtime
 from tests.runtime.harness import Held, assert_valid, settle
@@ -26,6 +26,11 @@ class Absent(MemoryStore):
     away = False
     failed = False
     """A database that has failed takes nothing that is handed over until it was asked again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+        """Keys of the state, and kinds of records, in the order in which it took them."""
 
     def _check(self) -> None:
         self.failed = self.away
@@ -44,9 +49,21 @@ class Absent(MemoryStore):
     def put(self, record: Record[Any]) -> None:
         self._check_handed()
         super().put(record)
+        self.written.append(record.kind.name)
 
     async def stored(self) -> None:
         self._check()
+
+    def save_state(
+        self,
+        conversation_id: ConversationId,
+        entries: Sequence[StateEntry],
+        *,
+        user: str | None = None,
+    ) -> None:
+        self._check_handed()
+        super().save_state(conversation_id, entries, user=user)
+        self.written += [entry.key for entry in entries]
 
     async def commit_turn(
         self,
@@ -101,6 +118,53 @@ async def test_results_wait_for_it_and_cost_no_turn_that_nobody_asked_for(
         await asyncio.sleep(1)
         assert len(chat.history()) == 6, "both were told in one turn"
         await check(store, runtime)
+
+
+@pytest.mark.parametrize("key", ["n", "user:n", "app:n"])
+async def test_no_end_of_a_task_is_kept_before_what_it_wrote_to_the_state(
+    store: Absent, key: str
+) -> None:
+    @tool(route=background())
+    async def count(ctx: RunContext[object]) -> str:
+        """Count."""
+        begun.set()
+        await go.wait()
+        ctx.state.set(key, 7)
+        return "counted"
+
+    begun, go = asyncio.Event(), asyncio.Event()
+    clerk = Agent(ScriptedModel(call("count"), "Begun.", "I see."), name="clerk", tools=[count])
+    async with (
+        running_runtime(store=store) as runtime,
+        runtime.open(clerk, conversation_id=C, user="ana") as chat,
+    ):
+        await chat.ask("Begin.")
+        await begun.wait()
+        store.away = True
+        go.set()
+        await settle()
+        store.away = False
+        await asyncio.sleep(1)
+        await chat.wait_for_idle()
+        assert len(chat.history()) == 6
+        assert store.written.index(key) < store.written.index("result")
+
+
+async def test_what_was_written_to_the_state_is_kept_when_it_is_back(store: Absent) -> None:
+    async with (
+        running_runtime(store=store) as runtime,
+        runtime.open(agent("Hello."), conversation_id=C, user="ana") as chat,
+    ):
+        await chat.ask("hi")
+        store.away = True
+        for key in ("n", "user:n", "app:n"):
+            chat.state.set(key, 7)
+        await asyncio.sleep(100)
+        store.away = False
+        await store.stored()
+        await asyncio.sleep(2)
+        kept = await store.load_state(C, user="ana")
+        assert {each.key: each.value for each in kept} == {"n": 7, "user:n": 7, "app:n": 7}
 
 
 async def test_who_asks_gets_the_error_and_may_ask_again(store: Absent) -> None:

@@ -21,6 +21,7 @@ from sidetask.core.events import (
     RunCompleted,
     RunFailed,
     RunStarted,
+    TaskEnded,
     TaskEvent,
     UsageRecorded,
     UserMessageCommitted,
@@ -139,6 +140,8 @@ class Keeper:
     def _hear(self, event: Event) -> None:
         if event.live:
             return
+        if self._board is not None and isinstance(event, TaskEnded):
+            self._board.pay()
         match event:
             case UsageRecorded(usage=usage):
                 self._last = self._last + usage

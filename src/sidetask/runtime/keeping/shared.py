@@ -31,6 +31,8 @@ class SharedKeeper:
         self._hearing = Hearing[Space](store, self._concerned, self._read)
         self._boards: dict[Space, KeptBoard] = {}
         """Of conversations while they are open; what is shared stays."""
+        self.owing: dict[KeptBoard, None] = {}
+        """Those of them that have what the store did not take."""
         self._marks: dict[Space, int] = {}
         """Up to where each space that somebody has open was read."""
         self._users: Counter[Space] = Counter()
@@ -44,7 +46,9 @@ class SharedKeeper:
             StoreError: The store cannot be read.
         """
         own: Space = ("conversation", key)
-        board = self._boards[own] = KeptBoard(state.own, self._store, key, user, take=state.take)
+        board = self._boards[own] = KeptBoard(
+            state.own, self._store, key, user, take=state.take, owing=self.owing
+        )
         self.follow(user)
         spaces = spaces_of(key, user)
         known = [space for space in spaces if space in self._marks]
@@ -78,15 +82,10 @@ class SharedKeeper:
             space: Space = ("app", "") if each is None else ("user", each)
             if space not in self._boards:
                 shared = self._spaces.app if each is None else self._spaces.of_user(each)
-                self._boards[space] = KeptBoard(shared, self._store, _NOBODY, each)
+                self._boards[space] = KeptBoard(
+                    shared, self._store, _NOBODY, each, owing=self.owing
+                )
                 self._boards[space].listen()
-
-    def hand_over(self) -> bool:
-        """Give the store what it does not have yet; False: it does not take it."""
-        behind = [board for board in self._boards.values() if board.is_behind]
-        for board in behind:
-            board.hand_over()
-        return not any(board.is_behind for board in behind)
 
     # -- what others write ---------------------------------------------------------------------
 

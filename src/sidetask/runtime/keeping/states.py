@@ -25,6 +25,7 @@ from sidetask.state.board import Board, Fired
 from sidetask.state.provenance import Change, Entry
 from sidetask.state.spaces import SharedSpaces, fire
 from sidetask.stores.base import StateEntry, Store, replaces
+from sidetask.tasks.aio.telling import PAUSE
 
 Take: TypeAlias = Callable[[Mapping[str, Entry], Fired], None]
 """Lets writes stand that were made elsewhere."""
@@ -36,8 +37,8 @@ class KeptBoard:
     """One space of keys that is written through to a store: of a conversation, a user, or all.
 
     Any thread may write a key; a store belongs to its loop. What the store does not take while
-    it is away is handed over with the next write or reading, and all keys once more when the
-    conversation is let go.
+    it is away is handed over when it is back, before any end of a task that is told after it; and
+    all keys once more when the conversation is let go.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class KeptBoard:
         user: str | None = None,
         *,
         take: Take | None = None,
+        owing: "dict[KeptBoard, None] | None" = None,
     ) -> None:
-        """`take`: a way for others' writes that does more than to put them on the board."""
+        """`take`: a way for others' writes that does more than to put them on the board. `owing`:
+        which boards, of all that are kept together, have what the store did not take."""
         self._board = board
         self._store = store
         self._conversation_id = conversation_id
@@ -61,6 +64,8 @@ class KeptBoard:
         """The last write of each key that the store does not have yet."""
         self._graves: dict[str, Change] = {}
         """Keys whose deletion was handed over while a reading goes on."""
+        self._owing = {} if owing is None else owing
+        self._again: asyncio.TimerHandle | None = None
         self._readings = 0
         self._is_taking = False
         self.is_new = False
@@ -74,6 +79,7 @@ class KeptBoard:
 
     def mute(self) -> None:
         self._board.mute("", self)
+        self._is_paid()
 
     def hear(self, change: Change, fired: Fired) -> None:
         """A write has landed: hand it over when the lock is free."""
@@ -90,10 +96,12 @@ class KeptBoard:
     def close(self) -> None:
         """The state is closed; what it holds is kept by `save`."""
 
-    @property
-    def is_behind(self) -> bool:
-        """The store does not have all of it yet."""
-        return bool(self._unsaved)
+    def pay(self) -> bool:
+        """Give the store what it did not take when it was written, of all boards that are kept
+        together, before it is told of an end; False: it takes nothing still."""
+        for board in tuple(self._owing):
+            board.hand_over()
+        return not self._owing
 
     def hand_over(self) -> None:
         """Give the store what it does not have yet."""
@@ -107,11 +115,31 @@ class KeptBoard:
         try:
             self._store.save_state(self._conversation_id, entries, user=self._user)
         except StoreUnavailableError as error:
-            _log.warning("the state of %s is not stored yet: %s", self._conversation_id, error)
             with self._board.lock:
                 self._unsaved = {**changes, **self._unsaved}
+            self._owe(error)
         except SidetaskError:
+            self._is_paid()
             _log.exception("the state of %s was not stored", self._conversation_id)
+        else:
+            self._is_paid()
+
+    def _owe(self, error: StoreUnavailableError) -> None:
+        if self not in self._owing:
+            _log.warning("the state of %s is not stored yet: %s", self._conversation_id, error)
+        self._owing[self] = None
+        if self._again is None:
+            self._again = self._loop.call_later(PAUSE, self._try_again)
+
+    def _try_again(self) -> None:
+        self._again = None
+        self.hand_over()
+
+    def _is_paid(self) -> None:
+        self._owing.pop(self, None)
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
     def save(self) -> None:
         """Hand over all that it holds.
