@@ -94,7 +94,7 @@ class Draft:
         """
         self._flush()
         parts = (*self._parts, *self.calls)
-        return AssistantMessage(parts, partial=self.finished is None) if parts else None
+        return AssistantMessage(parts, self.finished is None) if parts else None
 
     def take(self, chunk: Chunk) -> None:
         """A piece of it has come."""

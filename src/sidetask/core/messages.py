@@ -209,15 +209,10 @@ def user_message(content: Content) -> UserMessage:
     says_something = False
     for given in (content,) if isinstance(content, str) else _listed(content):
         part = Text(given) if isinstance(given, str) else given
-        match part:
-            case Text(text):
-                says_something = says_something or bool(text.strip())
-            case Image() | File():
-                says_something = True
-            case _:  # pyright: ignore[reportUnnecessaryComparison] - callers may not be typed
-                raise InvalidInputError(
-                    f"a message is made of texts, images and files, not {part!r}"
-                )
+        # Callers may not be typed.
+        if not isinstance(part, UserPart):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(f"a message is made of texts, images and files, not {part!r}")
+        says_something = says_something or not isinstance(part, Text) or bool(part.text.strip())
         parts.append(part)
     if not says_something:
         raise InvalidInputError("the message is empty: give it some text, an image or a file")

@@ -345,7 +345,7 @@ class Driver:
         conversation.turns += 1
         conversation.unheard = ()
         conversation.state.clear_turn()
-        current = Current(self._around, conversation, response, if_cancelled=if_cancelled)
+        current = Current(self._around, conversation, response, if_cancelled)
         self._current = current
         self.latest_run = current.run_id
         heard = response.admit(current.turn_id) or bool(self._sleepers)
@@ -381,15 +381,16 @@ class Driver:
                 current.hear(event)
             else:
                 current.response.append(event)
-        if self._goes_on and isinstance(event, RunStarted):
-            goes_on, self._goes_on = self._goes_on, ()
-            for begun in goes_on:
-                begun()
+            if self._goes_on and isinstance(event, RunStarted):
+                goes_on, self._goes_on = self._goes_on, ()
+                for begun in goes_on:
+                    begun()
         if isinstance(event, ContinueRequested):
             if current is not None and event.interrupt:
                 current.cut_reply()
             self.kick()
-        if self._sleepers and isinstance(event, TaskEvent | ContinueRequested) and not event.live:
+            self.wake()
+        elif self._sleepers and isinstance(event, TaskEvent) and not event.live:
             wake_all(self._sleepers)
 
     def wake(self) -> None:

@@ -231,7 +231,7 @@ def _latest_text(events: list[Event]) -> str:
 
 def _folded(events: list[Event]) -> list[Event]:
     """The same events, each row of text deltas as one."""
-    if len([event for event in events if type(event) is TextDelta]) <= 1:
+    if list(map(type, events)).count(TextDelta) <= 1:
         return events
     folded: list[Event] = []
     row: list[TextDelta] = []

@@ -37,7 +37,6 @@ class Current:
         around: Surroundings,
         conversation: Conversation,
         response: ChatResponse,
-        *,
         if_cancelled: str,
     ) -> None:
         """`if_cancelled`: why the asyncio task that carries it out is cancelled, if it is."""

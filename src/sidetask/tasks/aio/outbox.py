@@ -180,17 +180,17 @@ class Journal:
         self._publish(event)
 
     def _publish(self, event: Event) -> None:
-        stream, everything, telling = self.stream, self._everything, self._telling
-        if telling is not None:
-            self._publish_when_safe(event, telling)
+        if self._telling is not None:
+            self._publish_when_safe(event, self._telling)
             return
+        stream = self.stream
         if stream is not None:  # as its `publish`, in the way of every event
             for tap in stream.taps:
                 tap(event)
             if stream.readers:
                 stream.tell(event)
-        if everything.heard:
-            everything.publish(event)
+        if self._everything.heard:
+            self._everything.publish(event)
 
     def _publish_when_safe(self, event: Event, telling: Telling) -> None:
         for stream in (self.stream, self._everything):

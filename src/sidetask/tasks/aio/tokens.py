@@ -18,7 +18,8 @@ class CancelToken:
         self._listeners: dict[Callable[[], None], None] | None = None
         self._sleepers: Sleepers | None = None
         self._parent: CancelToken | None = None
-        self.move_to(parent)
+        if parent is not None:
+            self.move_to(parent)
 
     def __bool__(self) -> bool:
         return self.is_cancelled
