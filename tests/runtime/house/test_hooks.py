@@ -3,18 +3,20 @@
 import asyncio
 import gc
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tests.runtime.harness import settle, talking
 
 from sidetask import Agent, tool
-from sidetask.agents.guards import Budget
+from sidetask.agents.guards import Budget, Compaction
+from sidetask.agents.guards.compaction import Ask
 from sidetask.agents.guards.room import Compacted
 from sidetask.agents.policies import HookContext, Hooks, ToolUse
 from sidetask.agents.policies.calling import CONTINUES
 from sidetask.core.errors import ModelError
-from sidetask.core.messages import AssistantMessage, UserMessage
+from sidetask.core.messages import AssistantMessage, Message, UserMessage, user_message
 from sidetask.core.usage import Usage
 from sidetask.models.base import Finished
 from sidetask.models.scripted import call, reply
@@ -94,6 +96,21 @@ async def test_a_turn_that_fails_is_told_once() -> None:
         with pytest.raises(ModelError):
             await talk.chat.ask("go")
     assert notes.told[1:3] == ["turn go", "turn failed "]
+
+
+async def test_a_hook_is_told_of_each_compaction() -> None:
+    class Short:
+        async def compact(
+            self, before: Sequence[Message], messages: Sequence[Message], ask: Ask
+        ) -> Sequence[Message]:
+            return [user_message("so far")]
+
+    notes, compaction = Notes(), Compaction(trigger=2_500, compactor=Short())
+    async with talking(*["ok"] * 4, hooks=[notes], compaction=compaction) as talk:
+        for _ in range(4):
+            await talk.chat.ask("x" * 4_000)
+        assert len(talk.chat.compaction_indices) > 0
+        assert notes.told.count("compacted") == len(talk.chat.compaction_indices)
 
 
 class Broken(Hooks):

@@ -13,7 +13,7 @@ from sidetask.agents.policies import Decision, HookContext, Hooks, ToolUse
 from sidetask.agents.policies.calling import PATIENCE
 from sidetask.core.errors import BudgetExceededError, TurnCancelledError
 from sidetask.core.messages import UserMessage
-from sidetask.models.scripted import call
+from sidetask.models.scripted import call, stall
 
 
 async def cancelled_inside() -> None:
@@ -104,6 +104,23 @@ async def test_a_stop_waits_some_seconds_and_no_more_for_a_hook_behind_the_turn(
         assert talk.runs() == ["run_cancelled" if when == "before" else "run_completed"]
         hooks.leave()
         assert (await talk.chat.ask("and now?")).text == "next"
+
+
+async def test_a_hook_behind_a_turn_may_take_its_time_though_the_turn_before_was_stopped() -> None:
+    done: list[str] = []
+
+    class Slow(Hooks):
+        async def post_turn(self, ctx: HookContext, status: str, text: str) -> None:
+            await asyncio.sleep(3 * PATIENCE if status == "completed" else 0)
+            done.append(status)
+
+    async with talking(stall(), "next", hooks=[Slow()]) as talk:
+        asked = await beside(talk.chat.ask("go"))
+        await talk.chat.interrupt()
+        with pytest.raises(TurnCancelledError):
+            await asked
+        await talk.chat.ask("and now?")
+    assert done == ["cancelled", "completed"]
 
 
 @pytest.mark.parametrize("method", IN_A_TURN)
