@@ -111,8 +111,8 @@ class Elsewhere(Protocol):
         """Nobody waits for this job."""
         ...
 
-    def let_go(self, conversation_id: ConversationId) -> None:
-        """What of it is out goes on, for whoever takes the conversation up."""
+    def let_go(self, conversation_id: ConversationId, *, is_taken: bool = False) -> None:
+        """What of it is out goes on, for whoever takes the conversation up, or has taken it."""
         ...
 
     def take_up(self, conversation_id: ConversationId) -> None:

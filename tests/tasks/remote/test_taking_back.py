@@ -68,6 +68,36 @@ async def test_what_its_children_have_finished_is_not_done_again(town: Town) -> 
     assert town.runs == ["step 2"]
 
 
+async def test_what_ends_here_after_its_conversation_was_taken_is_for_others_to_do_again(
+    town: Town,
+) -> None:
+    @tool
+    async def stubborn() -> str:
+        """Work, and mind no cancellation."""
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "what it wrote to the state was refused"
+        return "never"
+
+    begun = asyncio.Event()
+    worker = town.worker("w1", "stubborn")
+    home = await town.home(tools=[stubborn])
+    task_id = home.start_in_background("stubborn", policy=AGAIN)
+    await settle()
+    job = await worker.claim()
+    await worker.die()
+    await begun.wait()
+    assert home.manager.kept is not None
+    home.manager.kept.let_go(C, is_taken=True)
+    home.handle.task(task_id).cancel("another process has it")
+    await asyncio.sleep(1)
+    found = await town.store.queue.get(job.id)
+    assert found is not None
+    assert (found.status, found.result) == ("queued", None)
+
+
 async def test_what_a_person_has_allowed_is_not_asked_again(town: Town) -> None:
     home, task_id, worker, job = await begun(town, "asks")
     await worker.ask(job)

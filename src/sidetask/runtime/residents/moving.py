@@ -104,7 +104,7 @@ class Move(Residence):
         if self._keeper is not None:
             self._keeper.close()
         if on.manager.kept is not None:
-            on.manager.kept.let_go(self.key)
+            on.manager.kept.let_go(self.key, is_taken=True)
         self._driver.end("another process has the conversation", is_taken=True)
 
     # -- in ------------------------------------------------------------------------------------

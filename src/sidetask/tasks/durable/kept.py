@@ -81,12 +81,13 @@ class KeptTasks:
         one that such a task has started."""
         return Stay(self._keeper, above, task_id, self._parts.outbox.now)
 
-    def let_go(self, conversation_id: ConversationId) -> None:
+    def let_go(self, conversation_id: ConversationId, *, is_taken: bool = False) -> None:
         """From now on nothing of its tasks is kept: `revive` finds them as they are now. For a
-        conversation whose tasks are about to be stopped, and shall go on elsewhere."""
+        conversation whose tasks are about to be stopped, and shall go on elsewhere. `is_taken`:
+        another process has it, and what its tasks still write to the state is refused."""
         self._keeper.let_go(conversation_id)
         if self.elsewhere is not None:
-            self.elsewhere.let_go(conversation_id)
+            self.elsewhere.let_go(conversation_id, is_taken=is_taken)
 
     def covered(
         self, conversation_id: ConversationId, task_ids: Collection[TaskId]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from sidetask.core.errors import CodecError, StoreError
+from sidetask.core.errors import CodecError, ConversationTakenError, StoreError
 from sidetask.core.ids import value
 from sidetask.core.jsons import JsonObject
 from sidetask.core.messages import ToolCall
@@ -187,6 +187,8 @@ class _Sent:
         assert job is not None
         try:
             outcome = await work()
+            if home.is_taken(remote.conversation_id):
+                raise ConversationTakenError(remote.conversation_id)
         except BaseException as error:  # the one boundary: however it ends, the job ends with it
             if not home.lets_go(remote.conversation_id):
                 text = f"{type(error).__name__}: {error}"

@@ -62,6 +62,7 @@ class Post:
         self._presence.joined_again = again
         self._earlier = Earlier(store, queue, self.cancel_soon)
         self._away: set[ConversationId] = set()
+        self._taken: set[ConversationId] = set()
         self._writing: set[asyncio.Task[None]] = set()
 
     # -- opening ---------------------------------------------------------------------------------
@@ -134,13 +135,20 @@ class Post:
 
     # -- what goes on elsewhere ------------------------------------------------------------------
 
-    def let_go(self, conversation_id: ConversationId) -> None:
-        """What of it is out goes on, for whoever takes the conversation up."""
+    def let_go(self, conversation_id: ConversationId, *, is_taken: bool = False) -> None:
+        """What of it is out goes on, for whoever takes the conversation up, or has taken it."""
         self._away.add(conversation_id)
+        if is_taken:
+            self._taken.add(conversation_id)
 
     def take_up(self, conversation_id: ConversationId) -> None:
         """It is this process's again."""
         self._away.discard(conversation_id)
+        self._taken.discard(conversation_id)
+
+    def is_taken(self, conversation_id: ConversationId) -> bool:
+        """Another process has it: not all that a task of it still does here is kept."""
+        return conversation_id in self._taken
 
     def lets_go(self, conversation_id: ConversationId) -> bool:
         return conversation_id in self._away
