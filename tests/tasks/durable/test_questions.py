@@ -99,6 +99,27 @@ async def test_a_body_that_had_asked_runs_again_and_is_not_asked_twice(lives: Li
     assert done == ["before", "between"]
 
 
+async def test_one_yes_is_one_answer_also_to_who_asks_the_same_twice(lives: Lives) -> None:
+    async def asks(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
+        await ctx.request_approval("really?", page=1)
+        await asyncio.sleep(100)
+        await ctx.request_approval("really?", page=2)
+        return Completed(None, "done")
+
+    bench = await lives.begin({"asks": asks})
+    task = bench.start_in_background("asks", policy=RETRY)
+    await settle()
+    [first] = bench.handle.approvals(C)
+    bench.handle.approve(first.id, by="ana")
+    await asyncio.sleep(50)
+    bench = await lives.begin({"asks": asks})
+    await asyncio.sleep(150)
+    [second] = bench.handle.approvals(C)
+    assert second.metadata == {"page": 2}
+    bench.handle.approve(second.id, by="ana")
+    assert (await bench.ended(task)).content == "done"
+
+
 async def test_what_was_decided_while_nobody_was_there_counts(lives: Lives) -> None:
     bench = await lives.begin()
     yes = bench.start_in_background("gated")
