@@ -5,9 +5,10 @@ import pytest
 from sidetask.core.errors import ConversationTakenError
 from sidetask.core.ids import TaskId
 from sidetask.core.messages import AssistantMessage, Text, user_message
-from sidetask.stores.base import Store
-from sidetask.tasks.stored import RESULTS
-from tests.stores.samples import C, result
+from sidetask.stores.base import Record, Store
+from sidetask.stores.members import HOME, NOBODY
+from sidetask.tasks.stored import HOMES, RESULTS, Home
+from tests.stores.samples import C, D, job, result
 
 
 async def test_messages_come_back_as_they_were_in_order_and_from_a_place_on(store: Store) -> None:
@@ -37,3 +38,27 @@ async def test_a_commit_whose_end_nobody_heard_may_be_done_again(store: Store) -
     await store.commit_turn(C, said, at=0)
     await store.commit_turn(C, said, at=0)
     assert list(await store.history(C)) == said
+
+
+@pytest.mark.parametrize("had_by", ["me", NOBODY, "another", None])
+async def test_a_job_of_a_conversation_that_another_process_has_is_that_ones_to_cancel(
+    store: Store, had_by: str | None
+) -> None:
+    if had_by is not None:
+        home = Record(kind=HOMES, conversation_id=C, id=HOME, status=had_by, at=0.0, value=Home())
+        store.put(home)
+    store.queue.enqueue(job("task-1:1"))
+    store.queue.enqueue(job("task-2:1", D))
+    if had_by == "another":
+        with pytest.raises(ConversationTakenError):
+            await store.queue.cancel("task-1:1", "enough", had_by=["me", NOBODY])
+    else:
+        await store.queue.cancel("task-1:1", "enough", had_by=["me", NOBODY])
+    found = await store.queue.get("task-1:1")
+    assert found is not None
+    assert found.status == ("queued" if had_by == "another" else "cancelled")
+    other = await store.queue.cancel("task-2:1", "enough", had_by=["me"])
+    assert other is not None
+    assert other.status == "cancelled"
+    await store.queue.cancel("task-1:1", "whoever has it")
+    assert await store.queue.cancel("unknown", had_by=["me"]) is None

@@ -109,8 +109,15 @@ class Queue(Protocol):
         """Keep how far a job is, if it is the owner's."""
         ...
 
-    async def cancel(self, job_id: str, reason: str = "") -> StoredJob | None:
-        """Cancel a job, or ask its owner to. Returns what stands now; None: there is none."""
+    async def cancel(
+        self, job_id: str, reason: str = "", *, had_by: Collection[str] | None = None
+    ) -> StoredJob | None:
+        """Cancel a job, or ask its owner to. Returns what stands now; None: there is none.
+        `had_by`: as one with the look whether its conversation is some other member's by now.
+
+        Raises:
+            ConversationTakenError: It is; nothing was changed.
+        """
         ...
 
     async def park(self, job_id: str, owner: str, error: str) -> bool:

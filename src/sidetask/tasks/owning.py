@@ -20,7 +20,7 @@ again, under its new name; what was taken up meanwhile is lost to it.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -206,10 +206,13 @@ class Owning:
             StoreError: It cannot be asked.
         """
         record = await self._store.get(HOMES, key, HOME)
-        if record is None or record.status in (NOBODY, STUCK, BELOW):
-            return False
+        return record is not None and record.status not in self.names(key)
+
+    def names(self, key: ConversationId) -> Collection[str]:
+        """What its record says as long as no other process has it."""
         held = self._held.get(key)
-        return record.status not in (self._me(), None if held is None else held.member)
+        mine = (self._me(), None if held is None else held.member)
+        return [NOBODY, STUCK, BELOW, *[name for name in mine if name is not None]]
 
     async def was_taken(self, key: ConversationId) -> bool:
         """Whether another process has taken what a user has opened here. (Who has adopted one

@@ -179,9 +179,11 @@ class Line(MemoryQueue):
         await self._may()
         return await super().finish(job_id, owner, result)
 
-    async def cancel(self, job_id: str, reason: str = "") -> StoredJob | None:
+    async def cancel(
+        self, job_id: str, reason: str = "", *, had_by: Collection[str] | None = None
+    ) -> StoredJob | None:
         await self._may()
-        return await super().cancel(job_id, reason)
+        return await super().cancel(job_id, reason, had_by=had_by)
 
     async def hand_back(self, owner: str, job_ids: Collection[str] | None = None) -> int:
         await self._may()
@@ -205,6 +207,7 @@ class View(Disk):
     def _with_own(self, line: Line) -> "View":
         self.line = line
         self.queue = line
+        line.home_of = self._records.home_of
         self.members = self.register
         self.__dict__["ears"] = []
         return self

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 
+from sidetask.core.errors import ConversationTakenError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.stores import jobs
@@ -65,6 +66,8 @@ class MemoryQueue(Queue):
     def __init__(self, *, now: Callable[[], float] = time.time, kept: int = KEPT) -> None:
         self._now = now
         self._jobs = _Jobs(kept)
+        self.home_of: Callable[[ConversationId], str | None] = lambda _: None
+        """What the record of its store says of who has a conversation open."""
 
     def enqueue(self, job: NewJob) -> None:
         stored = jobs.stored_job(job)
@@ -95,7 +98,14 @@ class MemoryQueue(Queue):
         kept = jobs.object_of(jobs.json_of(progress))
         self._jobs.change(job_id, lambda job: jobs.noted(job, owner, kept))
 
-    async def cancel(self, job_id: str, reason: str = "") -> StoredJob | None:
+    async def cancel(
+        self, job_id: str, reason: str = "", *, had_by: Collection[str] | None = None
+    ) -> StoredJob | None:
+        job = self._jobs.of.get(job_id)
+        if job is not None and had_by is not None:
+            home = self.home_of(job.conversation_id)
+            if home is not None and home not in had_by:
+                raise ConversationTakenError(job.conversation_id)
         self._jobs.change(job_id, lambda job: jobs.cancelled(job, reason, self._now()))
         return self._jobs.of.get(job_id)
 

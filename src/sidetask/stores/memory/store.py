@@ -34,7 +34,7 @@ from sidetask.stores.base import (
     spaces_of,
 )
 from sidetask.stores.bounds import check_name
-from sidetask.stores.members import NoMembers
+from sidetask.stores.members import HOME, NoMembers
 from sidetask.stores.memory.queue import MemoryQueue
 from sidetask.stores.queue import StoredJob
 
@@ -50,6 +50,11 @@ class _Records:
     def __init__(self) -> None:
         self._of: dict[ConversationId, dict[str, dict[str, tuple[int, Record[Any]]]]] = {}
         self._places = count()
+
+    def home_of(self, conversation_id: ConversationId) -> str | None:
+        """The status of the record that says who has it open."""
+        found = self._of.get(conversation_id, {}).get(HOME, {}).get(HOME)
+        return None if found is None else found[1].status
 
     def look(self, kind: Kind[T], conversation_id: ConversationId, id: str) -> Record[T] | None:
         found = self._of.get(conversation_id, {}).get(kind.name, {}).get(id)
@@ -212,6 +217,7 @@ class MemoryStore(_RecordStore, Store):
     def __init__(self, *, facts: int = FACTS) -> None:
         super().__init__()
         self.queue = self._queue = MemoryQueue()
+        self._queue.home_of = self._records.home_of
         self.members = NoMembers()
         self._limit = facts
         self._facts: dict[ConversationId, list[Event]] = {}

@@ -168,11 +168,14 @@ class Post:
         for then it is that one's."""
 
         async def cancel() -> None:
-            if of is not None and await self.owning.is_elsewhere(of):
-                self.let_go(of)
+            names = None if of is None else self.owning.names(of)
+            try:
+                stands = await self.queue.cancel(job_id, reason, had_by=names)
+            except ConversationTakenError as error:
+                self.let_go(ConversationId(error.conversation_id), is_taken=True)
                 self.lookout.wake(job_id)
             else:
-                self.lookout.seen(job_id, await self.queue.cancel(job_id, reason))
+                self.lookout.seen(job_id, stands)
 
         self._write_soon(cancel, f"cancelling {job_id}")
 

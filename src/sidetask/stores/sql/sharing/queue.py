@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
-from sidetask.core.errors import StoreCorruptError
+from sidetask.core.errors import ConversationTakenError, StoreCorruptError
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import JsonObject
 from sidetask.stores import jobs
 from sidetask.stores.bounds import written
+from sidetask.stores.members import HOME
 from sidetask.stores.queue import JOBS as PAGE
 from sidetask.stores.queue import MAX_CLAIMS, JobStatus, NewJob, Queue, StoredJob
 from sidetask.stores.sql.driver import JOBS, Connection, Driver, Row
@@ -38,6 +39,7 @@ _CHANGE = """UPDATE sidetask_jobs SET status = ?, owner = ?, claims = ?, claimed
 _NOTE = """UPDATE sidetask_jobs SET progress = ?
     WHERE id = ? AND owner = ? AND status IN ('running', 'cancelling')"""
 _PARK = "UPDATE sidetask_jobs SET status = 'parked', error = ? WHERE id = ?"
+_HOME = "SELECT status FROM sidetask_records WHERE kind = ? AND conversation_id = ? AND id = ?"
 _OWNED = " WHERE owner = ? AND status IN ('running', 'cancelling') ORDER BY place"
 _PLACE = "SELECT place FROM sidetask_jobs WHERE id = ? AND status = 'queued'"
 _BEFORE = "SELECT count(*) FROM sidetask_jobs WHERE status = 'queued' AND place < ?"
@@ -107,10 +109,22 @@ class SqlQueue(Queue):
     def note(self, job_id: str, owner: str, progress: JsonObject) -> None:
         self._line.hand_over(_note, JOBS + job_id, (_text(progress), job_id, owner))
 
-    async def cancel(self, job_id: str, reason: str = "") -> StoredJob | None:
+    async def cancel(
+        self, job_id: str, reason: str = "", *, had_by: Collection[str] | None = None
+    ) -> StoredJob | None:
         why = plain(reason)
-        _, stands = await self._change(job_id, lambda job: jobs.cancelled(job, why, self._now()))
-        return stands
+
+        def cancel(db: Connection) -> StoredJob | None:
+            rows = db.rows(_THIS, (job_id,))
+            if had_by is not None and rows:
+                # Locked: whoever takes it now sees this done, or this sees that it was taken.
+                of = ConversationId(rows[0][1])
+                home = db.rows(_HOME + self._driver.for_update, (HOME, of, HOME))
+                if home and home[0][0] not in had_by:
+                    raise ConversationTakenError(of)
+            return self._changed(db, job_id, lambda job: jobs.cancelled(job, why, self._now()))[1]
+
+        return await self._line.ask(None, cancel)
 
     async def park(self, job_id: str, owner: str, error: str) -> bool:
         why = plain(error)
@@ -178,16 +192,17 @@ class SqlQueue(Queue):
 
     async def _change(self, job_id: str, decide: Decide) -> tuple[bool, StoredJob | None]:
         """Whether a job has changed, and what stands now."""
+        return await self._line.ask(None, lambda db: self._changed(db, job_id, decide))
 
-        def change(db: Connection) -> tuple[bool, StoredJob | None]:
-            rows = db.rows(_THIS + self._driver.for_update, (job_id,))
-            if not rows:
-                return False, None
-            job = _job(rows[0])
-            changed = _all(db, [job], decide)
-            return bool(changed), changed[0] if changed else job
-
-        return await self._line.ask(None, change)
+    def _changed(
+        self, db: Connection, job_id: str, decide: Decide
+    ) -> tuple[bool, StoredJob | None]:
+        rows = db.rows(_THIS + self._driver.for_update, (job_id,))
+        if not rows:
+            return False, None
+        job = _job(rows[0])
+        changed = _all(db, [job], decide)
+        return bool(changed), changed[0] if changed else job
 
 
 def _enqueue(db: Connection, rows: Sequence[Row]) -> None:
