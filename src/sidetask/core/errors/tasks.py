@@ -1,6 +1,6 @@
 """Errors of tasks, approvals and tools, and of those that are asked to start them."""
 
-from datetime import UTC, datetime
+from time import gmtime, strftime
 
 from sidetask.core.errors.base import NotFoundError, SidetaskError
 
@@ -51,7 +51,7 @@ class AlreadyDecidedError(SidetaskError):
         if self.by is not None:
             told += f" by {self.by}"
         if self.at is not None:
-            told += f" at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            told += strftime(" at %Y-%m-%d %H:%M:%S UTC", gmtime(self.at))
         return told
 
 
