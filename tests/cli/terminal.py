@@ -46,7 +46,7 @@ class Terminal:
         while self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.2)
+                self.process.wait(2)
 
     def sees(self, wanted: str, *, within: float = 10) -> str:
         """Wait until a text stands after what was seen before; returns what came up to it."""

@@ -39,27 +39,10 @@ AppName = Annotated[
         " Without it, the agent has tools for files, commands and pages here."
     ),
 ]
-Yes = Annotated[
-    bool,
-    Parameter(
-        ["--yes", "-y"],
-        negative="",
-        show_default=False,
-        help="Approve whatever asks for an approval.",
-    ),
-]
-AsJson = Annotated[
-    bool,
-    Parameter("--json", negative="", show_default=False, help="Print one event a line, as JSON."),
-]
+Yes = Annotated[bool, kept.flag("Approve whatever asks for an approval.", "--yes", "-y")]
+AsJson = Annotated[bool, kept.flag("Print one event a line, as JSON.", "--json")]
 Trace = Annotated[
-    bool,
-    Parameter(
-        "--trace",
-        negative="",
-        show_default=False,
-        help="At the end, draw each turn and task as a lane along the time.",
-    ),
+    bool, kept.flag("At the end, draw each turn and task as a lane along the time.", "--trace")
 ]
 Servers = Annotated[
     list[str] | None,
@@ -242,13 +225,7 @@ def events(
     store: kept.StoreUrl = kept.UNSAID,
     after: Annotated[int, Parameter(help="Begin after the event with this number.")] = 0,
     follow: Annotated[
-        bool,
-        Parameter(
-            ["--follow", "-f"],
-            negative="",
-            show_default=False,
-            help="Go on with what is still to come, until Ctrl-C.",
-        ),
+        bool, kept.flag("Go on with what is still to come, until Ctrl-C.", "--follow", "-f")
     ] = False,
     trace: Trace = False,
     json: AsJson = False,
@@ -299,16 +276,8 @@ def replay(
     /,
     *,
     model: ModelName = None,
-    calls: Annotated[
-        bool,
-        Parameter(
-            "--calls", negative="", show_default=False, help="Let texts differ: compare the calls."
-        ),
-    ] = False,
-    json: Annotated[
-        bool,
-        Parameter("--json", negative="", show_default=False, help="Print one reply a line."),
-    ] = False,
+    calls: Annotated[bool, kept.flag("Let texts differ: compare the calls.", "--calls")] = False,
+    json: Annotated[bool, kept.flag("Print one reply a line.", "--json")] = False,
 ) -> int:
     """Ask a model what was recorded on a tape, and show what it replies otherwise.
 

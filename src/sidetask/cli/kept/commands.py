@@ -7,6 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+
+def flag(help: str, *names: str) -> Parameter:
+    """An option that takes no value, and is off where it is not given."""
+    return Parameter(names or None, negative="", show_default=False, help=help)
+
+
 StoreUrl = Annotated[
     str,
     Parameter(
@@ -20,24 +26,11 @@ UNSAID = ""
 """Where nothing is said: SIDETASK_STORE has been looked at, and names none."""
 User = Annotated[str | None, Parameter(help="Of this user alone.")]
 Of = Annotated[str | None, Parameter(["--conversation", "-c"], help="Of this conversation alone.")]
-All = Annotated[
-    bool,
-    Parameter(["--all", "-a"], negative="", show_default=False, help="Those that are over, too."),
-]
-AsJson = Annotated[
-    bool, Parameter("--json", negative="", show_default=False, help="Print one a line, as JSON.")
-]
-OneAsJson = Annotated[
-    bool, Parameter("--json", negative="", show_default=False, help="Print it as JSON.")
-]
+All = Annotated[bool, flag("Those that are over, too.", "--all", "-a")]
+AsJson = Annotated[bool, flag("Print one a line, as JSON.", "--json")]
+OneAsJson = Annotated[bool, flag("Print it as JSON.", "--json")]
 OnlyParked = Annotated[
-    bool,
-    Parameter(
-        "--parked",
-        negative="",
-        show_default=False,
-        help="Those alone that have killed the workers that tried them.",
-    ),
+    bool, flag("Those alone that have killed the workers that tried them.", "--parked")
 ]
 By = Annotated[str | None, Parameter(help="Who decides. Else your name on this machine.")]
 

@@ -4,25 +4,14 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from sidetask.cli.kept.commands import UNSAID, StoreUrl
+from sidetask.cli.kept.commands import UNSAID, StoreUrl, flag
 
-Yes = Annotated[
-    bool,
-    Parameter(["--yes", "-y"], negative="", show_default=False, help="Do not ask back."),
-]
+Yes = Annotated[bool, flag("Do not ask back.", "--yes", "-y")]
 OlderThan = Annotated[
     str, Parameter(help="For how long nobody has touched it: 30d, 12h, 2w, 1d12h.")
 ]
-DryRun = Annotated[
-    bool,
-    Parameter(negative="", show_default=False, help="Only tell what would be forgotten."),
-]
-KeepConversations = Annotated[
-    bool,
-    Parameter(
-        negative="", show_default=False, help="Forget old events and records, no conversation."
-    ),
-]
+DryRun = Annotated[bool, flag("Only tell what would be forgotten.")]
+KeepConversations = Annotated[bool, flag("Forget old events and records, no conversation.")]
 
 app = App(name="store", help="Let a store forget.")
 
