@@ -49,7 +49,7 @@ from sidetask.core.messages import (
 )
 from sidetask.core.turns import BEGUN, Answered, Replied, RunOrder, Turn, decide
 from sidetask.core.usage import NO_USAGE, Usage
-from sidetask.models.base import Model, ModelRequest
+from sidetask.models.base import Model, ModelRequest, RateGates
 from sidetask.tasks.aio.spawn import run_to_end
 from sidetask.tasks.aio.tokens import CancelToken
 from sidetask.tasks.values import LoopUpdates, Resolution, TurnUpdate
@@ -229,19 +229,14 @@ class TurnRun:
         return reason
 
     def _tell_start(self, cause: str, task_ids: tuple[TaskId, ...]) -> None:
-        order, parent = self._order, self._conversation.parent_conversation_id
-        if order is None:
-            self._log.fact(
-                RunStarted, cause=cause, task_ids=task_ids, parent_conversation_id=parent
-            )
-            return
+        order = self._order
         self._log.fact(
             RunStarted,
             cause=cause,
             task_ids=task_ids,
-            client_request_id=order.client_request_id,
-            metadata=order.metadata,
-            parent_conversation_id=parent,
+            client_request_id=None if order is None else order.client_request_id,
+            metadata=None if order is None else order.metadata,
+            parent_conversation_id=self._conversation.parent_conversation_id,
         )
 
     # -- a step ------------------------------------------------------------------------------
@@ -310,23 +305,9 @@ class TurnRun:
         self._log.fact(ModelStarted, step=step, model=conversation.model.name)
         self._draft = draft = Draft(conversation.call_ids, self._log.live)
         # What comes while the key is parked is heard, however long that takes.
-        await self._reader.read(
-            draft, conversation.model, partial(self._request, step), waited=self._safe_point
-        )
+        request = partial(_request, conversation, self._order, step, self._reader.quota)
+        await self._reader.read(draft, conversation.model, request, waited=self._safe_point)
         return draft
-
-    def _request(self, step: int) -> ModelRequest:
-        conversation, settings = self._conversation, self._conversation.config.settings
-        if self._order is not None and self._order.settings is not None and step == 1:
-            settings = {**settings, **self._order.settings}
-        return ModelRequest(
-            instructions=conversation.config.instructions,
-            messages=conversation.context.messages,
-            tools=conversation.toolset.schemas,
-            settings=settings,
-            tail="" if conversation.governor is None else conversation.governor.tail(),
-            gates=self._reader.quota,
-        )
 
     async def _take(self, draft: Draft) -> None:
         """The reply, whole or partial, becomes part of the history."""
@@ -455,4 +436,21 @@ def _notification(resolution: Resolution) -> Notification:
         str(resolution.status),
         resolution.content,
         resolution.attachments,
+    )
+
+
+def _request(
+    conversation: Conversation, order: RunOrder | None, step: int, gates: RateGates
+) -> ModelRequest:
+    config = conversation.config
+    settings = config.settings
+    if order is not None and order.settings is not None and step == 1:
+        settings = {**settings, **order.settings}
+    return ModelRequest(
+        instructions=config.instructions,
+        messages=conversation.context.messages,
+        tools=conversation.toolset.schemas,
+        settings=settings,
+        tail="" if conversation.governor is None else conversation.governor.tail(),
+        gates=gates,
     )
