@@ -231,6 +231,8 @@ async def test_steps_that_dbos_has_kept_are_not_repeated_by_another_worker(stage
 async def test_a_killed_home_finds_what_its_workers_have_done(stage: Stage) -> None:
     await stage.worker("--concurrency", "10")
     home = await stage.home("first")
+    assert home.stdout is not None
+    assert await home.stdout.readline() == b"ready\n"  # all of it is out
     await stage.until(10, "finished")
     home.kill()
     await home.communicate()
