@@ -37,6 +37,7 @@ class Talking(Live):
             ConversationBusyError: A turn is running and `on_busy` is `"raise"`.
             ConfigurationError: `on_busy` is neither.
             AgentNotStartedError: The agent is shut down.
+            ConversationTakenError: Another process has taken the conversation up.
         """
         message, response = self._asked(content, on_busy, budget)
         return await self._driver.answer(message, response)
