@@ -22,6 +22,7 @@ INTERNAL = {
     ("AgentHandle", "begin_shutdown"),
     ("ChatResponse", "admit"),
     ("ChatResponse", "append"),
+    ("ChatResponse", "asked"),
     ("ChatResponse", "end"),
     ("ChatResponse", "events"),
     ("ChatResponse", "finish"),

@@ -90,6 +90,16 @@ async def test_a_listener_is_given_turns_when_they_begin_and_can_read_along() ->
         assert talk.runs() == ["run_completed", "run_cancelled"]
 
 
+async def test_a_turn_says_what_was_said_to_begin_it_if_anything_was() -> None:
+    async with talking(call("quick"), "Begun.", "It is done.", "Yes.", tools=[quick]) as talk:
+        await talk.chat.ask("go")
+        await talk.chat.wait_for_idle()
+        await talk.chat.send("Is it?")
+        await talk.chat.wait_for_idle()
+        said = [turn.message async for turn in talk.chat.turns(after="turn-1", until="idle")]
+        assert [message and message.text for message in said] == [None, "Is it?"]
+
+
 async def test_two_listeners_are_told_the_same() -> None:
     async with talking("One.", "Two.") as talk:
         await talk.chat.send("go")
