@@ -11,6 +11,7 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
 from sidetask.stores.base import Kind, Record
 from sidetask.stores.memory import MemoryStore
+from sidetask.tasks.parts.permits import Limits
 from sidetask.tasks.parts.runner import Executor
 from sidetask.testing import VirtualClock
 from tests.tasks.harness import Bench, C
@@ -88,10 +89,12 @@ class Lives:
         assert isinstance(self.now.store, Disk)
         return self.now.store
 
-    async def begin(self, tools: Mapping[str, Executor] | None = None) -> Bench:
+    async def begin(
+        self, tools: Mapping[str, Executor] | None = None, *, limits: Limits | None = None
+    ) -> Bench:
         """A process, which takes up what the one before has left."""
         await self.die()
-        self.now = Bench(self._clock, tools, store=self._disk.view())
+        self.now = Bench(self._clock, tools, limits=limits, store=self._disk.view())
         await self.revive()
         return self.now
 

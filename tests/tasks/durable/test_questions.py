@@ -10,6 +10,7 @@ from sidetask.core.errors import AlreadyDecidedError
 from sidetask.core.messages import ToolCall
 from sidetask.core.routing import TaskPolicy
 from sidetask.tasks.context import RunContext
+from sidetask.tasks.parts.permits import Limits
 from sidetask.tasks.stored import APPROVALS, decide
 from sidetask.tasks.values import Approval, Completed, Decision, ToolOutcome
 from sidetask.testing import VirtualClock
@@ -118,6 +119,23 @@ async def test_one_yes_is_one_answer_also_to_who_asks_the_same_twice(lives: Live
     assert second.metadata == {"page": 2}
     bench.handle.approve(second.id, by="ana")
     assert (await bench.ended(task)).content == "done"
+
+
+@pytest.mark.parametrize("away", [30, 300])
+async def test_a_question_expires_when_it_would_have_expired_in_its_own_process(
+    lives: Lives, away: float
+) -> None:
+    bench = await lives.begin(limits=Limits(approval_age=100))
+    task = bench.start_in_background("gated")
+    await asyncio.sleep(10)
+    [asked] = bench.handle.approvals(C)
+    await lives.die()
+    await asyncio.sleep(away)
+    bench = await lives.begin()
+    ended = await bench.ended(task)
+    assert (ended.status, ended.content.count("in time")) == ("denied", 1)
+    told = bench.events[-1].at - asked.created_at
+    assert told == pytest.approx(max(100, away + 10), abs=0.1)
 
 
 async def test_what_was_decided_while_nobody_was_there_counts(lives: Lives) -> None:
