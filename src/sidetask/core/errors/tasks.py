@@ -1,7 +1,5 @@
 """Errors of tasks, approvals and tools, and of those that are asked to start them."""
 
-from time import gmtime, strftime
-
 from sidetask.core.errors.base import NotFoundError, SidetaskError
 
 
@@ -51,7 +49,10 @@ class AlreadyDecidedError(SidetaskError):
         if self.by is not None:
             told += f" by {self.by}"
         if self.at is not None:
-            told += strftime(" at %Y-%m-%d %H:%M:%S UTC", gmtime(self.at))
+            # For who decides too late: every program has this module.
+            from datetime import UTC, datetime  # noqa: PLC0415
+
+            told += f" at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
         return told
 
 
