@@ -114,7 +114,11 @@ async def test_a_model_that_falls_silent_has_stalled(clock: VirtualClock, begun:
         assert talk.said() == (["go", "So "] if begun else ["go"])
 
 
-async def test_patience_is_for_the_start_and_for_each_piece(clock: VirtualClock) -> None:
+async def test_patience_is_for_the_start_and_for_each_piece_and_for_the_end(
+    clock: VirtualClock,
+) -> None:
+    closed: list[str] = []
+
     class Slow:
         name, quota_key, price = "slow", "slow", None
 
@@ -124,15 +128,18 @@ async def test_patience_is_for_the_start_and_for_each_piece(clock: VirtualClock)
                 for text in ("a", "b", "c"):
                     await asyncio.sleep(8)
                     yield TextChunk(text)
+                await asyncio.sleep(8)
                 yield Finished()
 
             await asyncio.sleep(8)
             yield chunks()
+            await asyncio.sleep(8)
+            closed.append(self.name)
 
     async with talking(model_timeout=10) as talk:
         talk.inside.model = Slow()
         assert (await talk.chat.ask("go")).text == "abc"
-        assert clock.time() == 32
+        assert (clock.time(), closed) == (48, ["slow"])
 
 
 async def test_without_a_timeout_a_model_may_take_its_time(clock: VirtualClock) -> None:

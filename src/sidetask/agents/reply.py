@@ -189,10 +189,10 @@ async def read_reply(
         async with scope, model.stream(request) as chunks:
             scope.touch()
             async for chunk in chunks:
+                scope.touch()
                 draft.take(chunk)
                 if draft.finished is not None:
                     break
-                scope.touch()
     except Exception as error:  # noqa: BLE001 - the one boundary: vendors' faults, judged below
         fault = error
     finally:
