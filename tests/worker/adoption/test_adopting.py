@@ -8,13 +8,13 @@ import pytest
 
 from sidetask import AgentHandle, background, tool
 from sidetask.client import Client
-from sidetask.core.errors import ConversationTakenError, InvalidInputError
+from sidetask.core.errors import InvalidInputError
 from sidetask.core.ids import ConversationId
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.members import BELOW, NOBODY, STUCK
 from sidetask.tasks.stored import ORDERS
 from sidetask.testing import VirtualClock, call, stall
-from tests.worker.adoption.scene import LIMIT, C, clerk, playing
+from tests.worker.adoption.scene import C, clerk, playing
 
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
@@ -476,58 +476,3 @@ async def test_zero_adopts_nothing(clock: VirtualClock) -> None:
         await asyncio.sleep(5)
         assert (await scene.home()).status == NOBODY
         assert scene.store.register.looks == 0
-
-
-async def test_a_home_that_comes_back_after_its_conversation_was_adopted_ends_by_itself(
-    clock: VirtualClock,
-) -> None:
-    async with playing(clock) as scene:
-        home, chat = await scene.begun()
-        [name] = home.members
-        hold = scene.store.register.holds[name]
-        home.view.line.deaf = True  # it is frozen, and its connection breaks
-        scene.store.register.kill(name)
-        await scene.worker("Here.")
-        await scene.send("Hello?")
-        await scene.said("Here.")
-        assert home.opens == 1
-        hold.lost.set()
-        await asyncio.sleep(1)
-        assert home.opens == 0
-        with pytest.raises(ConversationTakenError):
-            await chat.ask("Are you there?")
-        await chat.disconnect()
-        assert (await scene.texts())[-1] == "Here."
-
-
-async def test_a_home_from_which_another_process_takes_a_conversation_ends_by_itself(
-    clock: VirtualClock,
-) -> None:
-    async with playing(clock) as scene:
-        _, chat = await scene.begun()
-        other = scene.process(clerk("Here."))
-        taken = await other.runtime.resume(C)
-        assert not await chat.wait_for_wakeup(LIMIT)
-        with pytest.raises(ConversationTakenError):
-            await chat.ask("Are you there?")
-        assert await taken.ask("And you?")
-        assert (await scene.home()).status in other.members
-
-
-async def test_a_home_that_comes_back_does_not_take_from_a_user_what_it_had(
-    clock: VirtualClock,
-) -> None:
-    async with playing(clock) as scene:
-        home, chat = await scene.begun()
-        [name] = home.members
-        hold = scene.store.register.holds[name]
-        home.view.line.deaf = True
-        scene.store.register.kill(name)
-        other = scene.process(clerk("Here."))
-        taken = await other.runtime.resume(C)
-        hold.lost.set()
-        await asyncio.sleep(1)
-        with pytest.raises(ConversationTakenError):
-            await chat.ask("Are you there?")
-        assert (await scene.home()).status in other.members
-        assert await taken.ask("And you?")
