@@ -121,6 +121,22 @@ async def test_one_yes_is_one_answer_also_to_who_asks_the_same_twice(lives: Live
     assert (await bench.ended(task)).content == "done"
 
 
+async def test_a_yes_to_arguments_that_were_not_stored_denies_when_it_is_read_after_a_restart(
+    lives: Lives,
+) -> None:
+    bench = await lives.begin()
+    task = bench.start_in_background("gated")
+    await settle()
+    [asked] = bench.handle.approvals(C)
+    disk = lives.disk.view()
+    await lives.die()
+    yes = _decided(asked, Decision.APPROVED)
+    await decide(disk, replace(yes, digest="of a call that was left out"))
+    bench = await lives.begin()
+    ended = await bench.ended(task)
+    assert (ended.status, "not stored" in ended.content) == ("denied", True)
+
+
 @pytest.mark.parametrize("away", [30, 300])
 async def test_a_question_expires_when_it_would_have_expired_in_its_own_process(
     lives: Lives, away: float
