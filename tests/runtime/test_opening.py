@@ -25,20 +25,31 @@ class Waiting(Hooks):
         await asyncio.Event().wait()
 
 
-def stores() -> list[threading.Thread]:
-    """Databases that are open."""
-    return [each for each in threading.enumerate() if each.name == "sidetask-store"]
+class Left:
+    """What has come since the beginning of the test and is still there."""
+
+    def __init__(self) -> None:
+        self._before = set(threading.enumerate())
+
+    def stores(self) -> list[threading.Thread]:
+        """Databases that are open."""
+        new = set(threading.enumerate()) - self._before
+        return [each for each in new if each.name == "sidetask-store"]
+
+    def count(self) -> tuple[int, int]:
+        """Databases, and runtimes that look for what is too old."""
+        lookouts = [each for each in asyncio.all_tasks() if each.get_name() == "retention"]
+        return len(self.stores()), len(lookouts)
+
+    def assert_nothing(self) -> None:
+        for each in self.stores():  # one that was closed ends in its own time
+            each.join(5)
+        assert self.count() == (0, 0)
 
 
-def lookouts() -> int:
-    """How many runtimes look for what is too old."""
-    return len([each for each in asyncio.all_tasks() if each.get_name() == "retention"])
-
-
-def assert_nothing_is_left() -> None:
-    for each in stores():  # one that was closed ends in its own time
-        each.join(5)
-    assert (stores(), lookouts()) == ([], 0)
+@pytest.fixture
+def left() -> Left:
+    return Left()
 
 
 @pytest.fixture
@@ -47,19 +58,21 @@ def store(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-async def test_an_opening_that_is_refused_leaves_no_runtime_behind(store: str) -> None:
+async def test_an_opening_that_is_refused_leaves_no_runtime_behind(store: str, left: Left) -> None:
     mine = Agent(ScriptedModel("hi"), name="mine")
     async with sidetask.open(mine, conversation_id="c", store=store):
-        assert (len(stores()), lookouts()) == (1, 1)
+        assert left.count() == (1, 1)
     with pytest.raises(InvalidInputError, match="with 'mine', not with 'yours'"):
         await sidetask.open(
             Agent(ScriptedModel("hi"), name="yours"), conversation_id="c", store=store
         )
-    assert_nothing_is_left()
+    left.assert_nothing()
 
 
 @pytest.mark.slow
-async def test_an_opening_that_is_cancelled_leaves_no_runtime_behind(store: str) -> None:
+async def test_an_opening_that_is_cancelled_leaves_no_runtime_behind(
+    store: str, left: Left
+) -> None:
     hooks = Waiting()
     agent = Agent(ScriptedModel("hi"), hooks=[hooks])
 
@@ -68,8 +81,8 @@ async def test_an_opening_that_is_cancelled_leaves_no_runtime_behind(store: str)
 
     task = await beside(opening())
     await hooks.begun.wait()
-    assert (len(stores()), lookouts()) == (1, 1)
+    assert left.count() == (1, 1)
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
-    assert_nothing_is_left()
+    left.assert_nothing()
