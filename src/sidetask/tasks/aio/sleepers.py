@@ -15,6 +15,7 @@ list of its own."""
 
 async def sleep_among(sleepers: Sleepers, others: Sleepers | None = None) -> None:
     """Sleep until the next `wake_all` of these, or of the others. Nothing is left behind."""
+    assert sleepers is not NOBODY, "whoever sleeps there makes a list of its own first"
     sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     sleepers.append(sleeper)
     if others is not None:
