@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +134,21 @@ def test_ctrl_c_while_it_loads_ends_it_without_a_word(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_in_the_first_moment_of_a_command_is_ctrl_c(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install = signal.signal
+
+    def interrupted(number: int, handler: Any) -> Any:
+        before = install(number, handler)
+        if isinstance(handler, partial):  # that of `asyncio.run`, which begins to count later
+            signal.raise_signal(signal.SIGINT)
+        return before
+
+    monkeypatch.setattr(signal, "signal", interrupted)
+    assert ran("run", "read_file path=flour.txt") == 128 + signal.SIGINT
 
 
 def test_lines_from_a_pipe_are_turns_and_late_results_come_before_the_end(folder: Path) -> None:

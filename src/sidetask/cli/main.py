@@ -334,7 +334,8 @@ def _guarded(command: Callable[[], object]) -> int:
     except BrokenPipeError:
         abandon_output()
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        # The latter where Ctrl-C comes as `asyncio.run` begins: it cancels, and forgets of what.
         return 128 + signal.SIGINT
     return code if isinstance(code, int) else 0
 
