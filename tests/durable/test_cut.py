@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
@@ -76,6 +77,12 @@ async def until(happened: Callable[[], object], seconds: float = 15) -> None:
             await asyncio.sleep(0.02)
 
 
+async def at_rest(runtime: Runtime) -> None:
+    """Wait until all is written: of a commit that is cut nobody can say what became of it, and who
+    asks then waits for the database."""
+    await cast(Any, runtime)._store.stored()
+
+
 def told(messages: Sequence[Message]) -> list[str]:
     """What the model was told of late results."""
     return sorted(
@@ -118,6 +125,7 @@ async def test_a_cut_in_the_middle_of_a_conversation_loses_nothing_and_tells_not
         await chat.ask("Begin.")
         await until(lambda: work.steps == ["first"])
         async with Client(server) as client:
+            await at_rest(runtime)
             await wire.cut()
             with pytest.raises(StoreUnavailableError, match=r"Postgres: .*can be reached"):
                 await chat.ask("Are you there?")
@@ -161,6 +169,7 @@ async def test_answers_that_could_not_be_written_are_written_before_what_follows
         chat = await runtime.open(agent, conversation_id=C)
         asked = asyncio.ensure_future(chat.ask("Look."))
         await until(lambda: any(isinstance(each, AssistantMessage) for each in chat.history()))
+        await at_rest(runtime)
         await wire.cut()
         work.free.set()
         with pytest.raises(StoreUnavailableError):
