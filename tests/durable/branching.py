@@ -18,11 +18,11 @@ from tests.durable.program import Log
 
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 WORDS = ("one", "two", "three")
-begun: set[str] = set()
 
 
 async def main(url: str, engine: Any, log: str, life: str) -> None:
     lines = Log(Path(log))
+    holding = asyncio.Semaphore(0)
 
     async def note(word: str) -> str:
         lines.say("did", word)
@@ -30,10 +30,8 @@ async def main(url: str, engine: Any, log: str, life: str) -> None:
 
     async def hold(word: str) -> str:
         if life == "first":
-            begun.add(word)
-            if len(begun) == len(WORDS):
-                os.kill(os.getpid(), signal.SIGKILL)
-            await asyncio.sleep(60)
+            holding.release()
+            await asyncio.Event().wait()
         return await note(word)
 
     @tool(policy=RETRY)
@@ -49,6 +47,10 @@ async def main(url: str, engine: Any, log: str, life: str) -> None:
         await ctx.step("first", note, "first")
         ways = [ctx.spawn("branch", word=word) for word in WORDS]
         await ctx.step("meanwhile", note, "meanwhile")
+        if life == "first":
+            for _ in WORDS:
+                await holding.acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
         return ", ".join([str(await way) for way in ways])
 
     script = (call("trunk"), "Begun.", "Told.") if life == "first" else ("Told.", "Told.")
