@@ -113,10 +113,13 @@ class Agent(AgentAdapter):
     """Tokens of the model's window: beyond it the conversation is compacted (b11)."""
 
     async def setup(self, sc: Scenario) -> None:
+        tools: list[Any] = [script.TOOLS[name] for name in sc.tool_names]
+        if sc.name == "loop":  # measured with limits and loop detection set aside
+            tools = [sidetask.tool(tool, policy=REPEATABLE) for tool in tools]
         self._agent = sidetask.Agent(
             ScriptModel(sc, self.window),
             instructions=script.SYSTEM_PROMPT,
-            tools=[script.TOOLS[name] for name in sc.tool_names],
+            tools=tools,
             max_steps=sc.model_calls_per_turn(),
         )
         self._runtime = sidetask.Runtime()
@@ -146,6 +149,7 @@ class Agent(AgentAdapter):
 
 CONVERSATION = "bench"
 POLICY = sidetask.TaskPolicy(delivery=DeliveryMode.MANUAL)
+REPEATABLE = sidetask.TaskPolicy(repeatable=True)
 
 
 def _launch(index: int) -> TaskLaunch:
