@@ -219,7 +219,7 @@ async def always(arguments: dict[str, Any]) -> bool:
     ("function", "options", "message"),
     [
         (add, {"detach_after": 5, "route": background()}, "either detach_after= or route="),
-        (add, {"detach_after": -1}, "detach_after takes seconds"),
+        (add, {"detach_after": -1}, "detach_after is seconds >= 0"),
         (
             add,
             {"on_complete": "continue", "policy": TaskPolicy(on_complete="notify")},

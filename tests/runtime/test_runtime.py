@@ -118,7 +118,7 @@ async def test_a_conversation_is_open_once_and_can_be_opened_again_when_it_is_no
                 await runtime.open(agent, conversation_id="mine")
         async with runtime.open(agent, conversation_id="mine", user="ada") as chat:
             assert (chat.user, chat.turn_count, chat.history()) == ("ada", 0, ())
-        with pytest.raises(InvalidInputError, match="no name"):
+        with pytest.raises(InvalidInputError, match="1 to 1,000 letters"):
             await runtime.open(agent, conversation_id="")
 
 

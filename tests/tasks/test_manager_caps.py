@@ -89,7 +89,7 @@ async def test_a_full_queue_refuses_and_starts_nothing(clock: VirtualClock) -> N
 @pytest.mark.parametrize("name", ["step", "conversation", "total", "queued", "undelivered"])
 def test_a_cap_below_one_is_refused(name: str) -> None:
     limits: dict[str, Any] = {name: 0}
-    with pytest.raises(ConfigurationError, match=f"{name}=0"):
+    with pytest.raises(ConfigurationError, match=f"{name} is at least 1, not 0"):
         Limits(**limits)
 
 

@@ -12,6 +12,7 @@ from sidetask.agents.tools.source import ToolSource
 from sidetask.agents.tools.tool import AnyTool, Tool, tool
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_count, check_kind, check_seconds
 from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.models.base import Model
@@ -56,6 +57,12 @@ class AgentConfig:
     def __post_init__(self) -> None:
         if not (self.name and isinstance(self.name, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
             raise ConfigurationError(f"an agent's name is a word, not {self.name!r}")
+        if not (isinstance(self.model, str) or callable(getattr(self.model, "stream", None))):
+            raise ConfigurationError(
+                f"a model is the name of one, or has stream(), which {self.model!r:.80} has not"
+            )
+        check_kind("instructions", self.instructions, str)
+        check_kind("settings", self.settings, Mapping)
         if not isinstance(self.tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             raise ConfigurationError("tools are given in a list: tools=[...]")
         tools = tuple([as_tool(each) for each in self.tools])
@@ -66,10 +73,9 @@ class AgentConfig:
             raise ConfigurationError(
                 f"agent {self.name!r} has two tools named {', '.join(twice)}: give one name="
             )
-        if self.max_steps < 1:
-            raise ConfigurationError(f"max_steps is at least 1, not {self.max_steps}")
-        if self.model_timeout is not None and not self.model_timeout > 0:
-            raise ConfigurationError(f"model_timeout is seconds > 0, not {self.model_timeout}")
+        check_count("max_steps", self.max_steps)
+        if self.model_timeout is not None:
+            check_seconds("model_timeout", self.model_timeout)
 
     @property
     def toolbox(self) -> tuple[AnyTool, ...]:

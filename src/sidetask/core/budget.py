@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import fields
 
-from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_positive
 from sidetask.core.ids import value
 from sidetask.core.usage import Usage
 
@@ -34,8 +34,8 @@ class Budget:
     def __post_init__(self) -> None:
         for each in fields(self):
             limit = getattr(self, each.name)
-            if limit is not None and not limit > 0:
-                raise ConfigurationError(f"a budget's {each.name} is above 0, not {limit!r}")
+            if limit is not None:
+                check_positive(f"a budget's {each.name}", limit)
 
 
 @value(kw_only=True, frozen=True)

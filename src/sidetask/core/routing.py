@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_count, check_seconds
 from sidetask.core.ids import value
 
 
@@ -102,8 +103,7 @@ def detach_after(seconds: float) -> Route:
     Raises:
         ConfigurationError: `seconds` is negative or not a number.
     """
-    if not seconds >= 0:  # NaN fails this too
-        raise ConfigurationError(f"detach_after takes seconds >= 0, not {seconds!r}")
+    check_seconds("detach_after", seconds, or_zero=True)
     return Route(TaskKind.FOREGROUND, seconds)
 
 
@@ -163,12 +163,11 @@ class TaskPolicy:
         set_(self, "on_crash", _member(OnCrash, "on_crash", self.on_crash))
         if self.on_crash is OnCrash.RETRY and not self.idempotent:
             raise ConfigurationError("on_crash='retry' needs idempotent=True")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigurationError(f"timeout is seconds > 0, not {self.timeout!r}")
-        if not self.grace >= 0:
-            raise ConfigurationError(f"grace is seconds >= 0, not {self.grace!r}")
-        if self.cap is not None and self.cap < 1:
-            raise ConfigurationError(f"cap is at least 1, not {self.cap!r}")
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout)
+        check_seconds("grace", self.grace, or_zero=True)
+        if self.cap is not None:
+            check_count("cap", self.cap)
 
     def with_(
         self,

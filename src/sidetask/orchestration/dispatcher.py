@@ -21,6 +21,7 @@ from sidetask.core.errors import (
     ManagerClosedError,
     TooManyTasksError,
 )
+from sidetask.core.errors.checks import check_count
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
@@ -355,11 +356,8 @@ class BackgroundAgentDispatcher:
 
 
 def _check(max_concurrent: int, max_queue: int, on_full: str) -> None:
-    if max_concurrent < 1 or max_queue < 0:
-        raise ConfigurationError(
-            "a dispatcher runs at least 1 at once and lets at least 0 wait, not "
-            f"{max_concurrent!r} and {max_queue!r}"
-        )
+    check_count("max_concurrent", max_concurrent)
+    check_count("max_queue", max_queue, least=0)
     if on_full not in get_args(OnFull):
         raise ConfigurationError(f"on_full is one of {get_args(OnFull)}, not {on_full!r}")
 

@@ -18,6 +18,7 @@ from sidetask.core.errors import (
     ConversationNotFoundError,
     UnknownAgentError,
 )
+from sidetask.core.errors.checks import check_callable, check_count, check_kind
 from sidetask.core.ids import ConversationId
 from sidetask.core.routing import OnDuplicateLike
 from sidetask.engines.base import Engine
@@ -327,6 +328,8 @@ class Runtime(Invoking):
         )
 
     def _grounds(self, spaces: SharedSpaces, *, max_auto_turns: int, max_depth: int) -> Grounds:
+        check_count("max_auto_turns", max_auto_turns, least=0)
+        check_count("max_depth", max_depth, least=0)
         return Grounds(
             manager=self._manager,
             around=self._around,
@@ -402,6 +405,8 @@ def _by_name(
     if not isinstance(agents, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
         raise ConfigurationError("agents are given in a list: agents=[...]")
     for agent in agents:
+        if isinstance(agent, str):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            raise ConfigurationError(f"an agent is registered itself, not by name: {agent!r:.80}")
         if agent.name is None:
             raise ConfigurationError("an agent without a name cannot be registered: give it name=")
         if named.setdefault(agent.name, agent) is not agent:
@@ -413,7 +418,9 @@ def _redacting(
     store_content: bool, redact: "Redact | None", engine: object
 ) -> Callable[[Store], Store]:
     """What gives a store as much of the contents as the host wants."""
-    if store_content and redact is None:
+    if redact is not None:
+        check_callable("redact", redact)
+    elif store_content:
         return lambda store: store
     from sidetask.tasks.durable.redacted import redacted  # noqa: PLC0415 - as above
 
@@ -428,6 +435,8 @@ def _opened(store: str | Store | None) -> tuple[str | None, Store]:
 
 
 def _paced(quota: Quota, limits: Limits | None) -> Quota:
-    if limits is not None and (limits.rpm is not None or limits.tpm is not None):
-        quota.pace(rpm=limits.rpm, tpm=limits.tpm)
+    if limits is not None:
+        check_kind("limits", limits, Limits)
+        if limits.rpm is not None or limits.tpm is not None:
+            quota.pace(rpm=limits.rpm, tpm=limits.tpm)
     return quota

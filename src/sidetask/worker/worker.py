@@ -28,6 +28,7 @@ from sidetask.core.errors import (
     ConfigurationError,
     StoreError,
 )
+from sidetask.core.errors.checks import check_count, check_seconds
 from sidetask.core.ids import TaskId
 from sidetask.runtime.runtime import Runtime
 from sidetask.stores.members import Member, Membership
@@ -77,10 +78,8 @@ class Worker:
             ("retries", retries, 1),
             ("conversations", conversations, 0),
         ):
-            if number < least:
-                raise ConfigurationError(f"{name} is at least {least}, not {number}")
-        if not grace >= 0:
-            raise ConfigurationError(f"grace is seconds >= 0, not {grace}")
+            check_count(name, number, least=least)
+        check_seconds("grace", grace, or_zero=True)
         self._concurrency = concurrency
         self._grace = grace
         self._retries = retries

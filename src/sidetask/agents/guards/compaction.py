@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field, replace
 from typing import Protocol, TypeAlias, TypeVar
 
-from sidetask.core.errors import ConfigurationError, ContextWindowExceededError
+from sidetask.core.errors import ContextWindowExceededError
+from sidetask.core.errors.checks import check_positive
 from sidetask.core.ids import value
 from sidetask.core.messages import (
     Message,
@@ -141,8 +142,8 @@ class Compaction:
     def __post_init__(self) -> None:
         for name in ("trigger", "reserve", "keep_turns", "failures", "cooldown"):
             number = getattr(self, name)
-            if number is not None and not number > 0:
-                raise ConfigurationError(f"a compaction's {name} is above 0, not {number!r}")
+            if number is not None:
+                check_positive(f"a compaction's {name}", number)
 
     def limit(self, window: int | None) -> int | None:
         """How many tokens a context may have for a model with this window; None: unknown."""

@@ -14,7 +14,7 @@ from threading import Lock
 
 from sidetask.agents.quota.gate import Gate, GateStatus, now
 from sidetask.agents.quota.pace import Pace
-from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_count, check_positive, check_seconds
 from sidetask.tasks.aio.tokens import CancelToken
 
 MAX_WAIT = 600.0
@@ -42,10 +42,8 @@ class Quota:
         max_retries: int = MAX_RETRIES,
         jitter: Callable[[], float] = _chance,
     ) -> None:
-        if not max_wait >= 0 or max_retries < 0:
-            raise ConfigurationError(
-                f"Quota(max_wait={max_wait!r}, max_retries={max_retries!r}): neither below 0"
-            )
+        check_seconds("max_wait", max_wait, or_zero=True)
+        check_count("max_retries", max_retries, least=0)
         self.max_wait = max_wait
         self.max_retries = max_retries
         self._jitter = jitter
@@ -65,8 +63,8 @@ class Quota:
             ConfigurationError: Not above 0.
         """
         for name, limit in (("rpm", rpm), ("tpm", tpm)):
-            if limit is not None and not limit > 0:
-                raise ConfigurationError(f"{name} is above 0, not {limit!r}")
+            if limit is not None:
+                check_positive(name, limit)
         self._rpm, self._tpm = rpm, tpm
         self._paced = rpm is not None or tpm is not None
         for gate in self._gates.values():

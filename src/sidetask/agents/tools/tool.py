@@ -36,6 +36,7 @@ from sidetask.core.errors import (
     ToolError,
     ToolResultError,
 )
+from sidetask.core.errors.checks import check_kind
 from sidetask.core.ids import CallId, value
 from sidetask.core.jsons import Json, JsonObject, digest
 from sidetask.core.messages import ToolCall
@@ -334,6 +335,8 @@ def _route_and_policy(options: ToolOptions) -> tuple[Route, TaskPolicy]:
                 " the policy: say it once"
             )
         policy = flagged
+    check_kind("route", route or foreground(), Route)
+    check_kind("policy", policy, TaskPolicy)
     return route or foreground(), policy
 
 

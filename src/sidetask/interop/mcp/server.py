@@ -15,6 +15,7 @@ from sidetask.agents.tools.asking import ApprovalRule
 from sidetask.agents.tools.source import OpenTools, ToolSource
 from sidetask.agents.tools.tool import ToolOptions
 from sidetask.core.errors import ConfigurationError, MissingExtraError
+from sidetask.core.errors.checks import check_seconds
 from sidetask.core.routing import OnCompleteLike, Route, TaskPolicy
 
 OPENING = "sidetask.interop.mcp.opening"
@@ -98,8 +99,7 @@ class McpServer(ToolSource):
             )
         if isinstance(self.options.get("only"), str):
             raise ConfigurationError(f"server {self.name!r}: only= takes a list of names")
-        if not self.start_timeout > 0:
-            raise ConfigurationError(f"start_timeout is seconds > 0, not {self.start_timeout!r}")
+        check_seconds("start_timeout", self.start_timeout)
 
     @classmethod
     def stdio(

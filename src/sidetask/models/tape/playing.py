@@ -6,7 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from sidetask.core import errors
-from sidetask.core.errors import ConfigurationError, ModelError, TapeMismatchError
+from sidetask.core.errors import ModelError, TapeMismatchError
+from sidetask.core.errors.checks import check_positive
 from sidetask.core.usage import Price
 from sidetask.models.base import Chunk, ModelRequest
 from sidetask.models.tape.comparing import differences
@@ -38,8 +39,8 @@ class TapeModel:
     def __init__(
         self, path: str | Path, *, strict: bool = True, speed: float | None = None
     ) -> None:
-        if speed is not None and not speed > 0:
-            raise ConfigurationError(f"a tape's speed is above 0, or None, not {speed!r}")
+        if speed is not None:
+            check_positive("a tape's speed", speed)
         self.calls = read_tape(path)
         """What is on the tape."""
         first = self.calls[0] if self.calls else None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from sidetask.core.errors import AllFailedError, ConfigurationError, InvalidInputError
+from sidetask.core.errors.checks import check_count
 from sidetask.core.jsons import Json
 from sidetask.orchestration.base import Invocable
 from sidetask.orchestration.combinators.pipeline import Pipeline, checked, keep, step, titled
@@ -152,5 +153,5 @@ def _failure(task: "asyncio.Task[Json]") -> BaseException | None:
 
 
 def _check_cap(cap: int | None) -> None:
-    if cap is not None and cap < 1:
-        raise ConfigurationError(f"cap is at least 1, not {cap}")
+    if cap is not None:
+        check_count("cap", cap)

@@ -10,6 +10,7 @@ from sidetask.core.errors import (
     RoundLimitError,
     UnknownRouteError,
 )
+from sidetask.core.errors.checks import check_count, check_seconds
 from sidetask.core.jsons import Json
 from sidetask.orchestration.base import Invocable
 from sidetask.orchestration.combinators.pipeline import (
@@ -125,8 +126,7 @@ def loop(
             last output. `on_limit="return"` gives that output instead.
     """
     checked("loop", (agent,))
-    if max_rounds < 1:
-        raise ConfigurationError(f"max_rounds is at least 1, not {max_rounds}")
+    check_count("max_rounds", max_rounds)
     if on_limit not in ("raise", "return"):
         raise ConfigurationError(f"on_limit is 'raise' or 'return', not {on_limit!r}")
     reached = None if until is None else _looking("loop", until)
@@ -153,8 +153,7 @@ def with_timeout(agent: Invocable, seconds: float, *, name: str | None = None) -
         InvocationTimeoutError: (When it runs.) It took longer.
     """
     checked("with_timeout", (agent,))
-    if not seconds > 0:
-        raise ConfigurationError(f"a timeout is seconds > 0, not {seconds!r}")
+    check_seconds("a timeout", seconds)
 
     async def run(input: Json, fork: Fork) -> Json:
         return await in_time(step(agent, input, fork), seconds, agent.name)

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TypedDict, Unpack
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_count, check_seconds
 from sidetask.core.jsons import Json, canonical
 from sidetask.models.base import Model
 from sidetask.orchestration.base import Invocable
@@ -220,10 +221,10 @@ def _digest(asked: Json) -> str:
 def _recipe(name: str, source: Source, make: Invocable, options: ResolverOptions) -> Recipe:
     timeout, ttl, retries = (options.get(each) for each in ("timeout", "ttl", "retries"))
     for word, seconds in (("timeout", timeout), ("ttl", ttl)):
-        if seconds is not None and not seconds > 0:
-            raise ConfigurationError(f"resolver {name!r}: {word} is seconds > 0, not {seconds!r}")
-    if retries is not None and retries < 0:
-        raise ConfigurationError(f"resolver {name!r}: retries is at least 0, not {retries!r}")
+        if seconds is not None:
+            check_seconds(f"resolver {name!r}: {word}", seconds)
+    if retries is not None:
+        check_count(f"resolver {name!r}: retries", retries, least=0)
     if "retry_on" in options and not retries:
         raise ConfigurationError(f"resolver {name!r}: retry_on says when, retries how often: 2?")
     return Recipe(name, source, make, retries or 0, options.get("retry_on"))

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, TypeAlias
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
+from sidetask.core.errors.checks import check_count, check_seconds
 from sidetask.core.events import Event, Lagged, ListenerFailed
 from sidetask.core.ids import ConversationId, RunId
 from sidetask.runtime.invocation.control import ConversationContext
@@ -53,8 +54,8 @@ class ListenerControl:
 
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
-        if seconds is not None and not seconds > 0:
-            raise ConfigurationError(f"a listener's timeout is seconds > 0, not {seconds!r}")
+        if seconds is not None:
+            check_seconds("a listener's timeout", seconds)
         self._timeout = seconds
 
     @property
@@ -64,8 +65,7 @@ class ListenerControl:
 
     @concurrency_limit.setter
     def concurrency_limit(self, limit: int) -> None:
-        if limit < 1:
-            raise ConfigurationError(f"a listener's concurrency_limit is at least 1, not {limit}")
+        check_count("a listener's concurrency_limit", limit)
         self._limit = limit
         self._changed()
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 
-from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_seconds
 from sidetask.core.ids import TaskId
 from sidetask.engines.base import Engine
 from sidetask.stores.base import PAGE, Record, Store
@@ -37,8 +37,8 @@ class Retention:
         Raises:
             ConfigurationError: They are not above 0.
         """
-        if seconds is not None and not seconds > 0:
-            raise ConfigurationError(f"retention is seconds > 0, or None, not {seconds!r}")
+        if seconds is not None:
+            check_seconds("retention", seconds)
         self._store = store
         self._engine = engine
         self._seconds = seconds if store.durable else None

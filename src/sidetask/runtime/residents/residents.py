@@ -22,6 +22,7 @@ from sidetask.runtime.live.family import Kin
 from sidetask.runtime.residents.asking import Asked, Plan
 from sidetask.runtime.residents.grounds import Grounds
 from sidetask.runtime.residents.moving import Move
+from sidetask.stores.bounds import check_name
 from sidetask.tasks.aio.spawn import run_to_end
 
 if TYPE_CHECKING:  # for who keeps conversations: every program has this module
@@ -71,11 +72,12 @@ class Residents:
         """A name for a conversation.
 
         Raises:
-            InvalidInputError: The wanted one is taken.
+            InvalidInputError: The wanted one is taken, or no name.
         """
         if wanted is not None:
-            if not wanted or self.is_taken(ConversationId(wanted)):
-                raise InvalidInputError(f"conversation {wanted!r} is open already, or has no name")
+            check_name("the id of a conversation", wanted)
+            if self.is_taken(ConversationId(wanted)):
+                raise InvalidInputError(f"conversation {wanted!r} is open already")
             return ConversationId(wanted)
         if self._on.store.durable:  # others' conversations are in it too
             return ConversationId(f"conversation-{urandom(16).hex()}")
@@ -91,6 +93,9 @@ class Residents:
         above = None if plan.parent is None else self.live.get(plan.parent.id)
         if above is not None:  # what works for a user's agent is the user's, too
             asked.setdefault("user", above.user)
+        user = asked.get("user")
+        if user is not None:
+            check_name("a user", user)
         given = asked.get("deps")
         deps = await made(self._on.deps if given is None else given)
         await self._on.store.start()

@@ -13,7 +13,7 @@ the other: it does nothing meanwhile, and would else wait for itself.
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_count
 from sidetask.core.ids import TaskId, value
 from sidetask.tasks.values import TaskLaunch
 
@@ -47,8 +47,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("step", "conversation", "total", "queued", "undelivered"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"Limits({name}={value!r}): at least 1")
+            if value is not None:
+                check_count(f"Limits: {name}", value)
 
 
 class Cap:
