@@ -96,35 +96,6 @@ async def test_what_goes_wrong_in_any_way_is_a_failed_run(
         assert f.agents.available_permits == 1
 
 
-async def test_even_what_raises_beyond_exceptions_or_cannot_say_what_it_is_ends(
-    clock: VirtualClock,
-) -> None:
-    class MuteError(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("I have no words")
-
-    async def leave(input: object) -> None:
-        raise SystemExit(3)
-
-    async def mute(input: object) -> None:
-        raise MuteError
-
-    async def surrogate(input: object) -> None:
-        raise ValueError("half of a character: \ud800")
-
-    async def cancelled_inside(input: object) -> None:
-        raise asyncio.CancelledError
-
-    async with fleet(clock, 4) as f:
-        for each in (leave, mute, surrogate, cancelled_inside):
-            f.agents.dispatch(each.__name__, as_agent(each))
-        await settle()
-        assert f.agents.active_count == 0
-        for each in (leave, mute, surrogate, cancelled_inside):
-            assert failed(f.state, each.__name__), each
-        assert f.agents.available_permits == 4
-
-
 async def test_a_run_that_takes_too_long_is_timed_out_and_counts_as_failed(
     clock: VirtualClock,
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
 from sidetask.core.jsons import Json
+from sidetask.state.provenance import Origin
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State
 from sidetask.state.watch import changed, crossed_above
@@ -36,6 +37,47 @@ def test_a_key_of_that_very_name_wins_and_all_reads_agree() -> None:
     state.delete("sum")
     assert ("sum" in state, state.get("sum"), state["sum"]) == (True, 1, 1)
     assert state.provenance("sum") == state.provenance("derived:sum")
+
+
+async def test_every_read_means_the_key_that_wins() -> None:
+    state = State()
+    state.set("a", 1)
+    state.derive("sum", "a", total)
+    state.set("sum", 5, source="agent")
+    for wanted, source in ((5, "agent"), (1, "host")):
+        for view in (state, state.fork(), state.as_writer(Origin(source="tool"))):
+            told = view.provenance("sum")
+            assert (view["sum"], view.get("sum"), await view.wait_for("sum")) == (wanted,) * 3
+            assert view.modify("seen", lambda _, view=view: view["sum"]) == wanted
+            assert told is not None
+            assert told.source == source
+        if source == "agent":
+            state.delete("sum")
+
+
+def test_only_a_read_that_names_no_prefix_falls_back_to_what_is_derived() -> None:
+    state = State()
+    state.set("a", 1)
+    for name in ("user:sum", "app:sum", "turn:sum", "temp:sum"):
+        state.derive(name, "a", total)
+        for view in (state, state.fork()):
+            assert (name in view, view.get(name)) == (False, None)
+            assert view[f"derived:{name}"] == 1
+
+
+def test_what_is_derived_is_read_only_also_when_it_is_there() -> None:
+    state = State()
+    state.set("a", 1)
+    state.derive("sum", "a", total)
+    for view in (state, state.fork()):
+        for write in (
+            lambda view=view: view.set("derived:sum", 2),
+            lambda view=view: view.update({"b": 1}, delete=["derived:sum"]),
+            lambda view=view: view.modify("derived:sum", lambda _: 3),
+        ):
+            with pytest.raises(InvalidInputError, match="is computed: write what it depends on"):
+                write()
+        assert (view["sum"], "b" in view) == (1, False)
 
 
 def test_derived_values_of_derived_values_are_computed_after_them_and_once() -> None:

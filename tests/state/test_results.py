@@ -1,5 +1,7 @@
 """The results of runs by name."""
 
+from typing import Any
+
 import pytest
 
 from sidetask.core.errors import InvalidInputError, StateValueError
@@ -44,6 +46,13 @@ def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(
     for use in (status_key, result_key, error_key):
         with pytest.raises(InvalidInputError, match="cannot be named"):
             use(name)
+    with pytest.raises(InvalidInputError):
+        start_result(state, name, origin=ORIGIN)
+    assert state.snapshot() == {}
+
+
+@pytest.mark.parametrize("name", ["n" * 994, "a\0b", "caf\udce9", None, 5])
+def test_a_name_that_no_key_can_hold_is_refused(state: State, name: Any) -> None:
     with pytest.raises(InvalidInputError):
         start_result(state, name, origin=ORIGIN)
     assert state.snapshot() == {}
@@ -159,6 +168,42 @@ def test_a_run_does_not_end_with_a_status_that_is_no_end(state: State) -> None:
     run = start_result(state, "n", origin=ORIGIN)
     with pytest.raises(InvalidInputError, match="does not end as running"):
         run.settle(TaskStatus.RUNNING)
+
+
+class MuteError(Exception):
+    """One that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("I have no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("x" * 200, "x" * 98),
+        ("caf\udce9", "caf?"),
+        ("ä" * 60, "ä" * 49),
+        (MuteError(), "an error that has no text"),
+    ],
+    ids=["bigger than a value", "half a letter", "not in the middle of a letter", "no text"],
+)
+def test_no_end_fails_for_the_words_of_its_error(error: Exception | str, text: str) -> None:
+    state = State(max_value=100)
+    assert start_result(state, "n", origin=ORIGIN).settle(FAILED, error=error)
+    assert state.snapshot() == {"n:status": "failed", "n:error": text}
+
+
+def test_a_status_may_be_given_as_its_word(state: State) -> None:
+    as_word: Any = str  # callers may not be typed
+    run = start_result(state, "n", origin=ORIGIN, status=as_word("queued"))
+    assert run.mark(as_word("running"))
+    assert run.settle(as_word("succeeded"), value=1)
+    assert state.snapshot() == {"n:status": "succeeded", "n:result": 1}
+    with pytest.raises(InvalidInputError, match="no status 'done': awaiting_approval, "):
+        run.settle(as_word("done"))
+    with pytest.raises(InvalidInputError, match="no status 'begun'"):
+        start_result(state, "n", origin=ORIGIN, status=as_word("begun"))
+    assert resolved(state, "n")
 
 
 def test_what_is_no_status_is_none(state: State) -> None:

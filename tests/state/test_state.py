@@ -1,6 +1,8 @@
 """Reading and writing the blackboard of one conversation."""
 
 import asyncio
+from threading import Thread
+from typing import cast
 
 import pytest
 from pydantic import BaseModel
@@ -82,6 +84,22 @@ def test_a_key_that_cannot_be_written_is_refused(key: str) -> None:
         with pytest.raises(InvalidInputError):
             write()
     assert state.snapshot() == {}
+
+
+@pytest.mark.parametrize("key", ["k" * 1_001, "user:" + "k" * 996, "a\0b", "caf\udce9"])
+def test_a_key_that_no_store_could_keep_is_refused_where_it_is_written(key: str) -> None:
+    state = State()
+    for view in (state, state.fork()):
+        with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
+            view.update({"a": 1, key: 2})
+    assert state.snapshot() == {}
+
+
+def test_a_key_may_be_long_and_hold_dots_blanks_and_letters_of_all_languages() -> None:
+    state = State()
+    for key in ("k" * 1_000, "größe.☕ 1", "a:b:c", " "):
+        state.set(key, 1)
+        assert state[key] == 1
 
 
 # -- many keys at once -------------------------------------------------------------------------
@@ -167,6 +185,29 @@ async def test_writers_in_threads_lose_no_update_in_modify() -> None:
         for _ in range(4):
             group.create_task(asyncio.to_thread(write))
     assert (state["n"], state.version("n")) == (1000, 1000)
+
+
+def test_nobody_writes_while_a_modify_computes() -> None:
+    state = State()
+    state.set("n", 1)
+    other = Thread(target=state.set, args=("n", 10))
+
+    def add(value: Json) -> Json:
+        other.start()
+        other.join(0.01)  # it has to wait until this is over
+        return increment(value)
+
+    assert state.modify("n", add) == 2
+    other.join()
+    assert (state["n"], state.version("n")) == (10, 3)
+
+
+def test_a_modify_gives_what_was_written_and_not_what_it_was_made_of() -> None:
+    state = State()
+    assert state.modify("p", lambda _: Point(x=1)) == {"x": 1, "y": 0}
+    mine: list[Json] = [1]
+    with pytest.raises(TypeError):
+        cast("list[Json]", state.modify("l", lambda _: mine)).append(2)
 
 
 def test_a_modify_whose_function_fails_writes_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sidetask import Agent
 from sidetask.agents.guards import Budget
-from sidetask.core.errors import BudgetExceededError
+from sidetask.core.errors import BudgetExceededError, InvalidInputError
 from sidetask.core.jsons import Json
 from sidetask.core.usage import Usage
 from sidetask.models.base import Finished
@@ -45,6 +45,25 @@ async def test_results_of_dispatched_agents_are_in_the_state_of_the_next_life(ur
             assert chat.state[f"{name}:status"] == "succeeded"
             assert chat.state[f"{name}:result"] == f"worked on {name}"
             assert chat.state[f"seen:{name}"] is True
+        await chat.disconnect()
+
+
+async def test_a_key_that_cannot_be_stored_costs_no_other_key_its_place(url: str) -> None:
+    async with running_runtime(store=url) as runtime:
+        chat = await runtime.open(talker("Hello."), conversation_id="mine")
+        for key in ("k" * 1_001, "a\0b", "caf\udce9"):
+            with pytest.raises(InvalidInputError, match="the state key"):
+                chat.state.set(key, 1)
+        chat.state.update({"k" * 1_000: 1, "b": "a\0b"})
+        async with runtime.dispatcher(2, conversation=chat) as agents:
+            agents.dispatch("n" * 993, as_agent(work), input="long")
+            with pytest.raises(InvalidInputError, match="the state key"):
+                agents.dispatch("n" * 994, as_agent(work))
+        await chat.disconnect()
+    async with running_runtime(store=url) as runtime:
+        chat = await runtime.open(talker("Hello."), conversation_id="mine")
+        assert (chat.state["k" * 1_000], chat.state["b"]) == (1, "a\0b")
+        assert chat.state[f"{'n' * 993}:result"] == "worked on long"
         await chat.disconnect()
 
 

@@ -33,7 +33,7 @@ from sidetask.core.messages import ToolCall
 from sidetask.core.routing import DEFAULT_POLICY, Route, TaskPolicy, foreground
 from sidetask.orchestration.base import Invocable, Sourced
 from sidetask.state.provenance import Origin
-from sidetask.state.results import NamedRun, check_name, start_result
+from sidetask.state.results import NamedRun, check_name, start_result, text_of
 from sidetask.state.state import State, StateView
 from sidetask.state.values import freeze
 from sidetask.tasks.context import RunContext
@@ -363,12 +363,9 @@ def _read(result: Json) -> str:
     return text if len(text) < _SHORT else cut(text)
 
 
-def _told(error: BaseException) -> str:
-    """The error's text, whatever it is made of."""
-    try:
-        return cut(str(error))
-    except Exception:  # noqa: BLE001 - the one boundary: an error that cannot say what it is
-        return "an error that has no text"
+def _told(error: object) -> str:
+    """The text of an error, or of what it notes, as far as it is kept."""
+    return cut(text_of(error))
 
 
 def _details(error: BaseException) -> Json:
@@ -377,7 +374,7 @@ def _details(error: BaseException) -> Json:
     notes: list[str] = getattr(error, "__notes__", [])
     details: dict[str, Json] = {}
     if cause is not None:
-        details["cause"] = f"{type(cause).__name__}: {cause}"
+        details["cause"] = f"{type(cause).__name__}: {_told(cause)}"
     if notes:
-        details["notes"] = [str(each) for each in notes]
+        details["notes"] = [_told(each) for each in notes]
     return details or None

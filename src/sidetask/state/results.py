@@ -12,26 +12,31 @@ from sidetask.core.errors import InvalidInputError, StateConflictError
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TERMINAL, TaskStatus
 from sidetask.state.provenance import Origin
-from sidetask.state.spaces import DERIVED, PREFIXES
+from sidetask.state.spaces import DERIVED, PREFIXES, check_key
 from sidetask.state.state import StateView
 
 _WITH_ERROR = (TaskStatus.FAILED, TaskStatus.TIMED_OUT, TaskStatus.DENIED)
 _RESERVED = frozenset(prefix.removesuffix(":") for prefix in PREFIXES)
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """The name itself, if a run may have it; `review:main.py` is fine.
 
     Raises:
-        InvalidInputError: It is blank, one of the prefix words, ends in a colon, or would be
-            derived.
+        InvalidInputError: It is blank, one of the prefix words, ends in a colon, would be
+            derived, or no key of the state could hold it.
     """
-    if not name.strip() or name in _RESERVED or name.endswith(":") or name.startswith(DERIVED):
+    if not isinstance(name, str) or not name.strip() or _is_taken(name):
         raise InvalidInputError(
-            f"a run cannot be named {name!r}: a name is not empty, ends in no colon, and is none "
-            f"of {', '.join(sorted(_RESERVED))}"
+            f"a run cannot be named {name!r:.80}: a name is a text, is not empty, ends in no "
+            f"colon, and is none of {', '.join(sorted(_RESERVED))}"
         )
+    check_key(f"{name}:status")
     return name
+
+
+def _is_taken(name: str) -> bool:
+    return name in _RESERVED or name.endswith(":") or name.startswith(DERIVED)
 
 
 def result_key(name: str) -> str:
@@ -73,7 +78,7 @@ class NamedRun:
     def mark(self, status: TaskStatus) -> bool:
         """Say how far it is: queued, running, awaiting approval. False: a newer run has the name,
         and nothing was written."""
-        return self._write({self._keys[0]: status.value}, ())
+        return self._write({self._keys[0]: _known(status).value}, ())
 
     def settle(
         self,
@@ -87,13 +92,15 @@ class NamedRun:
         """End the run in one step. False: a newer run has the name, and nothing was written.
 
         Success removes the error, failure the result, and a cancelled run leaves neither. The
-        type (an exception's own, unless it is told) and details go into the provenance.
+        type (an exception's own, unless it is told) and details go into the provenance. An
+        error's text is cut where it is bigger than a value may be: no end fails for its words.
 
         Raises:
             InvalidInputError: The status is no end.
             StateValueError: The value is not JSON; nothing was written, so settle it as failed.
         """
         key, result, failure = self._keys
+        status = _known(status)
         if status not in TERMINAL:
             raise InvalidInputError(f"a run does not end as {status}: mark() it")
         if status is TaskStatus.SUCCEEDED:
@@ -104,7 +111,8 @@ class NamedRun:
             error_type = type(error).__name__
         origin = replace(self._writer.origin, error_type=error_type, error_details=details)
         writer = self._writer.as_writer(origin)
-        return self._write({key: status.value, failure: str(error)}, (result,), writer)
+        text = _fitting(text_of(error), writer.limit)
+        return self._write({key: status.value, failure: text}, (result,), writer)
 
     def _write(
         self, values: dict[str, object], gone: tuple[str, ...], writer: StateView | None = None
@@ -131,13 +139,40 @@ def start_result(
     Without an `origin` the state's own writer is told as the one who writes.
 
     Raises:
-        InvalidInputError: The name cannot be one.
+        InvalidInputError: The name cannot be one, or there is no such status.
     """
     check_name(name)
+    status = _known(status)
     keys = key, result, error = f"{name}:status", f"{name}:result", f"{name}:error"
     writer = state if origin is None else state.as_writer(origin)
     versions = writer.update({key: status.value}, delete=() if keep_stale else (result, error))
     return NamedRun(writer, keys, versions[key])
+
+
+def text_of(error: object) -> str:
+    """The text of an error, or of what it notes, whatever that is made of."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the one boundary: an error that cannot say what it is
+        return "an error that has no text"
+
+
+def _fitting(text: str, limit: int) -> str:
+    """The text, as far as a value may go, without what no UTF-8 can write."""
+    if text.isascii() and len(text) + 2 <= limit:  # the usual case
+        return text
+    return text.encode(errors="replace")[: max(limit - 2, 0)].decode(errors="ignore")
+
+
+def _known(status: TaskStatus | str) -> TaskStatus:
+    """The status, which may be given as its word."""
+    if type(status) is TaskStatus:  # the usual case
+        return status
+    try:
+        return TaskStatus(status)
+    except ValueError:
+        words = ", ".join(sorted(_WORDS))
+        raise InvalidInputError(f"no status {status!r}: {words}") from None
 
 
 # -- asking --------------------------------------------------------------------------------

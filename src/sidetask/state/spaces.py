@@ -21,6 +21,7 @@ from sidetask.state.derived import Derivation, Derivations
 from sidetask.state.provenance import Change, Entry, Origin
 from sidetask.state.values import ABSENT, MAX_VALUE, Kept
 from sidetask.state.watch import Report, reporter, same
+from sidetask.stores.bounds import check_name
 
 PREFIXES = ("app:", "user:", "turn:", "temp:", DERIVED)
 _APART = ("app:", "user:", "turn:")
@@ -323,6 +324,8 @@ def check_key(key: object) -> None:
         raise InvalidInputError(f"the state key {key!r} names a whole family: add a name to it")
     if key.startswith(DERIVED):
         raise InvalidInputError(f"{key!r} is computed: write what it depends on")
+    # One that a store could not keep would keep all others from being stored.
+    check_name(f"the state key {key[:80]!r}", key)
 
 
 def check_versions(exact: Callable[[str], Entry | None], expect: Mapping[str, int]) -> None:

@@ -35,7 +35,9 @@ def check_name(what: str, name: str) -> None:
         InvalidInputError: It is empty, too long, or holds what is no text.
     """
     if not _is_text(name) or not 0 < len(name) <= MAX_NAME or "\0" in name:
-        raise InvalidInputError(f"{what} is a text of 1 to {MAX_NAME:,} letters, without NUL")
+        raise InvalidInputError(
+            f"{what} is a text of 1 to {MAX_NAME:,} letters, without NUL and lone surrogates"
+        )
 
 
 def _is_text(name: object) -> bool:
