@@ -116,9 +116,12 @@ class Asks(Keeping):
     def recall(self, asked: Approval, enter: Callable[[Approval], None]) -> None:
         """A workshop takes up nothing of an earlier process: see `_put` for what was asked."""
 
-    def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
+    def rule(
+        self, decided: Approval, enter: Callable[[Approval], None], over: Callable[[], None]
+    ) -> None:
         self._open.pop(decided.id, None)
         enter(decided)
+        over()
 
     def dropped(self, record: TaskRecord) -> None:
         """It was never launched."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, TypeVar
 
-from sidetask.core.errors import StoreUnavailableError
+from sidetask.core.errors import StoreRefusedError, StoreUnavailableError
 from sidetask.core.events import Event
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
@@ -27,6 +27,8 @@ class Disk(MemoryStore):
     full = False
     away = False
     """Nothing can be read."""
+    refuses = False
+    """No row is exchanged for another one."""
     slow: "asyncio.Event | None" = None
     """Holds up `stored`."""
 
@@ -57,6 +59,8 @@ class Disk(MemoryStore):
     async def swap(self, record: Record[Any], *, expect: str | None) -> Record[Any] | None:
         if self.full:
             raise StoreUnavailableError("the disk is full", "make room")
+        if self.refuses:
+            raise StoreRefusedError(record.conversation_id, "a rule of the database")
         if self.dead:
             await asyncio.Event().wait()
         return await super().swap(record, expect=expect)

@@ -218,6 +218,32 @@ async def test_of_two_decisions_in_two_processes_the_first_stands(lives: Lives) 
         bench.handle.approve(asked.id, by="ana")
 
 
+async def test_who_waits_for_idle_waits_for_what_a_yes_lets_begin(lives: Lives) -> None:
+    """A yes is entered in the store first, which takes a while, and the task begins then."""
+    bench = await lives.begin()
+    task = bench.start_in_background("gated")
+    await settle()
+    [asked] = bench.handle.approvals(C)
+    assert (await bench.handle.wait_for_idle(C)).approvals == 1, "a person has all the time"
+    bench.handle.approve(asked.id, by="ana")
+    assert (await bench.handle.wait_for_idle(C)).undelivered == 1
+    assert bench.record(task).status == "succeeded"
+
+
+async def test_a_question_whose_answer_cannot_be_entered_is_open_again(lives: Lives) -> None:
+    bench = await lives.begin()
+    bench.start_in_background("gated")
+    await settle()
+    [asked] = bench.handle.approvals(C)
+    lives.disk.refuses = True
+    bench.handle.approve(asked.id, by="ana")
+    assert (await bench.handle.wait_for_idle(C)).approvals == 1
+    lives.disk.refuses = False
+    bench.handle.deny(asked.id, by="bob")
+    await bench.handle.wait_for_idle(C)
+    assert [each.status for each in bench.pending()] == ["denied"]
+
+
 async def test_a_question_of_a_child_is_asked_anew_by_its_next_life(lives: Lives) -> None:
     async def parent(call: ToolCall, ctx: RunContext[Any]) -> ToolOutcome:
         await ctx.spawn("gated")

@@ -129,10 +129,14 @@ class StoreKeeper(Keeping):
         )
         self._ruling.add(task)
 
-    def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
-        task = spawn(
-            self._rule(decided, enter), name=f"decision on {decided.id}", done=self._ruling.discard
-        )
+    def rule(
+        self, decided: Approval, enter: Callable[[Approval], None], over: Callable[[], None]
+    ) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._ruling.discard(task)
+            over()
+
+        task = spawn(self._rule(decided, enter), name=f"decision on {decided.id}", done=ended)
         self._ruling.add(task)
 
     async def safe(self) -> None:

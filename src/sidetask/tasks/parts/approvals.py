@@ -126,6 +126,10 @@ class Approvals:
         self._deciding[decided.id] = decided
         self._unread.pop(decided.id, None)
 
+    def let_go(self, approval_id: ApprovalId) -> None:
+        """No decision is being entered any more: if none stands, the question is open as before."""
+        self._deciding.pop(approval_id, None)
+
     def enter(self, decided: Approval) -> Approval:
         """A decision stands. Returns the question as it was asked."""
         asked = self._open.pop(decided.id)

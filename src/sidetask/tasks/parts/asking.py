@@ -8,6 +8,7 @@ new attempt when they are to be had again.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sidetask.core.errors import (
     AlreadyDecidedError,
@@ -243,8 +244,17 @@ class Asking:
             self.enter(decided)
         else:
             self._approvals.hold(decided)
-            self._keeper.rule(decided, self.enter)
+            record = self._ledger.records.find(decided.task_id)
+            if record is not None:  # who waits for idle waits for what a yes lets begin
+                self._ledger.hold(record)
+            self._keeper.rule(decided, self.enter, partial(self._ruled, decided, record))
         return decided
+
+    def _ruled(self, decided: Approval, record: TaskRecord | None) -> None:
+        self._approvals.let_go(decided.id)
+        if record is not None:
+            self._ledger.let_go(record)
+            self._delivery.check_idle(decided.conversation_id)
 
     def _withdraw(self, approval_id: str, note: str | None) -> None:
         withdrawn = self._approvals.look(approval_id).withdrawn(self._outbox.now(), note)

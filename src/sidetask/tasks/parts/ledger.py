@@ -150,10 +150,17 @@ class Ledger:
             note=progress.note,
         )
 
+    def hold(self, record: TaskRecord) -> None:
+        """It may be about to go on: until `let_go` it counts as busy, whatever it waits for."""
+        self._count(record, 1)
+
+    def let_go(self, record: TaskRecord) -> None:
+        self._count(record, -1)
+
     # -- looking ------------------------------------------------------------------------
 
     def is_busy(self, conversation_id: ConversationId | None) -> bool:
-        """Whether a task is queued or running."""
+        """Whether a task is queued or running, or one that waits is being decided on."""
         busy = self.busy if conversation_id is None else self.records.page(conversation_id).busy
         return busy > 0
 

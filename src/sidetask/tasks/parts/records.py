@@ -217,9 +217,11 @@ class Keeping(Protocol):
         decided since."""
         ...
 
-    def rule(self, decided: Approval, enter: Callable[[Approval], None]) -> None:
+    def rule(
+        self, decided: Approval, enter: Callable[[Approval], None], over: Callable[[], None]
+    ) -> None:
         """Enter a decision; `enter` is called soon with the one that stands, which may be that of
-        another process."""
+        another process. `over` is called then, and when none could be entered."""
         ...
 
     def pay(self) -> None:
