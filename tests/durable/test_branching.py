@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.durable.limits import HANG
+
 pytestmark = pytest.mark.durable
 
 
@@ -17,7 +19,7 @@ async def live(url: str, engine: str, log: Path, life: str) -> tuple[int | None,
         *("-m", "tests.durable.branching", url, engine, str(log), life),
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG):
         said, _ = await process.communicate()
     return process.returncode, said.decode()
 

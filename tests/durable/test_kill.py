@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from sidetask.client import Client
 from sidetask.core.messages import NotificationMessage
 from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import RESULTS, TASKS
+from tests.durable.limits import HANG
 from tests.durable.program import STEPS, TASK_COUNT, C
 
 pytestmark = pytest.mark.durable
@@ -35,12 +37,14 @@ async def life(url: str, log: Path, engine: str, *, killed_after: float | None) 
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    assert await process.stdout.readline() == b"ready\n"
+    async with asyncio.timeout(HANG):
+        assert await process.stdout.readline() == b"ready\n"
     try:
-        async with asyncio.timeout(60 if killed_after is None else killed_after):
+        async with asyncio.timeout(HANG if killed_after is None else killed_after):
             said = await process.stdout.read()
     except TimeoutError:
-        process.send_signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may just have ended
+            process.kill()
         said = await process.stdout.read()
     await process.wait()
     return said == b"done\n"
@@ -154,6 +158,6 @@ async def conversation(url: str, log: Path, life: str) -> tuple[int | None, list
         *("-m", "tests.durable.agent_program", url, str(log), life),
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG):
         said, _ = await process.communicate()
     return process.returncode, said.decode().splitlines()
