@@ -1,6 +1,7 @@
 """Values that are computed from others."""
 
 import logging
+from typing import Any, cast
 
 import pytest
 
@@ -123,6 +124,18 @@ def test_a_derived_key_needs_a_name() -> None:
     for key in ("", "derived:", "app:"):
         with pytest.raises(InvalidInputError):
             State().derive(key, "a", total)
+
+
+def test_what_makes_a_derived_value_is_an_ordinary_function() -> None:
+    async def fetch(value: Json) -> Json:
+        raise AssertionError
+
+    state = State()
+    state.set("a", 1)
+    for none in (fetch, "total"):
+        with pytest.raises(ConfigurationError, match="what makes 'b' is an ordinary function"):
+            state.derive("b", "a", cast(Any, none))
+    assert state.keys() == ["a"]
 
 
 def test_a_function_that_fails_is_reported_and_leaves_no_stale_value(

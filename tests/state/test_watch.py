@@ -5,10 +5,16 @@
 import asyncio
 import gc
 from threading import Thread
+from typing import Any, cast
 
 import pytest
 
-from sidetask.core.errors import InvalidInputError, StateClosedError, StateTimeoutError
+from sidetask.core.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    StateClosedError,
+    StateTimeoutError,
+)
 from sidetask.core.jsons import Json
 from sidetask.state.provenance import Change
 from sidetask.state.spaces import SharedSpaces
@@ -103,6 +109,54 @@ async def test_a_watch_that_waits_ends_when_it_is_closed_and_when_the_state_is()
         assert told(watch) == []
 
 
+async def test_a_watch_that_waits_is_woken_by_the_write() -> None:
+    state = State()
+    watch = state.watch("a")
+    for number in range(3):
+        reading = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+        assert not reading.done()
+        state.set("a", number)
+        async with asyncio.timeout(1):
+            assert (await reading).new == number
+
+
+async def test_a_change_that_comes_between_looking_and_sleeping_is_read() -> None:
+    class Meddled:
+        """A source whose lock somebody else takes first, the second time: to write."""
+
+        lock: Any = None
+        takes = 0
+
+        def __enter__(self) -> None:
+            self.takes += 1
+            if self.takes == 2:
+                watch._queue.hear(change, [])
+
+        def __exit__(self, *_: object) -> None: ...
+        def listen(self, wanted: str, listener: object) -> None: ...
+        def mute(self, wanted: str, listener: object) -> None: ...
+
+    noting = State()
+    noting.set("a", 1)
+    (change,) = noting.journal
+    source = Meddled()
+    source.lock = source
+    watch = Watch(source, "a")
+    async with asyncio.timeout(1):
+        assert await anext(watch) is change
+    assert source.takes > 2
+
+
+async def test_readings_that_are_given_up_leave_nothing_behind() -> None:
+    watch = State().watch("a")
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await anext(watch)
+    assert len(watch._queue.bell._sleepers) == 1
+
+
 def test_a_watch_that_is_dropped_leaves_nothing_behind() -> None:
     state = State()
     watches = [state.watch("a"), state.watch("b:"), state.watch()]
@@ -185,6 +239,19 @@ async def test_waiting_for_no_key_is_refused() -> None:
             await State().wait_for(key)
 
 
+async def test_a_guard_is_an_ordinary_function() -> None:
+    async def ready(state: StateView) -> bool:
+        raise AssertionError
+
+    state = State()
+    for none in (ready, 5):
+        with pytest.raises(ConfigurationError, match="a guard is an ordinary function, not"):
+            await state.wait_for(cast(Any, none))
+    with pytest.raises(ConfigurationError, match="the guard returned a coroutine"):
+        await state.wait_for(lambda state: ready(state))  # noqa: PLW0108 - hides what it is
+    assert state._hub._listening == {}
+
+
 async def test_waiting_ends_with_the_state() -> None:
     state = State()
     waiting = asyncio.create_task(state.wait_for("a"))
@@ -212,6 +279,19 @@ async def test_a_write_from_another_thread_wakes_watchers_and_waiters() -> None:
         await asyncio.to_thread(state.set, "b", 2)
         watch.close()
     assert (reading.result(), waiting.result()) == ([1], 2)
+
+
+def test_a_wake_up_from_another_thread_goes_through_the_loop() -> None:
+    state = State()
+
+    async def wait() -> tuple[Json, Json]:
+        reading = asyncio.ensure_future(anext(state.watch("a")))
+        await asyncio.sleep(0)
+        version = await asyncio.to_thread(state.set, "a", "new")
+        async with asyncio.timeout(1):
+            return (await reading).new, version
+
+    assert asyncio.run(wait(), debug=True) == ("new", 1)  # which minds a step from elsewhere
 
 
 async def test_many_threads_write_and_no_change_is_lost_or_out_of_order() -> None:

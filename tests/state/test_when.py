@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from threading import get_ident
+from typing import Any, cast
 
 import pytest
 
@@ -44,6 +45,8 @@ def firing(condition: Condition, values: list[Json]) -> list[Json]:
         (became_true("n"), [0, 1, 2, "", "a", None, True, False], [1, "a", True]),
         (became_true("n"), ["yes"], ["yes"]),
         (crossed_above("n", 10), [11, 12, 10, 10.5, "x", 13, True], [11, 10.5, 13]),
+        (crossed_above("n", 0), [True, 0.5], [0.5]),  # true is no number
+        (crossed_below("n", 1), [False, 0.5], [0.5]),
         (crossed_below("n", 10), [10, 9, 8, 10, 9.5, None, 3, False], [9, 9.5, 3]),
     ],
 )
@@ -148,6 +151,24 @@ def test_an_action_is_no_coroutine_function() -> None:
     state.when(changed("a"), lambda change: act(change))  # noqa: PLW0108 - hides what it is
     state.set("a", 1)
     assert [type(error) for error in told] == [ConfigurationError]
+
+
+@QUIET
+def test_a_predicate_is_an_ordinary_function() -> None:
+    async def hold(change: Change) -> bool:
+        raise AssertionError
+
+    fired: list[Change] = []
+    told: list[Exception] = []
+    state = State(on_error=lambda what, error: told.append(error))
+    for none in (hold, "a"):
+        with pytest.raises(ConfigurationError, match="predicate of an action is an ordinary func"):
+            state.when(cast(Any, none), fired.append)
+    with pytest.raises(ConfigurationError, match="an action is a function, not 5"):
+        state.when(changed("a"), cast(Any, 5))
+    state.when(lambda change: hold(change), fired.append)  # noqa: PLW0108 - hides what it is
+    state.set("a", 1)
+    assert (fired, [type(error) for error in told]) == ([], [ConfigurationError])
 
 
 async def test_an_action_runs_in_the_thread_where_it_was_declared() -> None:

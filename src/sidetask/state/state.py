@@ -22,7 +22,16 @@ from sidetask.state.fork import Overlay
 from sidetask.state.provenance import Change, Entry, Origin, Provenance, Source
 from sidetask.state.spaces import Hub, Keys, SharedSpaces, Write, fire
 from sidetask.state.values import ABSENT, MAX_VALUE, freeze, validated
-from sidetask.state.watch import BOUND, Bell, Predicate, Report, Watch, When
+from sidetask.state.watch import (
+    BOUND,
+    Bell,
+    Predicate,
+    Report,
+    Watch,
+    When,
+    check_ordinary,
+    no_coroutine,
+)
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -270,7 +279,7 @@ class StateView:
         An action that raises is logged and told to the state's `on_error`; the others run.
 
         Raises:
-            ConfigurationError: The action is a coroutine function.
+            ConfigurationError: One of them is no ordinary function.
             StateClosedError: As for `watch`.
         """
         return When(self._keys, predicate, action, self._keys.report)
@@ -289,12 +298,15 @@ class StateView:
         It looks at once and after each change; what came and went in between is not seen.
 
         Raises:
+            ConfigurationError: The guard is no ordinary function.
             StateTimeoutError: Not within `timeout` seconds.
             StateClosedError: The state was closed meanwhile; of a fork: committed or discarded.
         """
         is_key = isinstance(key_or_guard, str)
         if is_key and is_prefix(key_or_guard):
             raise InvalidInputError(f"{key_or_guard!r} names no key: wait for one, or for a guard")
+        if not is_key:
+            check_ordinary("a guard", key_or_guard)
         wanted = key_or_guard if is_key else ""
         bell = Bell(self._keys.lock)
         self._keys.listen(wanted, bell)
@@ -318,6 +330,7 @@ class StateView:
                 if entry is not None:
                     return entry.json
             elif found := key_or_guard(self):
+                no_coroutine("the guard", found)
                 return found
             if bell.closed:
                 raise StateClosedError("the state was closed while it was waited for")
@@ -423,9 +436,10 @@ class State(StateView):
         is gone until it works again. Declaring a key again replaces its function.
 
         Raises:
-            ConfigurationError: The value would depend on itself.
+            ConfigurationError: The value would depend on itself, or `fn` is no ordinary function.
             InvalidInputError: The key is empty, or a bare prefix.
         """
+        check_ordinary(f"what makes {key!r:.80}", fn)
         needed = (depends_on,) if isinstance(depends_on, str) else depends_on
         self._hub.derive(key, needed, fn)
 

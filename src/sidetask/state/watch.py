@@ -20,6 +20,7 @@ from threading import RLock, get_ident
 from typing import Protocol, Self, TypeAlias
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_callable
 from sidetask.core.ids import value
 from sidetask.core.jsons import Json
 from sidetask.state.board import Fired, Listener
@@ -192,11 +193,13 @@ class When:
         action: Callable[[Change], object],
         report: Report,
     ) -> None:
+        check_ordinary("the predicate of an action", predicate)
         if inspect.iscoroutinefunction(action):
             raise ConfigurationError(
                 "an action is an ordinary function, as nobody would own a coroutine: let it "
                 "dispatch the work, or read `async for change in state.watch(...)`"
             )
+        check_callable("an action", action)
         self.wanted = predicate.wanted if isinstance(predicate, Condition) else ""
         self._predicate = predicate
         self._action = action
@@ -208,7 +211,9 @@ class When:
 
     def hear(self, change: Change, fired: Fired) -> None:
         try:
-            if self._predicate(change):
+            holds = self._predicate(change)
+            if holds:
+                no_coroutine("it", holds)
                 fired.append((self, change))
         except Exception as error:  # noqa: BLE001 - the one boundary: a predicate of the host's
             self._report(f"the predicate of an action, at {change.key!r}", error)
@@ -231,7 +236,7 @@ class When:
             return
         self._depth += 1
         try:
-            _no_coroutine(self._action(change))
+            no_coroutine("an action", self._action(change))
         except Exception as error:  # noqa: BLE001 - the one boundary: an action of the host's
             self._report(what, error)
         finally:
@@ -253,10 +258,21 @@ def _home() -> tuple[AbstractEventLoop, int] | None:
         return None
 
 
-def _no_coroutine(result: object) -> None:
+def no_coroutine(what: str, result: object) -> None:
+    """Refuse what a function returned that was to be an ordinary one."""
     if inspect.iscoroutine(result):
         result.close()
-        raise ConfigurationError("an action returned a coroutine, which nobody would own")
+        raise ConfigurationError(f"{what} returned a coroutine, which nobody would own")
+
+
+def check_ordinary(what: str, fn: object) -> None:
+    """See that it is a function whose result is there at once.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if not callable(fn) or inspect.iscoroutinefunction(fn):
+        raise ConfigurationError(f"{what} is an ordinary function, not {fn!r:.80}")
 
 
 def reporter(hook: Report | None) -> Report:
