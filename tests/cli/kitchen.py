@@ -12,19 +12,20 @@ KITCHEN = '''
 """An app with tools of a stranger."""
 
 import asyncio
+from pathlib import Path
 
 from sidetask import Agent, RunContext, tool
 
 
 @tool(approval="ask", detach_after=0.1)
-async def bake(what: str, seconds: float = 0.4) -> str:
-    """Bake something, which takes a while.
+async def bake(what: str) -> str:
+    """Bake something, until a file of its name is there.
 
     Args:
         what: A cake.
-        seconds: How long.
     """
-    await asyncio.sleep(seconds)
+    while not Path(what).exists():
+        await asyncio.sleep(0.05)
     return f"baked {what}"
 
 

@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.limits import HANG
+
 
 class Terminal:
     """A program with a terminal of its own."""
@@ -46,17 +48,18 @@ class Terminal:
         while self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(2)
+                self.process.wait(5)  # nor is it sent to one that is on its way out
 
-    def sees(self, wanted: str, *, within: float = 10) -> str:
-        """Wait until a text stands after what was seen before; returns what came up to it."""
-        end = time.monotonic() + within
+    def sees(self, *wanted: str) -> str:
+        """Wait until a text, or one of several, stands after what was seen before; returns what
+        came up to it."""
+        end = time.monotonic() + HANG
         while True:
             plain = self.text[self._read :]
-            at = plain.find(wanted)
-            if at >= 0:
-                self._read += at + len(wanted)
-                return plain[: at + len(wanted)]
+            ends = [at + len(each) for each in wanted if (at := plain.find(each)) >= 0]
+            if ends:
+                self._read += min(ends)
+                return plain[: min(ends)]
             ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
             if not ready or not self._pull():
                 raise AssertionError(f"no {wanted!r} in {plain!r}")
@@ -69,11 +72,11 @@ class Terminal:
         text = re.sub(r"\x1b\[\d*D(\x1b\[\d*A)?\x1b\[J", "\n", text)
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r", "", text)
 
-    def ends(self, *, within: float = 10) -> int:
+    def ends(self) -> int:
         """The exit code."""
         while self._pull():
             pass
-        return self.process.wait(within)
+        return self.process.wait(HANG)
 
     def close(self) -> None:
         self.process.kill()

@@ -14,6 +14,7 @@ from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import ORDERS
 from sidetask.testing import ScriptedModel, call
 from tests.cli.test_cli_main import SIDETASK, Capture, ran
+from tests.limits import HANG
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +113,7 @@ def chat(folder: Path, lines: str, *options: str) -> "subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANG,
     )
 
 

@@ -13,6 +13,7 @@ from sidetask.core.events import Event, RunCompleted
 from sidetask.models.scripted import ScriptedModel, call
 from sidetask.testing import VirtualClock
 from tests.cli.kitchen import Said, agent, bake, hotel
+from tests.limits import HANG
 
 Capture = pytest.CaptureFixture[str]
 
@@ -118,7 +119,7 @@ class TestLines:
         first = asyncio.ensure_future(anext(lines))
         os.write(writing, b"\xef\xbb\xbfon")
         os.write(writing, "e\r\ntwö\n\xff".encode("latin-1"))
-        assert await asyncio.wait_for(first, 5) == "one"
+        assert await asyncio.wait_for(first, HANG) == "one"
         os.write(writing, b"three")
         os.close(writing)
         assert [line async for line in lines] == ["tw\ufffd", "\ufffdthree"]

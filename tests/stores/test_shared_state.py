@@ -19,6 +19,7 @@ from sidetask.state.state import State
 from sidetask.state.watch import Watch, crossed_above
 from sidetask.stores.base import StateEntry, Store, spaces_of
 from sidetask.testing import ScriptedModel, VirtualClock, running_runtime
+from tests.limits import HANG
 from tests.stores.conftest import DATABASES
 from tests.stores.samples import entry
 from tests.stores.waiting import backend_for, until
@@ -77,6 +78,19 @@ async def runtimes(url: str, number: int = 2) -> AsyncGenerator[list[Runtime]]:
 
 
 @asynccontextmanager
+async def hearing(runtime: Runtime) -> AsyncGenerator[None]:
+    """It hears of others all the time: whoever of its own begins to listen reads nothing for it,
+    as the first one does when the server listens to it, whenever that is."""
+    begun = asyncio.Event()
+    store: Store = cast(Any, runtime)._store
+    end = store.listen(lambda _: begun.set())
+    async with asyncio.timeout(HANG):
+        await begun.wait()
+    yield
+    end()
+
+
+@asynccontextmanager
 async def chats(
     url: str, number: int = 2, *, user: str = "ana"
 ) -> AsyncGenerator[list[AgentHandle]]:
@@ -126,6 +140,7 @@ async def test_what_another_process_wrote_is_a_change_here_told_once_and_in_its_
         await until(lambda: "app:n" in two.state)
         one.state.set("app:n", 9)
         await until(lambda: two.state["app:n"] == 9)
+        await until(lambda: len([each for each in events if each.key == "app:n"]) == 2)
         await asyncio.sleep(1)
         assert fired == [9]
         assert two.state["twice"] == 18
@@ -196,7 +211,7 @@ async def test_of_two_writes_on_one_version_all_take_the_same(url: str) -> None:
 
 
 async def test_a_burst_of_hints_is_one_reading_of_what_is_new(url: str) -> None:
-    async with runtimes(url) as (first, second):
+    async with runtimes(url) as (first, second), hearing(second):
         one = await first.open(Agent(ScriptedModel()))
         one.state.update({f"app:{number}": number for number in range(300)})
         await cast(Any, first)._store.stored()
@@ -214,7 +229,7 @@ async def test_a_burst_of_hints_is_one_reading_of_what_is_new(url: str) -> None:
 
 
 async def test_one_process_alone_reads_nothing_after_opening(url: str) -> None:
-    async with runtimes(url, 1) as [runtime]:
+    async with runtimes(url, 1) as [runtime], hearing(runtime):
         chat = await runtime.open(Agent(ScriptedModel("hi")), user="ana")
         await asyncio.sleep(1)
         reads = Reads(runtime)
@@ -256,9 +271,13 @@ async def test_who_left_reads_no_more_and_who_comes_back_finds_all(url: str) -> 
         await until(lambda: again.state["app:x"] == 2)
 
 
-async def seen(chat: AgentHandle) -> dict[str, tuple[object, object]]:
+def seen(chat: AgentHandle) -> dict[str, tuple[object, object]]:
     state = chat.state
     return {key: (state[key], state.provenance(key)) for key in sorted(state.keys())}
+
+
+def values(chat: AgentHandle) -> dict[str, object]:
+    return {key: value for key, (value, _) in seen(chat).items()}
 
 
 def kept(entries: Any) -> dict[str, object]:
@@ -293,12 +312,18 @@ async def test_after_silence_all_have_what_the_store_has(
         async with asyncio.TaskGroup() as group:
             for who, chat in enumerate(found):
                 group.create_task(write(chat, who))
-        await asyncio.sleep(1.5)
-        first, *others = [await seen(chat) for chat in found]
+        store = opened()
+        read = await store.read_state(spaces_of("nobody", "ana"))
+        async with asyncio.timeout(HANG):
+            while any(values(chat) != kept(read.entries) for chat in found):
+                await asyncio.sleep(0.5)
+                read = await store.read_state(spaces_of("nobody", "ana"))
+        await asyncio.sleep(1)  # and so it stays
+        read = await store.read_state(spaces_of("nobody", "ana"))
+        first, *others = [seen(chat) for chat in found]
         for other in others:
             assert other == first
-        read = await opened().read_state(spaces_of("nobody", "ana"))
-        assert kept(read.entries) == {key: value for key, (value, _) in first.items()}
+        assert kept(read.entries) == values(found[0])
         versions = {each.key: each.version for _, each in read.entries if not each.deleted}
         assert {key: found[0].state.version(key) for key in versions} == versions
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from sidetask.testing import VirtualClock, virtual_backend
+from tests.limits import HANG
 
 
 def backend_for(url: str, clock: VirtualClock) -> object:
@@ -13,6 +14,6 @@ def backend_for(url: str, clock: VirtualClock) -> object:
 
 async def until(check: Callable[[], object]) -> None:
     """Return as soon as it is true."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         while not check():  # noqa: ASYNC110 - nobody sets an event when a store has been read
             await asyncio.sleep(0.05)

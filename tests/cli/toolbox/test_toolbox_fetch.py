@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tests.limits import HANG
 
 from sidetask.cli.toolbox.fetch import fetch_url
 from sidetask.core.errors import ToolError
@@ -48,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/silent":
             self.server.asked.set()
-            self.server.closing.wait(10)
+            self.server.closing.wait(HANG)
         elif self.path == "/broken":
             self.wfile.write(b"no http at all\r\n\r\n")
         else:
@@ -146,8 +147,8 @@ async def test_a_timeout_out_of_range_is_refused(timeout: float) -> None:
 
 async def test_a_cancel_does_not_wait_for_the_server(site: Site) -> None:
     task = asyncio.create_task(fetch_url(f"{site.url}/silent"))
-    async with asyncio.timeout(5):
-        await asyncio.to_thread(site.asked.wait, 5)
+    async with asyncio.timeout(HANG):
+        await asyncio.to_thread(site.asked.wait, HANG)
         task.cancel()
         await asyncio.wait({task})
     assert task.cancelled()

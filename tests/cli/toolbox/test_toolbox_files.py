@@ -4,6 +4,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.limits import HANG
 
 from sidetask.cli.toolbox.files import Files
 from sidetask.cli.toolbox.paths import Fence, matches
@@ -280,7 +281,7 @@ async def test_progress_is_told_between_slices_and_a_cancel_takes_effect_there(
             closed.append("closed")
 
     task = asyncio.create_task(in_slices(ctx, work()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         assert await notes.get() == (0.5, "half")
         task.cancel()
         await asyncio.wait({task})

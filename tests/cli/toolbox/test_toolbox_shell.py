@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.limits import HANG
 
 from sidetask.cli.toolbox.shell import Output, Shell
 from sidetask.core.errors import ToolError
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 Ctx = RunContext[object]
 Notes = asyncio.Queue[tuple[float | None, str]]
 
-SLEEPER = "sleep 60 & echo $!; wait"  # tells the process that must not be left
+SLEEPER = "sleep 90 & echo $!; wait"  # tells the process that must not be left
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def is_running(process: str, *, after: float = 1.0) -> bool:
+def is_running(process: str, *, after: float = HANG) -> bool:
     """Whether a process still runs after so many seconds; an end is noticed at once."""
     try:
         handle = os.pidfd_open(int(process))
@@ -40,12 +41,12 @@ async def started(
 ) -> tuple[asyncio.Task[str], str]:
     """A command at work, and the first line that it wrote."""
     task = asyncio.create_task(shell.shell(ctx, command))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         return task, (await notes.get())[1]
 
 
 async def ended(task: asyncio.Task[str]) -> asyncio.Task[str]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         await asyncio.wait({task})
     return task
 
@@ -74,7 +75,7 @@ async def test_a_command_starts_in_the_working_directory(
 
 
 async def test_the_last_line_is_told_as_progress(shell: Shell, ctx: Ctx, notes: Notes) -> None:
-    task, line = await started(shell, ctx, notes, r"printf 'a\n\033[1mb\n\n'; sleep 60")
+    task, line = await started(shell, ctx, notes, r"printf 'a\n\033[1mb\n\n'; sleep 90")
     assert line == "[1mb"
     task.cancel()
     await ended(task)
@@ -89,7 +90,7 @@ async def test_a_cancel_ends_the_whole_group(shell: Shell, ctx: Ctx, notes: Note
 
 
 async def test_what_a_command_leaves_behind_ends_with_it(shell: Shell, ctx: Ctx) -> None:
-    told = await shell.shell(ctx, "sleep 60 & echo $!")
+    told = await shell.shell(ctx, "sleep 90 & echo $!")
     sleeper, end = told.splitlines()
     assert end == "[exit code 0]"
     assert not is_running(sleeper)
@@ -109,15 +110,16 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(
 
 
 async def test_a_second_cancel_does_not_cut_the_ending_short(
-    tmp_path: Path, shell: Shell, ctx: Ctx, notes: Notes
+    tmp_path: Path, ctx: Ctx, notes: Notes
 ) -> None:
     asked, go = tmp_path / "asked", tmp_path / "go"
     os.mkfifo(asked)
     os.mkfifo(go)
     clean_up = "echo > asked; read x < go; echo > cleaned; exit"
-    task, process = await started(shell, ctx, notes, f"trap '{clean_up}' TERM; {SLEEPER}")
+    command = f"trap '{clean_up}' TERM; echo $$; while :; do sleep 0.05; done"
+    task, process = await started(Shell(tmp_path, grace=HANG), ctx, notes, command)
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         await asyncio.to_thread(asked.read_text)
         task.cancel()
         await asyncio.to_thread(go.write_text, "go")
@@ -132,8 +134,8 @@ async def test_a_process_that_escaped_does_not_hold_the_result(
 ) -> None:
     os.mkfifo(tmp_path / "escaped")
     escape = "import os, time; os.setsid(); print(os.getpid(), file=open('escaped', 'w'))"
-    command = f'{sys.executable} -c "{escape}; time.sleep(60)" & read process < escaped'
-    async with asyncio.timeout(5):
+    command = f'{sys.executable} -c "{escape}; time.sleep(90)" & read process < escaped'
+    async with asyncio.timeout(HANG):
         told = await shell.shell(ctx, f"{command}; echo $process")
     os.kill(int(told.split()[0]), signal.SIGKILL)
 
@@ -187,7 +189,7 @@ sys.exit()  # with the loop open and the command at work
 def test_no_command_outlives_the_interpreter() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ABANDONED, SLEEPER],
-        capture_output=True, text=True, check=True, timeout=20,
+        capture_output=True, text=True, check=True, timeout=HANG,
     )  # fmt: skip
     assert done.stdout.strip().isdigit()
     assert not is_running(done.stdout.strip())
