@@ -122,7 +122,12 @@ class PostgresDriver(Driver):
                 return None
 
     def is_broken(self, error: Exception) -> bool:
-        lost = isinstance(error, errors.OperationalError | errors.InterfaceError)
+        # A session that may only read was begun while its server did not take writes: on a standby,
+        # or because the disk was full. It never may, whatever becomes of the server.
+        lost = isinstance(
+            error,
+            errors.OperationalError | errors.InterfaceError | errors.ReadOnlySqlTransaction,
+        )
         return lost and not isinstance(error, errors.DeadlockDetected | errors.SerializationFailure)
 
     def watch(self, looker: Looker, heard: Heard) -> Callable[[], None]:

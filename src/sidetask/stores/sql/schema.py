@@ -109,8 +109,8 @@ def migrate(driver: Driver, connection: Connection) -> None:
     """
     if driver.has_tables(connection) and _version(connection) == VERSION:
         return  # the usual case, which writes nothing
-    connection.begin()
     try:
+        connection.begin()
         driver.lock_schema(connection)
         connection.run(_LEDGER)
         for version in range(_version(connection) + 1, VERSION + 1):

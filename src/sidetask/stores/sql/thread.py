@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from sidetask.core.errors import (
+    ConfigurationError,
     ConversationTakenError,
     InvalidInputError,
     StoreError,
@@ -113,14 +114,16 @@ class Writer:
                 way = self._write_singly
             elif not isinstance(failure, Passing):
                 break
-        if not isinstance(failure, StoreError):
+        if isinstance(failure, ConfigurationError):  # it came with a connection that was lost
+            failure = StoreUnavailableError(str(failure), "until then it is tried again")
+        elif not isinstance(failure, StoreError):
             failure = StoreUnavailableError(repr(failure), "this is a bug of sidetask: report it")
         return Written(failure)
 
     def _write_whole(self, batch: Sequence[Item]) -> Written:
         connection = self._connected()
-        connection.begin()
         try:
+            connection.begin()
             for write, items in groupby(batch, key=itemgetter(0)):
                 if write is not None:
                     write(connection, [cast("Row", row) for _, _, row in items])
@@ -136,8 +139,8 @@ class Writer:
     def _write_singly(self, batch: Sequence[Item]) -> Written:
         """Write what the database takes, and find out what it does not."""
         connection, written = self._connected(), Written()
-        connection.begin()
         try:
+            connection.begin()
             for write, conversation_id, item in batch:
                 if conversation_id in written.refused:
                     if isinstance(item, Question) and item.ask is not None:
