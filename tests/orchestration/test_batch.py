@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sidetask.core.budget import Budget, ambient_meter
-from sidetask.core.errors import DuplicateTaskError, ManagerClosedError
+from sidetask.core.errors import ConfigurationError, DuplicateTaskError, ManagerClosedError
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.core.usage import Usage
@@ -29,6 +29,10 @@ async def spend(input: Json) -> Json:
 
 
 SPENDER = as_agent(spend)
+
+
+async def give_back(input: Json) -> Json:
+    return input
 
 
 async def test_results_come_as_they_end_with_what_each_has_cost() -> None:
@@ -163,6 +167,32 @@ async def test_names_are_made_and_one_that_is_alive_is_refused() -> None:
             b.dispatch(held, name="held-2")
         held.let_go(0)
         held.let_go(1)
+
+
+async def test_a_name_that_is_made_is_none_that_was_given() -> None:
+    async with batch(cap=3) as b:
+        await b.dispatch(as_agent(give_back), input="mine", name="give_back-2")
+        made = [b.dispatch(as_agent(give_back), input=i).snapshot().name for i in range(2)]
+    assert made == ["give_back", "give_back-3"]
+    assert [item.value for item in b.results] == ["mine", 0, 1]
+    assert b.state["give_back-2:result"] == "mine"
+
+
+async def test_outside_of_its_block_a_batch_starts_nothing() -> None:
+    b = batch(cap=1, budget=Budget(seconds=1))
+    with pytest.raises(ConfigurationError, match=r"async with batch\(\.\.\.\) as b"):
+        b.dispatch(Held())
+    async with b:
+        pass
+    with pytest.raises(ManagerClosedError):
+        b.dispatch(Held())
+    assert (b.results, b.state.snapshot()) == ([], {})
+
+
+async def test_a_batch_of_nothing_has_nothing_to_tell() -> None:
+    async with batch(cap=2, budget=Budget(usd=1, seconds=1)) as b:
+        assert [item async for item in b.as_completed()] == []
+    assert (b.results, b.failed, b.usage, b.active_count) == ([], [], Usage(), 0)
 
 
 async def test_a_batch_inside_a_run_is_its_children_within_the_batchs_own_cap(

@@ -100,6 +100,25 @@ def test_derived_values_of_derived_values_are_computed_after_them_and_once() -> 
     assert computed == []
 
 
+def test_values_may_be_declared_before_what_they_are_made_of() -> None:
+    state = State()
+    state.set("a", 1)
+    state.derive("top", ["left"], total)
+    assert "top" not in state
+    state.derive("left", ["a"], total)
+    assert state["top"] == 1
+
+
+def test_an_action_on_a_shared_key_sees_what_is_derived_from_it() -> None:
+    spaces, seen = SharedSpaces(), list[Json]()
+    state, other = State(spaces), State(spaces)
+    state.when(changed("app:n"), lambda change: seen.append(state["sum"]))
+    state.derive("sum", "app:n", total)
+    other.set("app:n", 1)
+    state.set("app:n", 2)
+    assert seen == [1, 2]
+
+
 def test_a_circle_is_refused_when_it_is_declared() -> None:
     state = State()
     state.set("x", 1)
@@ -110,6 +129,8 @@ def test_a_circle_is_refused_when_it_is_declared() -> None:
         state.derive("c", ["c"], total)
     state.set("b", 2)
     assert state["a"] == 3
+    state.derive("d", ["a"], total)  # what was refused is nowhere in the way
+    assert (state["d"], state.fork().get("derived:b")) == (3, None)
 
 
 def test_declaring_a_key_again_replaces_its_function() -> None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from sidetask.core.budget import Budget, Meter, ambient_meter
+from sidetask.core.errors import ConfigurationError
 from sidetask.core.ids import TaskId
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
@@ -76,6 +77,8 @@ class Batch:
         self._over: str | None = None
         self._items: list[BatchItem] = []
         self._names: Counter[str] = Counter()
+        self._given: set[str] = set()
+        self._is_entered = False
         self._sleepers: Sleepers = []
 
     def dispatch(
@@ -87,19 +90,21 @@ class Batch:
         timeout: float | None = None,
     ) -> TaskHandle:
         """Start a run as soon as the cap allows. Without a `name` it gets the agent's, and from
-        the second on a number.
+        the second on a number; no name that was given in this batch before.
 
         Raises:
             DuplicateTaskError: A run of this name is alive.
+            ConfigurationError: Outside of its `async with`, nothing would wait for it.
             ManagerClosedError: The block was left.
             InvalidInputError: The name cannot be a run's, or the input is no JSON.
         """
+        if not self._is_entered:
+            raise ConfigurationError("a batch is a block: async with batch(...) as b")
         agent = self._dispatcher.invoker.find(agent)
-        if name is None:
-            self._names[agent.name] += 1
-            number = self._names[agent.name]
-            name = agent.name if number == 1 else f"{agent.name}-{number}"
-        handle = self._dispatcher.dispatch(name, agent, input=input, timeout=timeout)
+        wanted = self._new_name(agent) if name is None else name
+        handle = self._dispatcher.dispatch(wanted, agent, input=input, timeout=timeout)
+        if name is not None:
+            self._given.add(name)
         if self._over is not None:
             handle.cancel(self._over)
         return handle
@@ -149,6 +154,7 @@ class Batch:
     # -- the block -----------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        self._is_entered = True
         if self._budget is not None:
             loop = asyncio.get_running_loop()
             self._purse = Meter(self._budget, now=loop.time)
@@ -169,6 +175,15 @@ class Batch:
                 self._timer.cancel()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _new_name(self, agent: Invocable) -> str:
+        """The agent's, with a number if it was used: a result is not to be written over."""
+        while True:
+            self._names[agent.name] += 1
+            number = self._names[agent.name]
+            name = agent.name if number == 1 else f"{agent.name}-{number}"
+            if name not in self._given:
+                return name
 
     def _new_meter(self) -> Meter:
         return Meter(parent=self._tally)
