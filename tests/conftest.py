@@ -6,12 +6,21 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sidetask.testing import ShuffledClock, VirtualClock, virtual_backend
+from tests.limits import HANG
 
 SEED = "SIDETASK_SEED"
 _SEEDED = ("tasks/test_manager", "orchestration/test_dispatcher", "orchestration/test_batch")
 
+# No example is too slow, whatever the machine does meanwhile; and a run that checks a change finds
+# what that change did. Others look for more: `--hypothesis-profile=random`.
+settings.register_profile(
+    "fixed", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("random", settings.get_profile("fixed"), derandomize=False)
+settings.load_profile("fixed")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests behind itself lets them ignore Ctrl-C, and with them every
@@ -65,7 +74,9 @@ def seed() -> int | None:
 @pytest.fixture
 def clock(seed: int | None) -> VirtualClock:
     """The clock of the test's event loop."""
-    return VirtualClock() if seed is None else ShuffledClock(seed)
+    if seed is None:
+        return VirtualClock(patience=HANG)
+    return ShuffledClock(seed, patience=HANG)
 
 
 @pytest.fixture

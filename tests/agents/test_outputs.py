@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import PurePosixPath
-from time import perf_counter
+from time import thread_time
 from uuid import UUID
 
 import pytest
@@ -195,6 +195,6 @@ def test_a_cut_text_is_within_the_limits_and_keeps_head_and_tail(text: str) -> N
 @pytest.mark.slow
 def test_a_huge_text_is_cut_in_no_time() -> None:
     text = ("x" * 79 + "\n") * 625_000  # 50 MB
-    started = perf_counter()
+    started = thread_time()
     cut(text)
-    assert perf_counter() - started < 1
+    assert thread_time() - started < 1

@@ -100,7 +100,7 @@ def through_text(written: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in EventKind if kind is not EventKind.ANY])
 def test_every_event_comes_back_as_it_was(kind: EventKind) -> None:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(event=values(EVENTS[kind]))
     def check(event: Event) -> None:
         written = through_text(event_to_json(event))
@@ -113,7 +113,7 @@ def test_every_event_comes_back_as_it_was(kind: EventKind) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", get_args(Message))
 def test_every_message_comes_back_as_it_was(kind: type) -> None:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(message=values(kind))
     def check(message: Message) -> None:
         assert message_from_json(through_text(message_to_json(message))) == message
@@ -317,7 +317,7 @@ def test_an_error_does_not_tell_what_was_said() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Resolution, Approval])
 def test_every_value_that_a_task_leaves_behind_comes_back_as_it_was(kind: type) -> None:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(value=values(kind))
     def check(value: object) -> None:
         assert value_from_json(kind, through_text(value_to_json(kind, value))) == value

@@ -18,10 +18,8 @@ from sidetask.core.errors import (
 from sidetask.core.messages import AssistantMessage
 from sidetask.runtime.sync import LoopThread
 from sidetask.testing import ScriptedModel, call, reply, stall
+from tests.limits import HANG
 from tests.runtime.harness import Held
-
-LIMIT = 10.0
-"""Real seconds that a test waits for anything at most."""
 
 
 def loop_threads() -> int:
@@ -37,7 +35,7 @@ class Behind:
         @tool(detach_after=0)
         def behind() -> str:
             """Work behind."""
-            assert self.let_go.wait(LIMIT)
+            assert self.let_go.wait(HANG)
             return "done"
 
         self.tool = behind
@@ -53,7 +51,7 @@ def test_a_script_talks_while_its_tools_go_on() -> None:
         behind.let_go.set()
         [turn] = chat.turns(until="idle")
         assert (turn.cause, turn.text, turn.status) == ("tasks", "It is done.", "completed")
-        assert chat.wait_for_idle(LIMIT).undelivered == 0
+        assert chat.wait_for_idle(HANG).undelivered == 0
         assert (len(chat.history()), chat.total_usage.requests) == (8, 4)
         assert chat.conversation_id == "conversation-1"
     assert loop_threads() == 0
@@ -64,7 +62,7 @@ def test_the_text_can_be_streamed() -> None:
         assert "".join(chat.stream("count")) == "One, two."
         for _ in chat.stream("go on"):
             break
-        chat.wait_for_idle(LIMIT)
+        chat.wait_for_idle(HANG)
 
 
 def test_a_stream_raises_the_error_of_its_turn() -> None:
@@ -94,7 +92,7 @@ def test_approvals_tasks_and_stops_are_at_hand() -> None:
 def test_a_message_can_be_sent_without_waiting() -> None:
     with sidetask.open(Agent(ScriptedModel("Hello."))) as chat:
         chat.send("hi")
-        chat.wait_for_idle(LIMIT)
+        chat.wait_for_idle(HANG)
         assert len(chat.history()) == 2
 
 
@@ -146,7 +144,7 @@ class CtrlC:
                 self.armed = False
 
                 def result(timeout: float | None = None) -> Any:
-                    assert ready.wait(LIMIT)
+                    assert ready.wait(HANG)
                     raise KeyboardInterrupt
 
                 monkeypatch.setattr(future, "result", result, raising=False)
@@ -163,7 +161,7 @@ def test_ctrl_c_in_a_question_ends_its_turn_and_the_agent_goes_on(
 
     async def thinking(_: object) -> Any:
         ready.set()
-        await asyncio.sleep(LIMIT)
+        await asyncio.sleep(HANG)
 
     ctrl_c = CtrlC(monkeypatch, ready)
     with sidetask.open(Agent(ScriptedModel(thinking, "Hello."))) as chat:
@@ -183,7 +181,7 @@ def test_ctrl_c_in_a_stream_ends_its_turn(monkeypatch: pytest.MonkeyPatch) -> No
         ctrl_c.armed = True
         with pytest.raises(KeyboardInterrupt):
             next(pieces)
-        chat.wait_for_idle(LIMIT)
+        chat.wait_for_idle(HANG)
         partial = chat.history()[-1]
         assert isinstance(partial, AssistantMessage)
         assert partial.partial
@@ -198,17 +196,22 @@ def test_a_stream_that_is_stopped_ends() -> None:
 
 
 def test_run_sync_is_run_for_scripts() -> None:
-    agent = Agent(ScriptedModel(call("behind"), "Begun.", "Done."), tools=[_brief])
-    result = agent.run_sync("go", timeout=LIMIT)
+    begun = asyncio.Event()
+
+    @tool(detach_after=0)
+    async def behind() -> str:
+        """Work behind."""
+        await begun.wait()
+        return "done"
+
+    def begin(_: object) -> str:
+        begun.set()
+        return "Begun."
+
+    agent = Agent(ScriptedModel(call("behind"), begin, "Done."), tools=[behind])
+    result = agent.run_sync("go", timeout=HANG)
     assert (result.text, result.turns) == ("Done.", 2)
     assert loop_threads() == 0
-
-
-@tool(detach_after=0, name="behind")
-async def _brief() -> str:
-    """Be brief."""
-    await asyncio.sleep(0.005)
-    return "done"
 
 
 async def test_run_sync_works_where_a_loop_runs_as_in_a_notebook() -> None:
@@ -219,7 +222,7 @@ def test_run_sync_has_a_timeout() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         Agent(ScriptedModel(stall())).run_sync("hi", timeout=0.01)
-    assert time.monotonic() - began < LIMIT
+    assert time.monotonic() - began < HANG
 
 
 def test_a_loop_thread_leaves_the_loop_of_its_maker_alone() -> None:

@@ -124,7 +124,7 @@ class StateMachine(RuleBasedStateMachine):
 
 
 StateMachine.TestCase.settings = settings(  # pyright: ignore[reportUnknownMemberType]
-    max_examples=60, stateful_step_count=30, deadline=None
+    max_examples=60, stateful_step_count=30
 )
 
 

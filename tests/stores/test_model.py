@@ -179,7 +179,7 @@ async def compare(path: Path, steps: list[Step]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(steps, min_size=5, max_size=40))
 def test_a_file_and_memory_give_the_same_answers(steps: list[Step]) -> None:
     with TemporaryDirectory() as folder:

@@ -266,7 +266,6 @@ class TheManager(RuleBasedStateMachine):
 TheManager.TestCase.settings = settings(  # pyright: ignore[reportUnknownMemberType]
     max_examples=60,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

@@ -8,9 +8,7 @@ import pytest
 from sidetask.core.errors import TooManyTasksError
 from sidetask.tasks.aio.threads import Threads, busy, shared
 from sidetask.testing import VirtualClock
-
-LIMIT = 5.0
-"""Real seconds that a thread of a test waits at most."""
+from tests.limits import HANG
 
 
 class Gate:
@@ -25,7 +23,7 @@ class Gate:
     def enter(self) -> str:
         self.thread = threading.current_thread()
         self._loop.call_soon_threadsafe(self.started.set)
-        assert self._open.wait(LIMIT)
+        assert self._open.wait(HANG)
         return "through"
 
     def let_go(self) -> None:
@@ -34,7 +32,7 @@ class Gate:
     def join(self) -> None:
         self.let_go()
         assert self.thread is not None
-        self.thread.join(LIMIT)
+        self.thread.join(HANG)
         assert not self.thread.is_alive()
 
 
@@ -185,7 +183,7 @@ async def test_no_more_threads_are_started_than_the_size_says() -> None:
 
 
 async def test_all_threads_work_at_once_and_leave_when_idle() -> None:
-    pool, barrier = Threads(4, idle=0), threading.Barrier(4, timeout=LIMIT)
+    pool, barrier = Threads(4, idle=0), threading.Barrier(4, timeout=HANG)
 
     def meet() -> threading.Thread:
         barrier.wait()
@@ -196,7 +194,7 @@ async def test_all_threads_work_at_once_and_leave_when_idle() -> None:
     threads = {call.result() for call in calls}
     assert len(threads) == 4
     for thread in threads:
-        thread.join(LIMIT)
+        thread.join(HANG)
         assert not thread.is_alive()
 
 

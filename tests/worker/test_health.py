@@ -12,6 +12,7 @@ import pytest
 from sidetask.core.errors import ConfigurationError
 from sidetask.worker.counters import Counters, Gauges, as_text
 from sidetask.worker.health import HealthServer
+from tests.limits import HANG
 
 TOKEN = "a-token-that-is-long-enough"
 Ask = Callable[..., tuple[int, str]]
@@ -20,7 +21,7 @@ Ask = Callable[..., tuple[int, str]]
 def asking(server: HealthServer) -> Ask:
     def ask(path: str, **headers: str) -> tuple[int, str]:
         place = urlsplit(server.url)
-        line = http.client.HTTPConnection(place.hostname or "", place.port, timeout=5)
+        line = http.client.HTTPConnection(place.hostname or "", place.port, timeout=HANG)
         try:
             line.request("GET", path, headers=headers)
             answer = line.getresponse()
@@ -105,7 +106,7 @@ def test_who_holds_many_connections_open_gets_no_more_threads() -> None:
     assert threading.active_count() - before <= 32
     for each in silent:
         each.close()
-    until = time.monotonic() + 5
+    until = time.monotonic() + HANG
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert ask("/healthz") == (200, "ok\n")
