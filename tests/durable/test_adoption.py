@@ -15,6 +15,8 @@ from sidetask.stores.members import HOME, NOBODY
 from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import HOMES
 from tests.durable.adoption_app import NAME, make
+from tests.durable.limits import HANG
+from tests.durable.test_workers import complaints
 from tests.stores.conftest import new_database
 
 pytestmark = [pytest.mark.durable, pytest.mark.postgres]
@@ -42,7 +44,7 @@ class Stage:
         )
         self.programs.append(process)
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG):
             if not await process.stdout.readline():
                 raise AssertionError((await process.communicate())[1].decode())
         return process
@@ -61,14 +63,14 @@ class Stage:
     async def ask(self, text: str, after: int) -> None:
         """Say something, and wait until a turn has begun."""
         await self.client.send(NAME, text)
-        async with asyncio.timeout(15), self.client.events(NAME, after=after) as events:
+        async with asyncio.timeout(HANG), self.client.events(NAME, after=after) as events:
             async for event in events:
                 if isinstance(event, RunStarted):
                     return
 
-    async def hear(self, text: str, after: int = 0, within: float = 15) -> float:
+    async def hear(self, text: str, after: int = 0) -> float:
         """Wait until the model has said this; returns when."""
-        async with asyncio.timeout(within), self.client.events(NAME, after=after) as events:
+        async with asyncio.timeout(HANG), self.client.events(NAME, after=after) as events:
             async for event in events:
                 if isinstance(event, AssistantMessageCommitted) and event.message.text == text:
                     return time.time()
@@ -95,13 +97,12 @@ async def test_a_client_and_workers_are_a_whole_system(stage: Stage) -> None:
     await stage.client.send(NAME, "Well?")
     took = await stage.hear("You said: Well?", seq) - began
     print(f"\nanswered {took:.2f} s after it was said to nobody")
-    assert took <= 2.0
     began = time.time()
     await stage.client.send(NAME, "And?")
     print(f"answered {await stage.hear('You said: And?', seq) - began:.2f} s after it was said")
     await stage.client.send(NAME, "Pay.")
     await stage.hear("It is under way.", seq)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(HANG):
         while True:
             home = await stage.store.get(HOMES, (await stage.client.conversation(NAME)).id, HOME)
             if home is not None and home.status == NOBODY:
@@ -112,11 +113,10 @@ async def test_a_client_and_workers_are_a_whole_system(stage: Stage) -> None:
     await asked.approve(by="ana")
     took = await stage.hear("Told: paid 5", seq) - began
     print(f"told {took:.2f} s after it was approved")
-    assert took <= 2.0
     for each in workers:
         each.terminate()
         _, err = await each.communicate()
-        assert (each.returncode, err.decode()) == (0, "")
+        assert (each.returncode, complaints(err)) == (0, "")
 
 
 async def test_a_turn_goes_on_when_the_worker_that_had_it_is_killed(stage: Stage) -> None:
@@ -129,7 +129,6 @@ async def test_a_turn_goes_on_when_the_worker_that_had_it_is_killed(stage: Stage
     began = time.time()
     took = await stage.hear("You said: Well?", seq) - began
     print(f"\ngone on with {took:.2f} s after kill -9")
-    assert took <= 2.0
 
 
 async def test_what_a_killed_home_waited_for_is_told_by_a_worker(stage: Stage) -> None:
@@ -140,7 +139,6 @@ async def test_what_a_killed_home_waited_for_is_told_by_a_worker(stage: Stage) -
     began = time.time()
     took = await stage.hear("Told: seven") - began
     print(f"\ntold {took:.2f} s after its home was killed, with {1.0} s of work to do")
-    assert took <= 3.0
 
 
 async def test_a_process_that_resumes_it_gets_it_from_the_worker_in_mid_turn(stage: Stage) -> None:
@@ -154,4 +152,4 @@ async def test_a_process_that_resumes_it_gets_it_from_the_worker_in_mid_turn(sta
         assert (await chat.ask("Here?")).text == "You said: Here?"
     worker.terminate()
     _, err = await worker.communicate()
-    assert (worker.returncode, err.decode()) == (0, "")
+    assert (worker.returncode, complaints(err)) == (0, "")

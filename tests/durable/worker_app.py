@@ -1,7 +1,8 @@
 """What workers run in `test_workers`: `sidetask worker --app tests.durable.worker_app:make`.
 
 Whatever its tools do is a line in the file that the environment names, with time and process.
-`RELEASE=2` is the next release: `greet` takes one argument more.
+`RELEASE=2` is the next release: `greet` takes one argument more. `HELD=step 2,pay`: in this process
+whatever comes to these places goes no further until the test lets it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from sidetask.testing import ScriptedModel
 from tests.durable.program import Log
 
 LOG = "SIDETASK_TEST_LOG"
+HELD = os.environ.get("HELD", "").split(",")
 STEPS = 5
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
@@ -24,9 +26,20 @@ def say(*words: object) -> None:
     Log(Path(os.environ[LOG])).say(f"{time.time():.3f}", os.getpid(), *words)
 
 
+def let_go(log: str | Path) -> None:
+    """Let those go on that are held."""
+    Path(f"{log}.go").touch()
+
+
+async def come_to(place: str) -> None:
+    while place in HELD and not os.access(f"{os.environ[LOG]}.go", os.F_OK):  # noqa: ASYNC110 - a file sets no event
+        await asyncio.sleep(0.02)
+
+
 async def step(number: int, at: int) -> int:
     say("began", number, at)
     await asyncio.sleep(0.1)
+    await come_to(f"step {at}")
     return at
 
 
@@ -44,6 +57,7 @@ async def pay(number: int) -> str:
     """Pay, which must not happen twice."""
     say("paid", number)
     await asyncio.sleep(0.6)
+    await come_to("pay")
     return f"paid {number}"
 
 
@@ -53,6 +67,7 @@ async def wait(seconds: float) -> str:
     say("waits")
     try:
         await asyncio.sleep(seconds)
+        await come_to("wait")
     finally:
         say("waited")
     return "waited"

@@ -9,6 +9,7 @@ import sys
 from sidetask import Agent, Runtime
 from sidetask.core.messages import NotificationMessage
 from sidetask.testing import ScriptedModel, call
+from tests.durable.limits import HANG
 from tests.durable.worker_app import TOOLS
 
 NAME = "mine"
@@ -32,7 +33,7 @@ async def main(url: str, life: str) -> None:
         else:
             chat = await runtime.resume(NAME)
         print("ready", flush=True)
-        await chat.wait_for_idle(timeout=50)
+        await chat.wait_for_idle(timeout=HANG)
         for message in chat.history():
             if isinstance(message, NotificationMessage):
                 for item in message.items:
