@@ -15,8 +15,9 @@ from sidetask.core.errors import (
     InvalidInputError,
     TaskNotFoundError,
 )
-from sidetask.core.events import EventKind, TaskEvent
+from sidetask.core.events import EventKind, TaskCancelled, TaskEvent
 from sidetask.testing import ScriptedModel, call
+from tests.limits import HANG
 from tests.stores.conftest import DATABASES, new_database, server
 
 __all__ = ["server"]
@@ -74,7 +75,7 @@ async def client(url: str, chat: AgentHandle) -> AsyncGenerator[Client]:
 
 
 async def until(happened: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         while not await happened():  # noqa: ASYNC110 - another process sets no event here
             await asyncio.sleep(0.02)
 
@@ -108,7 +109,7 @@ async def test_an_approval_from_outside_runs_the_task(client: Client, chat: Agen
     [asked] = await client.approvals()
     decided = await asked.approve(by="ana", note="ok")
     assert not decided.is_open
-    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), 10)
+    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), HANG)
     assert result.content == "paid 5"
     for again in (asked.approve, asked.deny):
         with pytest.raises(AlreadyDecidedError, match="approved by ana"):
@@ -134,7 +135,7 @@ async def test_of_two_who_decide_at_once_one_does_and_it_runs_once(
         both.create_task(approve(client, "ana"))
         both.create_task(approve(other, "bob"))
     assert len(late) == 1
-    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), 10)
+    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), HANG)
     assert (str(result.status), result.content) == ("succeeded", "paid 5")
     facts = [event async for event in chat.events(after=0, follow=False)]
     kinds = [
@@ -152,7 +153,7 @@ async def test_other_arguments_may_be_approved_from_outside(
 ) -> None:
     [asked] = await client.approvals()
     await client.approve(asked.id, by="ana", arguments={"amount": 3})
-    assert (await asyncio.wait_for(chat.tasks.wait(asked.task_id), 10)).content == "paid 3"
+    assert (await asyncio.wait_for(chat.tasks.wait(asked.task_id), HANG)).content == "paid 3"
 
 
 async def test_a_denial_from_outside_is_told_with_its_reason(
@@ -160,15 +161,18 @@ async def test_a_denial_from_outside_is_told_with_its_reason(
 ) -> None:
     [asked] = await client.approvals()
     await client.deny(asked.id, "too dear", by="ana")
-    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), 10)
+    result = await asyncio.wait_for(chat.tasks.wait(asked.task_id), HANG)
     assert (str(result.status), "too dear" in result.content) == ("denied", True)
 
 
 async def test_a_task_is_cancelled_from_outside(client: Client, chat: AgentHandle) -> None:
     [task, _] = await client.tasks()
     await client.cancel(task.id, "not needed", by="ana")
-    result = await asyncio.wait_for(chat.tasks.wait(task.id), 1.5)
+    result = await asyncio.wait_for(chat.tasks.wait(task.id), HANG)
     assert (str(result.status), "not needed" in result.content) == ("cancelled", True)
+    facts = [event async for event in chat.events(after=0, follow=False)]
+    ends = [event for event in facts if isinstance(event, TaskCancelled)]
+    assert [each.abandoned for each in ends] == [False]
     await until(lambda: ended(client, task.id))
 
 
@@ -183,7 +187,7 @@ async def test_a_turn_is_freed_from_outside_of_a_call_that_waits_for_a_person(ur
         Runtime(store=url, agents=[agent], on_approval="host") as runtime,
         runtime.open(agent, conversation_id="freed") as chat,
         Client(url) as client,
-        asyncio.timeout(10),
+        asyncio.timeout(HANG),
     ):
         asking = asyncio.ensure_future(chat.ask("Send it."))
         await until(lambda: client.tasks(conversation_id="freed"))
@@ -205,7 +209,7 @@ async def test_what_is_said_from_outside_begins_a_turn_and_its_events_can_be_fol
     client: Client, chat: AgentHandle
 ) -> None:
     seen = [event async for event in chat.events(after=0, follow=False)]
-    async with asyncio.timeout(10), client.events("mine", after=len(seen)) as events:
+    async with asyncio.timeout(HANG), client.events("mine", after=len(seen)) as events:
         await client.send("mine", "Hello from outside.")
         async for event in events:
             if event.kind is EventKind.RUN_COMPLETED:

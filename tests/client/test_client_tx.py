@@ -14,6 +14,7 @@ from sidetask.client import Client
 from sidetask.core.errors import ConfigurationError, ConversationNotFoundError, InvalidInputError
 from sidetask.stores.memory import MemoryStore
 from sidetask.testing import ScriptedModel
+from tests.limits import HANG
 from tests.stores.conftest import DATABASES, new_database, server
 
 __all__ = ["server"]
@@ -56,7 +57,7 @@ async def client(url: str, chat: AgentHandle) -> AsyncGenerator[Client]:
 def connect(url: str) -> Any:
     """A connection of the program's, with a table of its own."""
     if url.startswith("sqlite"):
-        made: Any = sqlite3.connect(url.removeprefix("sqlite:///"))
+        made: Any = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=HANG)
     else:
         import psycopg  # noqa: PLC0415 - no part of the unit suite
         from psycopg.rows import dict_row  # noqa: PLC0415 - as above
@@ -72,7 +73,7 @@ def said(chat: AgentHandle) -> list[str]:
 
 
 async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         while not happened():  # noqa: ASYNC110 - another process sets no event here
             await asyncio.sleep(0.02)
 

@@ -146,7 +146,7 @@ async def test_one_that_runs_at_home_tells_which_keys_are_parked(
     store: Store, client: Client
 ) -> None:
     await put(store, a_task())
-    opens_at = time.time() + 60
+    opens_at = time.time() + 3_600
     for key, at in (("abc", opens_at), ("def", time.time() - 60)):
         note = GateNote(opens_at=at, hits=1)
         gate = Record(
