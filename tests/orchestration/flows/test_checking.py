@@ -17,6 +17,7 @@ from sidetask.orchestration.flows.plan import (
     once,
     require,
 )
+from sidetask.orchestration.flows.record import Record
 from sidetask.orchestration.functions import as_agent
 from sidetask.orchestration.guards.words import (
     always,
@@ -29,7 +30,7 @@ from sidetask.orchestration.guards.words import (
     step_done,
 )
 from sidetask.orchestration.resolvers.resolver import Resolver
-from sidetask.state import StateView
+from sidetask.state import State, StateView
 
 TOOLS = ("ask", "pay", "search")
 DONE = is_set("done")
@@ -199,11 +200,19 @@ def test_two_steps_of_one_name_and_an_empty_flow_are_told() -> None:
 # -- values that are wrong by themselves --------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a:b"])
-def test_what_could_not_be_read_in_a_key_is_no_name(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "  ", "a:b", "n" * 401, None])
+def test_what_could_not_be_read_in_a_key_is_no_name(name: Any) -> None:
     for make in (Step, Flow):
         with pytest.raises(ConfigurationError, match="no name"):
             make(name)
+
+
+def test_names_may_be_long_and_hold_dots_and_letters_of_all_languages() -> None:
+    state, name = State(), "größe.☕ 1" + "n" * 390
+    assert not problems(Step(name, done=DONE))
+    Record(flow := Flow(name, steps=[Step(name)]), state).move({name: "done"}, {})
+    assert Record(flow, state).is_over is False
+    assert step_done(name)(state)
 
 
 def test_a_step_does_not_allow_what_it_denies() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -169,10 +169,12 @@ def test_a_hosts_own_guard_has_a_name_and_does_not_wait() -> None:
     async def slow(made: StateView) -> bool:
         return True
 
-    with pytest.raises(ConfigurationError, match="cannot wait"):
-        custom(slow, "slow")
-    with pytest.raises(ConfigurationError, match="name"):
-        custom(lambda made: True, " ")
+    for none in (slow, "slow"):
+        with pytest.raises(ConfigurationError, match="'slow' asks is an ordinary function, not"):
+            custom(cast(Any, none), "slow")
+    for name in (" ", None):
+        with pytest.raises(ConfigurationError, match="name"):
+            custom(lambda made: True, cast(Any, name))
 
 
 # -- combined --------------------------------------------------------------------------------
@@ -196,6 +198,14 @@ def test_and_or_and_not_in_place_of_signs_are_told() -> None:
         _ = is_set("a") and is_set("b")
     with pytest.raises(TypeError, match="~"):
         _ = not is_set("a")
+
+
+def test_a_guard_is_combined_with_guards_alone() -> None:
+    bare: Any = len  # callers may not be typed
+    with pytest.raises(TypeError, match="for &"):
+        _ = is_set("a") & bare
+    with pytest.raises(TypeError, match=r"for \|"):
+        _ = is_set("a") | bare
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,13 @@ class Guard:
         return self.holds(state)
 
     def __and__(self, other: "Guard") -> "Guard":
+        if not isinstance(other, Guard):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
+            return NotImplemented
         return Joined((*_parts(self, all_of=True), *_parts(other, all_of=True)), all_of=True)
 
     def __or__(self, other: "Guard") -> "Guard":
+        if not isinstance(other, Guard):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
+            return NotImplemented
         return Joined((*_parts(self, all_of=False), *_parts(other, all_of=False)), all_of=False)
 
     def __invert__(self) -> "Guard":

@@ -3,7 +3,6 @@
 is_set("date") & (resolved("quote") | called("offer")) & ~is_true("cancelled")
 """
 
-import inspect
 from typing import Final
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
@@ -22,7 +21,7 @@ from sidetask.orchestration.guards.facts import (
 from sidetask.state.board import is_prefix
 from sidetask.state.results import status_key
 from sidetask.state.values import ABSENT, freeze
-from sidetask.state.watch import same
+from sidetask.state.watch import check_ordinary, same
 
 _STATUSES = tuple([status.value for status in TaskStatus])
 _UNWELL = TERMINAL - {TaskStatus.SUCCEEDED, TaskStatus.CANCELLED}
@@ -92,11 +91,10 @@ def custom(fn: Look, name: str, *, key: str = "") -> Guard:
     change of the state. In a flow, a function that raises counts as a condition that is not met.
 
     Raises:
-        ConfigurationError: `fn` is a coroutine function, or has no name.
+        ConfigurationError: `fn` is no ordinary function, or has no name.
     """
-    if inspect.iscoroutinefunction(fn):
-        raise ConfigurationError(f"the guard {name!r} cannot wait: give an ordinary function")
-    if not name.strip():
+    check_ordinary(f"what the guard {name!r:.80} asks", fn)
+    if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
         raise ConfigurationError("a guard of your own needs a name: a model reads it")
     return CustomFact(name, fn, key)
 
