@@ -109,6 +109,9 @@ def test_no_end_leaves_anything_of_the_one_before(state: State) -> None:
     assert state.snapshot() == {"n:status": "failed", "n:error": "no"}
     start_result(state, "n", origin=ORIGIN, keep_stale=True).settle(CANCELLED)
     assert state.snapshot() == {"n:status": "cancelled"}
+    start_result(state, "n", origin=ORIGIN).settle(SUCCEEDED, value=1)
+    start_result(state, "n", origin=ORIGIN, keep_stale=True).settle(CANCELLED)
+    assert state.snapshot() == {"n:status": "cancelled"}
 
 
 def test_a_start_makes_the_last_result_go_unless_it_is_to_stay(state: State) -> None:

@@ -63,7 +63,8 @@ class Run:
     """One invocation, and the observer of its task: what is no JSON of it, what became of it.
 
     Raises:
-        InvalidInputError: The name cannot be a run's, the agent is none, or the input no JSON.
+        InvalidInputError: The name cannot be a run's, the agent or the state is none, or the
+            input no JSON.
         TaskFencedError, StateClosedError: The state may not be written any more.
     """
 
@@ -108,6 +109,8 @@ class Run:
             raise InvalidInputError(f"the input of {name!r} is not JSON: {error}") from None
         self.arguments = f'{{"agent":{kind},"input":{text}}}'
         self.digest = sha256(text.encode(errors="surrogatepass")).hexdigest()
+        if not isinstance(state, StateView):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
+            raise InvalidInputError(f"{state!r:.80} is no state; an input is given as input=…")
         state.check()  # whoever may write no more may start nothing
         self.state = state
         self.keep_stale = keep_stale
