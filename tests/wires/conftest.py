@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.limits import HANG
 from tests.wires.tap import Tap, tapped
 from tests.wires.wires import WIRES, Wire
 
@@ -45,7 +46,7 @@ def aimock() -> Generator[str]:
         yield url
     finally:
         server.stdin.close()  # it ends with its input
-        server.wait(timeout=10)
+        server.wait(timeout=HANG)
         server.stdout.close()
 
 
@@ -81,7 +82,7 @@ class Script:
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10):
+        with urllib.request.urlopen(request, timeout=HANG):
             pass
 
 

@@ -39,6 +39,8 @@ class Tap:
     tamper: Tamper | None = None
     asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """The bodies of the requests."""
+    times: list[float] = field(default_factory=list[float])
+    """When each of them came, by the loop's clock."""
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """The client closed its side before the reply had ended."""
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -86,6 +88,7 @@ async def _serve(
     """One request and its reply; the connection is not kept."""
     head, body = await _request(reader)
     tap.asked.append(json.loads(body))
+    tap.times.append(asyncio.get_running_loop().time())
     down, up = await asyncio.open_connection(*upstream)
     try:
         up.write(head + body)

@@ -40,6 +40,7 @@ from sidetask.models.base import (
 )
 from sidetask.models.fallback import FallbackModel
 from sidetask.models.pydantic_ai import PydanticAIModel
+from tests.limits import HANG
 from tests.wires.conftest import Script
 from tests.wires.tap import Tamper, Tap
 from tests.wires.wires import ANTHROPIC, CHAT, GEMINI, RESPONSES, WIRES, Wire
@@ -75,7 +76,7 @@ async def ask(model: Any, *history: Message, heard: list[Chunk] | None = None) -
         instructions="Be brief.", messages=history or (user_message("hi"),), tools=(ADD,)
     )
     heard = [] if heard is None else heard
-    async with asyncio.timeout(10), model.stream(request) as chunks:
+    async with asyncio.timeout(HANG), model.stream(request) as chunks:
         async for chunk in chunks:
             heard.append(chunk)
     return heard
@@ -349,7 +350,7 @@ async def test_a_call_that_is_cancelled_frees_its_socket(
     script({"content": "Hello there, friend."})
     tap.tamper = Tamper(after=lambda event: b"Hell" in event, then="stall")
     task = asyncio.create_task(ask(model))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         await tap.stalled.wait()
         task.cancel()
         await asyncio.wait({task})
@@ -363,7 +364,7 @@ async def test_a_reply_that_is_left_early_frees_its_socket(
     script({"content": "Hello there, friend."})
     tap.tamper = Tamper(after=lambda event: b"Hell" in event, then="stall")
     request = ModelRequest(instructions="", messages=[user_message("hi")])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         async with model.stream(request) as chunks:
             assert await anext(chunks) == TextChunk("Hell")
         await tap.hung_up.wait()

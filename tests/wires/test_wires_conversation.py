@@ -12,6 +12,7 @@ from sidetask import Agent, AgentHandle, tool
 from sidetask.core.errors import IncompleteResponseError, ModelStalledError, TurnCancelledError
 from sidetask.core.messages import AssistantMessage, NotificationMessage
 from sidetask.models.pydantic_ai import PydanticAIModel
+from tests.limits import HANG
 from tests.wires.conftest import Script
 from tests.wires.tap import Tamper, Tap
 from tests.wires.test_wires import half_a_call, without_reason
@@ -20,7 +21,6 @@ from tests.wires.wires import Wire
 pytestmark = pytest.mark.wires
 
 ROUNDS = 4
-LIMIT = 30.0
 
 
 class Pages:
@@ -56,9 +56,17 @@ async def model(wire: Wire, tap: Tap) -> AsyncGenerator[PydanticAIModel]:
 
 
 @pytest.fixture
-async def chat(model: PydanticAIModel, pages: Pages) -> AsyncGenerator[AgentHandle]:
-    agent = Agent(model, instructions="Be brief.", tools=pages.tools, model_timeout=0.5)
-    async with asyncio.timeout(LIMIT), sidetask.open(agent) as handle:
+def patience() -> float:
+    """Seconds without a word from the model after which it has stalled."""
+    return HANG
+
+
+@pytest.fixture
+async def chat(
+    model: PydanticAIModel, pages: Pages, patience: float
+) -> AsyncGenerator[AgentHandle]:
+    agent = Agent(model, instructions="Be brief.", tools=pages.tools, model_timeout=patience)
+    async with asyncio.timeout(HANG), sidetask.open(agent) as handle:
         yield handle
 
 
@@ -111,8 +119,9 @@ async def test_half_a_call_is_never_run(
     assert "Let me see." in json.dumps(tap.asked[1])  # what was said before is kept
 
 
+@pytest.mark.parametrize("patience", [3.0])  # far more than any reply needs
 async def test_a_stall_ends_the_turn_and_frees_the_socket(
-    wire: Wire, chat: AgentHandle, tap: Tap, script: Script
+    wire: Wire, chat: AgentHandle, tap: Tap, script: Script, patience: float
 ) -> None:
     script({"content": "Hello there, friend."}, {"content": "Here I am."})
     tap.tamper = Tamper(after=lambda event: b"Hell" in event, then="stall")

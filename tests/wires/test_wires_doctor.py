@@ -1,8 +1,11 @@
 """The doctor examines a model over its wire."""
 
+import asyncio
+
 import pytest
 
 from sidetask.cli.doctor import Finding, examine
+from tests.limits import HANG
 from tests.wires.conftest import Script
 from tests.wires.tap import Tap
 from tests.wires.wires import Wire
@@ -41,7 +44,8 @@ async def test_a_healthy_model_passes_all_five_calls_and_the_cut_one_is_hung_up(
     assert len(tap.asked) == 5
     for body in tap.asked:
         wire.check(body)
-    assert tap.hung_up.is_set()
+    async with asyncio.timeout(HANG):
+        await tap.hung_up.wait()
     assert found["tool"].told.replace(" ", "") == 'weather{"city":"Oslo"}'
     assert found["usage"].told.startswith("1000 tokens in, 20 out")
 

@@ -19,6 +19,7 @@ from sidetask.core.events import TaskProgressed
 from sidetask.interop.mcp import McpServer
 from sidetask.models.scripted import call, reply
 from tests.interop.mcp.visiting import answers, free_port, is_alive, kill, visiting
+from tests.limits import HANG
 from tests.wires.conftest import unavailable
 
 pytestmark = pytest.mark.wires
@@ -35,6 +36,12 @@ def node() -> str:
     if not EVERYTHING.exists():
         unavailable("server-everything is not installed: run `make wires`")
     return found
+
+
+@pytest.fixture
+def port() -> Generator[int]:
+    with free_port() as found:
+        yield found
 
 
 @contextmanager
@@ -67,7 +74,7 @@ async def test_its_tools_are_tools_over_pipes(node: str) -> None:
         call("all_trigger-long-running-operation", duration=0.3, steps=3),
         call("all_get-sum", a="two"),
     )
-    async with asyncio.timeout(30), visiting(script, "ok", server=server) as talk:
+    async with asyncio.timeout(HANG), visiting(script, "ok", server=server) as talk:
         await talk.chat.ask("go")
         echo, added, image, weather, long, wrong = talk.answers()
         assert echo.content == "Echo: hello"
@@ -80,12 +87,11 @@ async def test_its_tools_are_tools_over_pipes(node: str) -> None:
         assert fractions[-1] == 1.0
 
 
-async def test_a_session_that_the_server_has_forgotten_begins_anew(node: str) -> None:
-    port = free_port()
+async def test_a_session_that_the_server_has_forgotten_begins_anew(node: str, port: int) -> None:
     server = McpServer.http(f"http://127.0.0.1:{port}/mcp")
     script: list[Any] = [call("echo", message="one"), "ok", call("echo", message="two"), "ok"]
     with _serving(node, port) as process:
-        async with asyncio.timeout(30), visiting(*script, server=server) as talk:
+        async with asyncio.timeout(HANG), visiting(*script, server=server) as talk:
             await talk.chat.ask("go")
             kill(process)
             with _serving(node, port):
@@ -93,13 +99,12 @@ async def test_a_session_that_the_server_has_forgotten_begins_anew(node: str) ->
                 assert answers(talk) == ["Echo: one", "Echo: two"]
 
 
-async def test_a_call_that_is_cut_off_over_http_fails(node: str) -> None:
-    port = free_port()
+async def test_a_call_that_is_cut_off_over_http_fails(node: str, port: int) -> None:
     server = McpServer.http(f"http://127.0.0.1:{port}/mcp", route=background())
     slow = call("trigger-long-running-operation", duration=60, steps=600)
     script: list[Any] = [slow, "ok", "it was cut off"]
     with _serving(node, port) as process:
-        async with asyncio.timeout(60), visiting(*script, server=server) as talk:
+        async with asyncio.timeout(HANG), visiting(*script, server=server) as talk:
             await talk.chat.ask("go")
             async for event in talk.chat.events():
                 if isinstance(event, TaskProgressed):

@@ -12,9 +12,10 @@ from sidetask import Agent, Runtime, tool
 from sidetask.core.errors import StepLimitError, TurnCancelledError
 from sidetask.models.pydantic_ai import PydanticAIModel
 from sidetask.runtime.invocation import EmitRequest
+from tests.limits import HANG
 from tests.wires.conftest import Script
 from tests.wires.tap import Tap
-from tests.wires.test_wires_conversation import LIMIT, call
+from tests.wires.test_wires_conversation import call
 from tests.wires.wires import Wire
 
 pytestmark = pytest.mark.wires
@@ -36,7 +37,7 @@ async def model(wire: Wire, tap: Tap) -> AsyncGenerator[PydanticAIModel]:
 
 @pytest.fixture
 async def runtime() -> AsyncGenerator[Runtime]:
-    async with asyncio.timeout(LIMIT), Runtime() as made:
+    async with asyncio.timeout(HANG), Runtime() as made:
         yield made
 
 

@@ -17,6 +17,7 @@ from sidetask.core.messages import Message, ToolMessage, ToolResult, user_messag
 from sidetask.models.base import ModelRequest
 from sidetask.models.pydantic_ai import PydanticAIModel
 from sidetask.orchestration import Flow, Step, called
+from tests.limits import HANG
 from tests.wires.conftest import Script
 from tests.wires.tap import Tap
 from tests.wires.test_wires import ADD, CALLS, calls, kept
@@ -130,7 +131,7 @@ async def test_a_flow_changes_nothing_of_what_was_sent_in_any_step_or_turn(
         tools=[tool(asked, name="ask"), tool(paid, name="pay")],
         flow=flow,
     )
-    async with asyncio.timeout(20), sidetask.open(agent) as chat:
+    async with asyncio.timeout(HANG), sidetask.open(agent) as chat:
         for said in ("A lamp.", "How is the weather?", "Yes."):
             await chat.ask(said)
     tails = [last_text(bare(body)[LISTS[wire]]) for body in tap.asked]

@@ -9,9 +9,10 @@ from sidetask import Agent, Runtime, tool
 from sidetask.cli.replay.command import run
 from sidetask.models.base import Model
 from sidetask.models.tape import RecordingModel, TapeModel, read_tape
+from tests.limits import HANG
 from tests.wires.conftest import Script
 from tests.wires.tap import Tap
-from tests.wires.test_wires_conversation import LIMIT, call
+from tests.wires.test_wires_conversation import call
 from tests.wires.wires import Wire
 
 pytestmark = pytest.mark.wires
@@ -31,8 +32,8 @@ async def dig(site: str) -> str:
 
 
 async def talk(model: Model) -> str:
-    async with asyncio.timeout(LIMIT), Runtime() as runtime:
-        chat = await runtime.open(Agent(model, tools=[dig], model_timeout=LIMIT))
+    async with asyncio.timeout(HANG), Runtime() as runtime:
+        chat = await runtime.open(Agent(model, tools=[dig], model_timeout=HANG))
         return str(await chat.ask("How deep is a?"))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.interop.mcp.visiting import (
     kill,
     visiting,
 )
+from tests.limits import HANG
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +34,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # processes know no virtual clock
+
+
+@pytest.fixture
+def port() -> Generator[int]:
+    with free_port() as found:
+        yield found
 
 
 @pytest.fixture
@@ -43,8 +51,12 @@ def bench(tmp_path: Path) -> Bench:
 
 
 async def test_a_process_is_started_with_the_agent_and_ended_with_it(
-    bench: Bench, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    bench: Bench,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", HANG)
     caplog.set_level(logging.INFO, "sidetask.interop.mcp")
     script = reply(call("add", a=1, b=2), call("walk", steps=2), call("complain"))
     async with visiting(script, "ok", server=bench.stdio()) as talk:
@@ -54,9 +66,11 @@ async def test_a_process_is_started_with_the_agent_and_ended_with_it(
         assert answers(talk) == ["3", "walked 2 steps", "complained"]
         notes = [e.note for e in talk.events if isinstance(e, TaskProgressed)]
         assert notes == ["step 1", "step 2"]
+        async with asyncio.timeout(HANG):
+            while "workshop: something is not right" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # a thread reads it
     assert not is_alive(pid)
     assert bench.count("end") == 1
-    assert "workshop: something is not right" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
@@ -113,12 +127,11 @@ async def test_shutting_down_ends_a_call_that_runs_and_the_process(bench: Bench)
 async def test_a_server_that_starts_too_slowly_is_an_error_and_leaves_no_process(
     bench: Bench,
 ) -> None:
-    server = bench.silent(name="slow", start_timeout=0.1)
+    server = bench.silent(name="slow", start_timeout=0.5)
     async with running_runtime() as runtime:
-        with pytest.raises(ToolServerError, match=r"'slow': it did not start within 0\.1 s"):
+        with pytest.raises(ToolServerError, match=r"'slow': it did not start within 0\.5 s"):
             await runtime.open(Agent(ScriptedModel("ok"), tools=[server]))
-    [pid] = bench.pids()
-    assert not is_alive(pid)
+    assert not any(map(is_alive, bench.pids()))  # on a slow machine it had not even begun
 
 
 async def test_giving_up_an_opening_leaves_no_process(bench: Bench) -> None:
@@ -171,8 +184,7 @@ async def test_what_is_no_message_does_not_disturb(
 # -- over HTTP ---------------------------------------------------------------------------
 
 
-async def test_a_server_over_http_dies_in_mid_call_and_comes_back(bench: Bench) -> None:
-    port = free_port()
+async def test_a_server_over_http_dies_in_mid_call_and_comes_back(bench: Bench, port: int) -> None:
     server = McpServer.http(f"http://127.0.0.1:{port}/mcp", name="remote")
     hang: Any = call("hang")
     script = [reply(call("add", a=1, b=1), call("walk", steps=2)), hang]
@@ -192,8 +204,7 @@ async def test_a_server_over_http_dies_in_mid_call_and_comes_back(bench: Bench) 
             assert answers(talk)[-1] == "4"
 
 
-async def test_a_cancelled_call_is_stopped_over_http(bench: Bench) -> None:
-    port = free_port()
+async def test_a_cancelled_call_is_stopped_over_http(bench: Bench, port: int) -> None:
     server = McpServer.http(f"http://127.0.0.1:{port}/mcp", route=background())
     script = [call("hang"), "ok", "it was cancelled"]
     async with bench.serving(port), visiting(*script, server=server) as talk:
@@ -204,8 +215,8 @@ async def test_a_cancelled_call_is_stopped_over_http(bench: Bench) -> None:
         await talk.chat.wait_for_idle()
 
 
-async def test_nobody_at_the_address_is_one_clear_line() -> None:
-    server = McpServer.http(f"http://127.0.0.1:{free_port()}/mcp", name="remote")
+async def test_nobody_at_the_address_is_one_clear_line(port: int) -> None:
+    server = McpServer.http(f"http://127.0.0.1:{port}/mcp", name="remote")
     with pytest.raises(ToolServerError, match=r"the server 'remote': .*connection"):
         await server.open()
 

@@ -6,17 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sidetask.interop.mcp import McpServer
+from tests.limits import HANG
 from tests.runtime.harness import Talk, talking
 
 WORKSHOP = Path(__file__).with_name("workshop.py")
-LIMIT = 30.0
-"""Seconds that a test with a process may take."""
 
 
 def visiting(*script: Any, server: McpServer, **more: Any) -> AbstractAsyncContextManager[Talk]:
@@ -48,7 +47,7 @@ class Bench:
 
     async def noted(self, note: str, times: int = 1) -> None:
         """Wait until it stands there."""
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(HANG):
             while self.count(note) < times:  # noqa: ASYNC110 - another process writes it
                 await asyncio.sleep(0.01)
 
@@ -93,14 +92,18 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def free_port() -> int:
+@contextmanager
+def free_port() -> Generator[int]:
+    """A port that nobody else is given meanwhile. Whoever is told of it may listen there, as
+    servers set SO_REUSEADDR, and this one does not listen."""
     with socket.socket() as found:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+        yield found.getsockname()[1]
 
 
 async def _listening(port: int) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(HANG):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
