@@ -290,6 +290,9 @@ async def test_what_cannot_be_invoked_is_refused() -> None:
         await invoke("background", "a", as_agent(give_back), State())
     with pytest.raises(InvalidInputError, match="give it one"):
         await invoke("call", "a", as_agent(give_back))
+    wrong: Any = {"inputs": 1, "wait": True}
+    with pytest.raises(ConfigurationError, match="no option inputs, wait; there are: input, task"):
+        await invoke("call", "a", as_agent(give_back), State(), **wrong)
 
 
 async def test_dispatched_results_wait_for_nobody_to_take_them() -> None:

@@ -210,9 +210,9 @@ async def test_writes_of_a_map_land_in_the_order_of_the_items() -> None:
     ("items", "input", "what"),
     [
         ("plan.files", None, "'plan.files' is missing"),
-        ("plan", None, "'plan' holds FrozenDict"),
-        (None, None, "'its input' holds NoneType"),
-        (None, "abc", "'its input' holds str"),
+        ("plan", None, "'plan' is of type dict"),
+        (None, None, "its input is of type NoneType"),
+        (None, "abc", "its input is of type str"),
     ],
 )
 async def test_a_map_says_when_its_list_is_missing(
@@ -221,7 +221,7 @@ async def test_a_map_says_when_its_list_is_missing(
     state = State()
     state.set("plan", {"dir": "src"})
     agent = Quick("agent")
-    with pytest.raises(InvalidInputError, match=rf"map_over\(agent\) wants a list: {what}"):
+    with pytest.raises(InvalidInputError, match=rf"map_over\(agent\) wants a list, and {what}"):
         await map_over(agent, items).invoke(input, state)
     assert agent.inputs == []
 

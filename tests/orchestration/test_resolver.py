@@ -469,9 +469,12 @@ async def test_a_shared_run_in_branches_of_a_pipeline_is_one_for_each_fork(state
         ({"ttl": -1}, "ttl"),
         ({"retries": -1}, "retries"),
         ({"retry_on": KeyError}, "retry_on"),
+        ({"retry_on": "KeyError", "retries": 2}, "types of errors, not 'KeyError'"),
+        ({"retry_on": (KeyError, 5), "retries": 2}, "types of errors, not 5"),
+        ({"retry": 3}, "no option retry; there are: timeout, retries, "),
     ],
 )
-def test_numbers_out_of_range_are_refused(options: Any, word: str) -> None:
+def test_options_that_are_none_or_out_of_range_are_refused(options: Any, word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
         Resolver.fetch("rates", Source(), **options)
 
@@ -483,5 +486,10 @@ def test_what_cannot_be_a_resolver_is_refused() -> None:
         Resolver.fetch("rates", cast(Any, len))
     with pytest.raises(ConfigurationError, match="as_agent"):
         Resolver.agent("rates", cast(Any, len))
+    for wrong in (5, {"file": 1}):
+        with pytest.raises(ConfigurationError, match="the input of a resolver is of type Seq"):
+            Resolver.agent("rates", Quick("echo"), input=cast(Any, wrong))
+    with pytest.raises(ConfigurationError, match="a template is of type str, not 5"):
+        Resolver.llm("verdict", ScriptedModel(), cast(Any, 5))
     with pytest.raises(TemplateError, match="not closed"):
         Resolver.llm("verdict", ScriptedModel(), "Review {file")

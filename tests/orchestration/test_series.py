@@ -173,6 +173,12 @@ async def test_an_error_that_no_other_try_can_help_is_raised_at_once() -> None:
     assert other.inputs == []
 
 
+def test_a_fallback_is_told_after_which_types_of_errors() -> None:
+    for wrong in ("KeyError", (KeyError, None)):
+        with pytest.raises(ConfigurationError, match="takes types of errors, not"):
+            fallback(Quick("first"), on=cast(Any, wrong))
+
+
 async def test_a_cancelled_fallback_tries_nothing_more() -> None:
     other = Quick("other")
     running = asyncio.create_task(fallback(Slow("slow", 100), other).invoke("x", State()))

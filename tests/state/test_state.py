@@ -61,7 +61,7 @@ def test_a_value_can_be_read_as_a_type() -> None:
     assert state.get("p", as_type=Point) == Point(x=1)
     assert state.get("q", as_type=Point) is None
     assert state.get("q", 0, as_type=Point) == 0
-    with pytest.raises(StateValueError, match="'p' holds FrozenDict: it is no int") as caught:
+    with pytest.raises(StateValueError, match="'p' holds dict: it is no int") as caught:
         state.get("p", as_type=int)
     assert caught.value.key == "p"
 

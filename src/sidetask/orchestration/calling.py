@@ -115,11 +115,15 @@ async def invoke(
     """Invoke an agent in a mode: the value for a call, else a handle on its task.
 
     Raises:
-        ConfigurationError: No such mode or `on_complete`.
+        ConfigurationError: No such mode, `on_complete` or option.
         InvalidInputError: `background` without a conversation, or no state to write to.
         Exception: As for `call`, or for what starts a task.
     """
     mode = _mode(mode)
+    unknown = options.keys() - InvokeOptions.__annotations__.keys()
+    if unknown:
+        known = ", ".join(InvokeOptions.__annotations__)
+        raise ConfigurationError(f"no option {', '.join(sorted(unknown))}; there are: {known}")
     conversation, tasks = options.get("conversation"), options.get("tasks")
     if mode is Mode.BACKGROUND and conversation is None:
         raise InvalidInputError(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 from sidetask.core.errors import ConfigurationError, TemplateError
+from sidetask.core.errors.checks import check_kind
 from sidetask.core.jsons import Json
 from sidetask.state.values import ABSENT, Absent
 
@@ -39,7 +40,7 @@ class Template:
 
     Raises:
         TemplateError: A brace is not closed, stands alone, or holds no name.
-        ConfigurationError: `missing` is neither `"error"` nor `"empty"`.
+        ConfigurationError: It is no text, or `missing` is neither `"error"` nor `"empty"`.
     """
 
     __slots__ = ("_pieces", "missing", "names", "text")
@@ -47,6 +48,7 @@ class Template:
     def __init__(self, text: str, *, missing: Missing = "error") -> None:
         if missing not in ("error", "empty"):
             raise ConfigurationError(f"missing is 'error' or 'empty', not {missing!r}")
+        check_kind("a template", text, str)
         self.text: Final = text
         self.missing: Final = missing
         self._pieces = _parse(text)

@@ -247,7 +247,18 @@ def validated(key: str, value: Json, as_type: type[T]) -> T:
         return cast(T, _adapter(as_type).validate_python(value))
     except ValidationError as error:
         name = getattr(as_type, "__name__", None) or str(as_type)
-        raise StateValueError(key, type(value).__name__, f"it is no {name}: {error}") from None
+        raise StateValueError(key, kind_of(value), f"it is no {name}: {error}") from None
+
+
+def kind_of(value: object) -> str:
+    """The type of a kept value, as who wrote it knows it."""
+    match value:
+        case FrozenDict():
+            return "dict"
+        case FrozenList():
+            return "list"
+        case _:
+            return type(value).__name__
 
 
 @lru_cache(maxsize=256)

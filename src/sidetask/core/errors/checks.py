@@ -54,6 +54,17 @@ def check_callable(what: str, given: object) -> None:
         raise ConfigurationError(f"{what} is a function, not {given!r:.80}")
 
 
+def check_errors(what: str, given: object) -> None:
+    """See that it is a type of errors, or a tuple of such.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    for each in given if isinstance(given, tuple) else (given,):
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise ConfigurationError(f"{what} takes types of errors, not {each!r:.80}")
+
+
 def _is_above(least: int, given: object, *, or_same: bool = False) -> bool:
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         return False

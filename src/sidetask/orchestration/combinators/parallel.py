@@ -16,7 +16,7 @@ from sidetask.orchestration.base import Invocable
 from sidetask.orchestration.combinators.pipeline import Pipeline, checked, keep, step, titled
 from sidetask.orchestration.template import Name
 from sidetask.state.state import Fork
-from sidetask.state.values import ABSENT
+from sidetask.state.values import ABSENT, kind_of
 from sidetask.tasks.aio.branches import Branches
 
 MAP_CAP = 16
@@ -73,8 +73,9 @@ def map_over(
     async def run(input: Json, fork: Fork) -> Json:
         found = input if key is None else key.find(fork, lenient=True)
         if isinstance(found, str) or not isinstance(found, Sequence):
-            what = "is missing" if found is ABSENT else f"holds {type(found).__name__}"
-            raise InvalidInputError(f"{title} wants a list: {items or 'its input'!r} {what}")
+            what = "is missing" if found is ABSENT else f"is of type {kind_of(found)}"
+            where = "its input" if items is None else repr(items)
+            raise InvalidInputError(f"{title} wants a list, and {where} {what}")
         works = [(f"{agent.name}[{at}]", agent, item) for at, item in enumerate(found)]
         return await _all(works, fork, cap)
 

@@ -10,7 +10,7 @@ from sidetask.core.errors import (
     RoundLimitError,
     UnknownRouteError,
 )
-from sidetask.core.errors.checks import check_count, check_seconds
+from sidetask.core.errors.checks import check_count, check_errors, check_seconds
 from sidetask.core.jsons import Json
 from sidetask.orchestration.base import Invocable
 from sidetask.orchestration.combinators.pipeline import (
@@ -53,10 +53,11 @@ def fallback(
     no writes. Errors that are not of the types `on` are raised at once.
 
     Raises:
-        ConfigurationError: There is no agent.
+        ConfigurationError: There is no agent, or `on` is no type of errors.
         AllFailedError: (When it runs.) Every try failed.
     """
     checked("fallback", agents)
+    check_errors("fallback(on=)", on)
     title = titled("fallback", agents, name)
 
     async def run(input: Json, fork: Fork) -> Json:

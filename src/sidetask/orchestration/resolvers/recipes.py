@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, TypeAlias, cast
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_kind
 from sidetask.core.jsons import Json
 from sidetask.models.base import Model
 from sidetask.orchestration.base import Invocable, Sourced
@@ -84,6 +85,7 @@ def asking_for(spec: InputSpec) -> Ask:
 
     Raises:
         TemplateError: The template is malformed.
+        ConfigurationError: It is neither of these.
     """
     match spec:
         case None:
@@ -95,6 +97,7 @@ def asking_for(spec: InputSpec) -> Ask:
         case str():
             return _value_of(spec)
         case _:
+            check_kind("the input of a resolver", spec, Sequence)
             each = {key: _value_of(key) for key in spec}
             return lambda values: {key: find(values) for key, find in each.items()}
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TypedDict, Unpack
 
 from sidetask.core.errors import ConfigurationError
-from sidetask.core.errors.checks import check_count, check_seconds
+from sidetask.core.errors.checks import check_count, check_errors, check_seconds
 from sidetask.core.jsons import Json, canonical
 from sidetask.models.base import Model
 from sidetask.orchestration.base import Invocable
@@ -86,7 +86,7 @@ class Resolver:
 
         Raises:
             TemplateError: The template is malformed.
-            ConfigurationError: That is no agent, or a number is out of range.
+            ConfigurationError: That is no agent, there is no such option, or it is not of its kind.
             InvalidInputError: The name cannot be a run's.
         """
         checked("a resolver", (agent,))
@@ -219,6 +219,12 @@ def _digest(asked: Json) -> str:
 
 
 def _recipe(name: str, source: Source, make: Invocable, options: ResolverOptions) -> Recipe:
+    unknown = options.keys() - ResolverOptions.__annotations__.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"resolver {name!r} has no option {', '.join(sorted(unknown))}; there are: "
+            f"{', '.join(ResolverOptions.__annotations__)}"
+        )
     timeout, ttl, retries = (options.get(each) for each in ("timeout", "ttl", "retries"))
     for word, seconds in (("timeout", timeout), ("ttl", ttl)):
         if seconds is not None:
@@ -227,4 +233,7 @@ def _recipe(name: str, source: Source, make: Invocable, options: ResolverOptions
         check_count(f"resolver {name!r}: retries", retries, least=0)
     if "retry_on" in options and not retries:
         raise ConfigurationError(f"resolver {name!r}: retry_on says when, retries how often: 2?")
-    return Recipe(name, source, make, retries or 0, options.get("retry_on"))
+    retry_on = options.get("retry_on")
+    if retry_on is not None:
+        check_errors(f"resolver {name!r}: retry_on", retry_on)
+    return Recipe(name, source, make, retries or 0, retry_on)
