@@ -75,6 +75,8 @@ class Odd:
             cancellation.cancel("stopped while calls are started")
         return Pending(TaskId("task-1"), TaskKind.FOREGROUND)
 
+    async def stored(self) -> None: ...
+
     async def wait_for_turn(self, *_: object) -> object:
         return self.news
 

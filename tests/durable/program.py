@@ -85,6 +85,7 @@ class Program:
             policy = TaskPolicy() if name == "pay" else RETRY
             launch = TaskLaunch(call=call, conversation_id=C, route=background(), policy=policy)
             await self._manager.start_task(launch)
+        await self._manager.stored()
 
     async def _tell(self, kept: KeptTasks) -> None:
         updates = self._manager.take_pending_loop_updates(C)

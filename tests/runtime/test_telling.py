@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sidetask import Agent
+from sidetask import Agent, TaskPolicy, tool
 from sidetask.core.errors import StoreUnavailableError
 from sidetask.stores.memory import MemoryStore
-from sidetask.testing import ScriptedModel, running_runtime
+from sidetask.testing import ScriptedModel, call, running_runtime
 from tests.runtime.harness import beside, settle
 
 
@@ -105,6 +105,29 @@ async def test_whoever_reads_a_turn_sees_its_end_when_it_is_safe(store: Slow) ->
         await reading
         assert seen[-1] == "run_completed"
         await chat.shutdown()
+
+
+async def test_the_calls_of_a_step_begin_together_however_slow_the_store_is(store: Slow) -> None:
+    begun: list[str] = []
+
+    @tool(policy=TaskPolicy(idempotent=True, on_crash="retry"))
+    async def look(place: str) -> str:
+        """Look somewhere."""
+        begun.append(place)
+        return "nothing"
+
+    model = ScriptedModel([call("look", place=place) for place in "abc"], "Nothing anywhere.")
+    store.safe.set()
+    async with (
+        running_runtime(store=store) as runtime,
+        runtime.open(Agent(model, tools=[look])) as chat,
+    ):
+        store.safe.clear()
+        asking = await beside(chat.ask("Look everywhere."))
+        assert begun == ["a", "b", "c"]
+        assert len(model.requests) == 1, "what is told of them is safe first"
+        store.safe.set()
+        assert str(await asking) == "Nothing anywhere."
 
 
 async def test_a_database_that_stays_away_keeps_nothing_alive(store: Slow) -> None:

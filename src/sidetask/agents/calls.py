@@ -62,6 +62,7 @@ class StepCalls:
             if call.id not in answers:
                 await self._start(call, spending)
         manager, conversation_id, turn_id = log.manager, log.conversation.id, log.turn_id
+        await manager.stored()  # once for all of them
         while len(answers) < len(calls):
             self._hear(await manager.wait_for_turn(conversation_id, turn_id, self._token))
         await log.commit(self._message(), ack=self._acks)

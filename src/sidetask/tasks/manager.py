@@ -63,13 +63,22 @@ class TaskManager(Protocol):
     async def start_task(
         self, launch: TaskLaunch, *, cancellation: CancelToken | None = None
     ) -> StartResult:
-        """Carry a call out: `Ready` with its end, or `Pending` with its task.
+        """Carry a call out: `Ready` with its end, or `Pending` with its task, at once. Where a
+        store keeps tasks, it is kept when `stored` returns: calls of one step wait together.
 
         Raises:
             UnknownToolError: Nothing is registered under this name.
             DuplicateTaskError: The id is alive, or the policy rejects a duplicate.
             TooManyTasksError: A queue is full; nothing was started.
             ManagerClosedError: The manager takes no new work.
+        """
+        ...
+
+    async def stored(self) -> None:
+        """Wait until all that was started is safe.
+
+        Raises:
+            StoreError: It could not be stored.
         """
         ...
 
@@ -184,9 +193,10 @@ class AsyncTaskManager(TaskManager):
     async def start_task(
         self, launch: TaskLaunch, *, cancellation: CancelToken | None = None
     ) -> StartResult:
-        pending = self.start_nowait(launch, cancellation=cancellation)
+        return self.start_nowait(launch, cancellation=cancellation)
+
+    async def stored(self) -> None:
         await self._parts.outbox.stored()
-        return pending
 
     def start_nowait(
         self,

@@ -87,6 +87,9 @@ class SimpleTaskManager(TaskManager):
             outcome = Errored(f"{type(error).__name__}: {error}", type(error).__name__)
         return Ready(_resolution(launch, task_id, outcome))
 
+    async def stored(self) -> None:
+        """Nothing is ever kept."""
+
     async def wait_for_turn(
         self,
         conversation_id: ConversationId,
