@@ -19,7 +19,8 @@ from sidetask.engines.memory import MemoryEngine
 from sidetask.engines.stored import StoredEngine
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.durable.steps import StoredSteps
-from sidetask.testing import VirtualClock, ignores_cancellation, virtual_backend
+from sidetask.testing import VirtualClock, virtual_backend
+from tests.limits import HANG
 from tests.stores.conftest import new_database, server
 
 __all__ = ["server"]
@@ -90,6 +91,27 @@ class Bodies:
         if spec.name in self.work:
             await self.work[spec.name](context)
 
+    async def have_ended(self, *ids: str) -> None:
+        """Wait until as many have, and be sure that it is these."""
+        async with asyncio.timeout(HANG):
+            while len(self.ended) < len(ids):  # noqa: ASYNC110 - DBOS has threads of its own
+                await asyncio.sleep(0.01)
+        assert self.ended == [*ids]
+
+
+class Stubborn:
+    """Work that knows no cancellation, and ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, _: Context) -> None:
+        self.begun.set()
+        while not self.let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.let_go.wait()
+
 
 @pytest.fixture
 def bodies() -> Bodies:
@@ -123,6 +145,7 @@ async def test_a_job_runs_soon_and_its_end_is_told_once(
     assert engine.submit(job()) == "nothing:1"
     assert (bodies.ran, engine.find()) == ([], ("nothing:1",))
     await engine.result("nothing:1")
+    await bodies.have_ended("nothing:1")
     await pause(1)
     assert (bodies.ran, bodies.ended, engine.find()) == (["nothing:1"], ["nothing:1"], ())
 
@@ -131,6 +154,7 @@ async def test_a_job_that_is_submitted_twice_runs_once(
     engine: Engine, bodies: Bodies, pause: Pause
 ) -> None:
     assert [engine.submit(job()), engine.submit(job())] == ["nothing:1", "nothing:1"]
+    await bodies.have_ended("nothing:1")
     await pause(1)
     assert (bodies.ran, bodies.ended) == (["nothing:1"], ["nothing:1"])
 
@@ -140,6 +164,7 @@ async def test_a_job_cancelled_before_its_first_step_runs_nothing_and_ends(
 ) -> None:
     engine.submit(job())
     assert engine.cancel("nothing:1")
+    await bodies.have_ended("nothing:1")
     await pause(1)
     assert (bodies.ran, bodies.ended) == ([], ["nothing:1"])
     assert not engine.cancel("nothing:1")
@@ -153,6 +178,7 @@ async def test_a_job_whose_asyncio_task_is_cancelled_before_its_first_step_ends(
     for task in asyncio.all_tasks():  # `asyncio.run` does it to all of them in the end
         if task.get_name() == "nothing:1":
             task.cancel()
+    await bodies.have_ended("nothing:1")
     await pause(1)
     assert (bodies.ran, bodies.ended) == ([], ["nothing:1"])
 
@@ -179,16 +205,18 @@ def test_of_a_job_whose_event_loop_is_gone_nobody_is_told(bodies: Bodies) -> Non
 
 
 async def test_a_cancelled_job_ends_when_its_work_has_stopped(
-    engine: Engine, bodies: Bodies, pause: Pause, unit: float
+    engine: Engine, bodies: Bodies, pause: Pause
 ) -> None:
-    bodies.work["stubborn"] = lambda _: ignores_cancellation(20 * unit)
+    bodies.work["stubborn"] = stubborn = Stubborn()
     engine.submit(job("stubborn"))
-    await pause(1)
+    await stubborn.begun.wait()
     assert engine.cancel("stubborn:1")
     await pause(5)
     assert (engine.find(), bodies.ended) == (("stubborn:1",), [])
-    async with asyncio.timeout(100):
+    stubborn.let_go.set()
+    async with asyncio.timeout(HANG):
         await engine.result("stubborn:1")
+    await bodies.have_ended("stubborn:1")
     await pause(1)
     assert (engine.find(), bodies.ended) == ((), ["stubborn:1"])
 
@@ -202,6 +230,7 @@ async def test_a_body_that_raises_ends_too(engine: Engine, bodies: Bodies, pause
     loop.set_exception_handler(lambda _, context: heard.append(context.get("exception")))
     bodies.work["fails"] = fails
     engine.submit(job("fails"))
+    await bodies.have_ended("fails:1")
     await pause(1)
     loop.set_exception_handler(None)
     assert (bodies.ended, [type(error) for error in heard]) == (["fails:1"], [ValueError])
@@ -220,13 +249,13 @@ async def test_a_signal_reaches_the_job_that_waits_for_its_topic_now_or_later(
     await pause(1)
     engine.signal("waits:1", "late", 2)
     engine.signal("unknown", "late", 3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         await engine.result("waits:1")
     assert bodies.values == [2, 1]
 
 
 async def test_a_step_gives_its_value_and_only_the_jobs_own_task_takes_steps(
-    engine: Engine, bodies: Bodies, pause: Pause
+    engine: Engine, bodies: Bodies
 ) -> None:
     async def double(number: int) -> int:
         return 2 * number
@@ -244,7 +273,8 @@ async def test_a_step_gives_its_value_and_only_the_jobs_own_task_takes_steps(
 
     bodies.work["steps"] = steps
     engine.submit(job("steps"))
-    await pause(1)
+    async with asyncio.timeout(HANG):
+        await engine.result("steps:1")
     assert bodies.values == [42, "refused"]
 
 
@@ -287,22 +317,25 @@ async def test_a_step_is_refused_to_a_task_that_begins_inside_of_the_jobs_own(
 
 
 async def test_the_result_of_an_unknown_job_is_there_at_once(engine: Engine) -> None:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANG):
         await engine.result("unknown")
 
 
 async def test_close_cancels_what_runs_and_does_not_wait_for_what_will_not_stop(
-    engine: Engine, bodies: Bodies, pause: Pause, unit: float
+    engine: Engine, bodies: Bodies, pause: Pause
 ) -> None:
-    bodies.work["stubborn"] = lambda _: ignores_cancellation(20 * unit)
-    bodies.work["sleeps"] = lambda _: asyncio.sleep(20 * unit)
-    for name in ("stubborn", "sleeps"):
+    bodies.work["stubborn"] = stubborn = Stubborn()
+    bodies.work["sleeps"] = lambda _: asyncio.sleep(1_000)
+    for name in ("sleeps", "stubborn"):
         engine.submit(job(name))
+    await stubborn.begun.wait()
     await pause(1)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANG):
         await engine.close()
+    await bodies.have_ended("sleeps:1")
     await pause(1)
     assert (engine.find(), bodies.ended) == (("stubborn:1",), ["sleeps:1"])
+    stubborn.let_go.set()
 
 
 async def test_an_engine_that_was_not_started_takes_no_job(make: Make) -> None:
@@ -342,7 +375,7 @@ async def test_a_finished_step_is_not_run_again_in_another_attempt_or_another_pr
         engine.start(bodies, bodies.ended.append)
         for attempt in life:
             engine.submit(job("steps", attempt))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANG):
                 await engine.result(f"steps:{attempt}")
         await engine.close()
     assert ran == ["one", "two", "fails", "three", "fails"]
@@ -366,7 +399,7 @@ async def test_steps_of_a_job_that_is_not_journaled_are_not_kept(
     for attempt in (1, 2):
         spec = replace(job("steps", attempt), journal=False)
         engine.submit(spec)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG):
             await engine.result(spec.id)
     assert bodies.values == ["ran", "ran"]
 
@@ -383,6 +416,6 @@ async def test_what_a_step_returns_is_json(engine: Engine, bodies: Bodies) -> No
 
     bodies.work["steps"] = steps
     engine.submit(job("steps"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         await engine.result("steps:1")
     assert bodies.values == ["refused"]
