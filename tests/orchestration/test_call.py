@@ -19,7 +19,7 @@ from sidetask.core.messages import ToolCall
 from sidetask.orchestration import BackgroundAgentDispatcher, Mode, as_agent, call, invoke
 from sidetask.orchestration.functions import FunctionAgent
 from sidetask.orchestration.invoker import EXECUTOR, Invoker
-from sidetask.state import State, StateView
+from sidetask.state import State, StateView, start_result
 from sidetask.tasks.handle import TaskHandle
 from sidetask.tasks.manager import AsyncTaskManager
 from sidetask.tasks.parts.permits import Limits
@@ -211,18 +211,46 @@ async def test_code_of_a_stopped_run_starts_nothing(clock: VirtualClock) -> None
         try:
             await asyncio.sleep(100)
         finally:
-            try:
-                await call("too-late", as_agent(give_back), state)
-            except TaskFencedError as error:
-                errors.append(error)
+            for home in (state, f.state, State()):
+                try:
+                    await call("too-late", as_agent(give_back), home)
+                except TaskFencedError as error:
+                    errors.append(error)
 
     async with fleet(clock, 1) as f:
         handle = f.agents.dispatch("a", as_agent(clings))
         await settle()
         handle.cancel()
         await handle.wait()
-        assert len(errors) == 1
+        assert len(errors) == 3
         assert f.keys("too-late") == {}
+
+
+async def test_what_a_run_calls_on_another_manager_is_not_its_child(clock: VirtualClock) -> None:
+    other = AsyncTaskManager()
+    held = Held()
+
+    async def ask_there(input: Json, state: StateView) -> Json:
+        return await call("there", held, state, tasks=other)
+
+    async with fleet(clock, 1) as f:
+        handle = f.agents.dispatch("a", as_agent(ask_there))
+        await settle()
+        (there,) = other.handle().list_running()
+        assert (there.name, there.parent_id) == ("there", None)
+        held.let_go(value="done there")
+        assert await handle == "done there"
+        assert f.keys("there") == {"status": "succeeded", "result": "done there"}
+    await other.handle().close()
+
+
+async def test_from_another_thread_nothing_is_started_and_the_error_says_how(
+    clock: VirtualClock,
+) -> None:
+    async with fleet(clock) as f:
+        with pytest.raises(ConfigurationError, match=r"call_soon_threadsafe\(dispatcher\.dispatch"):
+            await asyncio.to_thread(f.agents.dispatch, "a", as_agent(give_back))
+        assert (f.state.snapshot(), f.events, f.agents.active_count) == ({}, [], 0)
 
 
 async def test_code_that_a_task_left_behind_is_nobodys_child(clock: VirtualClock) -> None:
@@ -283,6 +311,33 @@ async def test_a_dispatch_without_a_manager_needs_nobody_to_end_it() -> None:
     held.let_go(None, "fine")
     assert await handle == "fine"
     assert state["a:result"] == "fine"
+
+
+async def test_a_dispatch_on_a_dispatcher_obeys_its_cap(clock: VirtualClock) -> None:
+    async with fleet(clock, 1) as f:
+        held = Held()
+        for name in ("a", "b"):
+            await invoke("dispatch", name, held, input=name, tasks=f.agents, timeout=9)
+        await settle()
+        assert (f.agents.status("a"), f.agents.status("b")) == ("running", "queued")
+        await asyncio.sleep(20)  # the time of each counts from its start
+        assert (f.state["a:status"], f.state["b:status"]) == ("timed_out", "timed_out")
+        assert held.most == 1
+
+
+async def test_options_hold_in_every_mode(clock: VirtualClock) -> None:
+    async with fleet(clock) as f:
+        for tasks in (f.agents, f.manager):
+            for mode in ("call", "dispatch"):
+                start_result(f.state, "a").settle(TaskStatus.SUCCEEDED, value="stale")
+                asked = invoke(mode, "a", Held(), f.state, tasks=tasks, timeout=3, keep_stale=True)
+                running = asyncio.ensure_future(asked)
+                await settle()
+                assert f.keys("a") == {"status": "running", "result": "stale"}, mode
+                await asyncio.sleep(3)
+                assert f.keys("a")["status"] == "timed_out", mode
+                await asyncio.wait({running})
+                assert (running.exception() is not None) is (mode == "call")
 
 
 async def test_what_cannot_be_invoked_is_refused() -> None:

@@ -182,6 +182,29 @@ async def test_what_is_dispatched_with_a_conversations_state_is_its_task() -> No
         assert talk.told() == []  # it is in the state, and nobody is told
 
 
+async def test_whatever_is_invoked_on_a_conversations_state_is_listed_with_it() -> None:
+    gate = asyncio.Event()
+
+    async def wait(input: Json) -> None:
+        await gate.wait()
+
+    async with talking("hello") as talk:
+        mine, elsewhere = talk.chat.state, State()
+        calling = asyncio.ensure_future(call("a", as_agent(wait), mine, tasks=talk.runtime))
+        await settle()
+        await invoke("dispatch", "b", as_agent(wait), mine, tasks=talk.runtime)
+        await invoke("dispatch", "c", as_agent(wait), elsewhere, tasks=talk.runtime)
+        assert [task.name for task in talk.chat.tasks] == ["a", "b"]
+        # In the background it is the conversation that is told, whatever the state.
+        await invoke("background", "d", as_agent(wait), elsewhere, conversation=talk.chat)
+        assert [task.name for task in talk.chat.tasks] == ["a", "b", "d"]
+        assert elsewhere["d:status"] == "queued"
+        gate.set()
+        await calling
+        await talk.runtime.tasks.wait_for_idle()
+        assert elsewhere["d:status"] == "succeeded"
+
+
 async def test_a_live_agent_that_is_shut_down_ends_what_was_dispatched_for_it() -> None:
     gate = asyncio.Event()
 
