@@ -11,6 +11,7 @@ from sidetask import Agent
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.core.errors import InvalidInputError
 from sidetask.testing import ScriptedModel
+from tests.limits import HANG
 from tests.runtime.harness import beside
 
 
@@ -43,7 +44,7 @@ class Left:
 
     def assert_nothing(self) -> None:
         for each in self.stores():  # one that was closed ends in its own time
-            each.join(5)
+            each.join(HANG)
         assert self.count() == (0, 0)
 
 

@@ -20,10 +20,18 @@ import sidetask
 from sidetask import Agent, AgentHandle, RunContext, background, tool
 from sidetask.server.doorkeeper import App, Receive, Scope, Send
 from sidetask.testing import ScriptedModel, call, reply
+from tests.limits import HANG
 from tests.server.asking import app_for
 
 pytestmark = pytest.mark.browser
 
+STATUSES = """() => {
+    const status = document.querySelector("#status");
+    window.statuses = [];
+    new MutationObserver(() => window.statuses.push(status.textContent))
+        .observe(status, {childList: true, characterData: true, subtree: true});
+}"""
+"""Notes what the page tells of its connection."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -39,7 +47,10 @@ async def browser() -> AsyncGenerator[Browser]:
         _unavailable(f"none of {', '.join(NAMES)} is installed")
     no_sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found[0], args=no_sandbox)
+        browser = await playwright.chromium.launch(
+            executable_path=found[0], args=no_sandbox, timeout=1000 * HANG
+        )
+        expect.set_options(timeout=1000 * HANG)
         yield browser
         await browser.close()
 
@@ -73,6 +84,10 @@ class Window:
         await self.page.get_by_label("Message").fill(text)
         await self.page.get_by_role("button", name="Send").click()
 
+    async def was(self, status: str) -> None:
+        """Wait until it has told this, for however short a time."""
+        await self.page.wait_for_function("it => window.statuses.includes(it)", arg=status)
+
     async def texts(self, selector: str) -> list[str]:
         return await self.page.locator(selector).all_inner_texts()
 
@@ -91,8 +106,9 @@ async def opened(
             problems.append(message.text)  # a cut line or a refusal is no fault of the page
 
     agent = Agent(ScriptedModel(*script), tools=tools)
-    async with asyncio.timeout(30), sidetask.open(agent) as chat:
+    async with asyncio.timeout(3 * HANG), sidetask.open(agent) as chat:
         page = await browser.new_page()
+        page.set_default_timeout(1000 * HANG)
         window = Window(chat, page, app_for(chat, token))
         config = uvicorn.Config(window.serve, interface="asgi3", ws="none", log_level="critical")
         server = window.server = uvicorn.Server(config)
@@ -101,6 +117,7 @@ async def opened(
         page.on("pageerror", lambda error: problems.append(str(error)))
         try:
             await page.goto(address + path)
+            await page.evaluate(STATUSES)
             await expect(page.locator("#status")).to_have_text("ready")
             yield window
         finally:
@@ -149,7 +166,7 @@ async def test_after_a_cut_nothing_is_shown_twice_and_nothing_is_missing(browser
         await expect(text.last).to_have_text("One, two, ")
         window.cut()
         status = window.page.locator("#status")
-        await expect(status).to_have_text("reconnecting")
+        await window.was("reconnecting")
         await window.chat.send("And bye")  # said while the page is away
         more.set()
         await window.chat.wait_for_idle()
@@ -168,7 +185,7 @@ async def test_a_server_that_begins_anew_clears_the_page(browser: Browser) -> No
         async with sidetask.open(Agent(ScriptedModel("What was it?"))) as another:
             window.app = app_for(another)
             window.cut()
-            await expect(window.page.locator("#status")).to_have_text("reconnecting")
+            await window.was("reconnecting")
             await expect(window.page.locator("#status")).to_have_text("ready")
             await window.say("Well?")
             await expect(text).to_have_text(["What was it?"])

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from threading import Thread
 
 import pytest
+from tests.limits import HANG
 
 from sidetask.agents.quota import Quota
 from sidetask.agents.quota.gate import LONGEST_BACKOFF, STAGGER
@@ -277,7 +278,7 @@ def test_a_loop_that_was_closed_with_calls_in_line_holds_up_nobody() -> None:
     dead.close()
 
     async def wait() -> int | None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANG):
             return await quota.wait("k")
 
     assert asyncio.run(wait()) == 1
