@@ -122,6 +122,18 @@ async def test_runs_of_one_name_may_go_side_by_side_and_the_newest_has_the_keys(
         assert f.origin("a:result").task_id == fast.id
 
 
+async def test_the_status_of_a_name_is_that_of_its_latest_run(clock: VirtualClock) -> None:
+    held = Held()
+    async with fleet(clock, 1, on_duplicate="allow") as f:
+        f.agents.dispatch("a", held, input=1)
+        f.agents.dispatch("a", held, input=2)
+        await settle()
+        assert (f.agents.status("a"), f.agents.is_running("a")) == ("queued", True)
+        held.let_go(1)
+        await settle()
+        assert (f.agents.status("a"), f.agents.is_running("a")) == ("running", True)
+
+
 @pytest.mark.parametrize("word", get_args(get_args(OnDuplicateLike)[1]))
 async def test_one_name_in_two_states_is_two_runs(clock: VirtualClock, word: str) -> None:
     held = Held()

@@ -145,6 +145,8 @@ class Run:
         self.named = start_result(
             self.state, self.name, status=TaskStatus.QUEUED, keep_stale=self.keep_stale
         )
+        if self.resolution is not None:  # an action that heard of this write has stopped it
+            self._settle(self.named, self.resolution)
 
     async def carry_out(self, input: Json, body: TaskBody) -> ToolOutcome:
         """Invoke the agent; what it raises is the end of the task."""
