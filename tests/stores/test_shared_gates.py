@@ -116,7 +116,7 @@ async def test_windows_that_are_told_at_once_are_joined(url: str) -> None:
 
 
 async def test_a_process_that_starts_inside_the_window_is_parked_from_the_start(url: str) -> None:
-    wait, asked = 100.0, Asked()
+    wait, asked = 30.0, Asked()
     async with process(url) as one:
         one.quota.record_hit(KEY, wait)
         opens_at = now() + wait

@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
 from sidetask.runtime.models.finding import find_model, probe
 from sidetask.runtime.models.local import LocalServer
+from tests.limits import HANG
 
 
 @pytest.fixture
@@ -58,7 +60,10 @@ async def test_then_comes_the_variable() -> None:
     assert (choice.name, choice.why) == ("anthropic:y", "anthropic:y, from SIDETASK_MODEL")
 
 
-async def test_then_a_server_on_this_machine_before_any_key() -> None:
+async def test_then_a_server_on_this_machine_before_any_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(cast("Any", probe).__kwdefaults__, "patience", HANG)
     async with serving(listing("nomic-embed-text", "qwen3", "gemma")) as server:
         choice = await find_model(None, {"OPENAI_API_KEY": "k"}, [server])
     assert choice.name == "ollama:qwen3"
@@ -95,20 +100,21 @@ async def test_with_nothing_at_all_you_drive() -> None:
 )
 async def test_whatever_else_listens_there_is_not_taken_for_a_model(answer: bytes) -> None:
     async with serving(answer) as server:
-        assert await probe([server], patience=5) == ()
+        assert await probe([server], patience=HANG) == ()
 
 
+@pytest.mark.slow
 async def test_nothing_is_waited_for_that_does_not_answer() -> None:
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(serving(None, "vllm"))
         good = await stack.enter_async_context(serving(listing("a", "b")))
-        assert await probe([silent, good], patience=0.02) == ("ollama:a", "ollama:b")
+        assert await probe([silent, good], patience=1) == ("ollama:a", "ollama:b")
 
 
 async def test_nobody_there_is_no_error() -> None:
     async with serving(b"") as server:
         pass
-    assert await probe([server], patience=5) == ()
+    assert await probe([server], patience=HANG) == ()
 
 
 async def test_no_servers_are_no_models() -> None:
