@@ -84,6 +84,8 @@ class Runner:
 
     def launch(self, record: TaskRecord, route: Route) -> None:
         """Start an attempt as soon as its permits allow; the detach timer runs from now."""
+        if record.fenced:  # who heard that it was there has stopped it already
+            return
         self.arm(record, route)
         if self._permits.acquire(record):
             self._go(record)
