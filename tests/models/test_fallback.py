@@ -210,13 +210,23 @@ async def test_the_last_of_the_chain_is_parked_like_any_other() -> None:
     assert gates.closed == {"one": 7.0}
 
 
-async def test_a_refusal_in_the_middle_parks_the_one_that_refused() -> None:
+async def test_a_refusal_in_the_middle_parks_the_one_that_refused_and_not_the_chain() -> None:
     gates = Gates()
     chain = FallbackModel(ScriptedModel(reply("Well", LIMITED), name="one"), ScriptedModel("two"))
-    with pytest.raises(RateLimitedError):
+    with pytest.raises(RateLimitedError) as refused:
         async with chain.stream(replace(ASKED, gates=gates)) as chunks:
             assert [chunk async for chunk in chunks] == []
     assert gates.closed == {"one": 7.0}
+    assert refused.value.retry_after == 0, "the other one is free"
+
+
+async def test_a_chain_that_is_refused_by_all_is_parked_until_the_first_is_free() -> None:
+    soon, late = RateLimitedError("slow down", 7.0), RateLimitedError("slow down", 60.0)
+    chain = FallbackModel(ScriptedModel(soon, name="one"), ScriptedModel(late, name="two"))
+    gates = Gates()
+    with pytest.raises(RateLimitedError, match="slow down; try again in 7 s"):
+        await first_word(chain, gates)
+    assert gates.closed == {"one": 7.0, "two": 60.0}
 
 
 async def test_a_reply_costs_what_whoever_answered_takes() -> None:

@@ -3,7 +3,8 @@
 A model is given up only while nothing of its reply was handed on: what the user has seen is
 not taken back. And only for an error that another model, or another key, may not have.
 A model whose key is parked at its gate is passed over until the gate is open again; when all
-are, nothing is sent, and the error says when the first will be.
+are, nothing is sent. What the chain says of a refusal is when the first of its models is free, be
+that at once: whoever waits for the chain waits no longer than that.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
+from typing import TypeAlias
 
 from sidetask.core.errors import (
     ConfigurationError,
@@ -20,7 +22,10 @@ from sidetask.core.errors import (
     RateLimitedError,
 )
 from sidetask.core.usage import Price, Usage
-from sidetask.models.base import Chunk, Finished, Model, ModelRequest
+from sidetask.models.base import Chunk, Finished, Model, ModelRequest, RateGates
+
+Refused: TypeAlias = Callable[[RateLimitedError], RateLimitedError]
+"""Hears of a model's refusal, and says what it is for whoever asked the chain."""
 
 
 class FallbackModel:
@@ -81,11 +86,16 @@ class FallbackModel:
                 if not error.retryable:
                     raise
                 await stack.aclose()
-        if failed is None and gates is not None:
-            opens_in = min([gates.closed_for(model.quota_key) for model in self.models])
-            failed = RateLimitedError("the keys of all models of the chain are parked", opens_in)
-        assert failed is not None  # a chain has a model
+        if failed is None:
+            failed = RateLimitedError("the keys of all models of the chain are parked")
+        if gates is not None and isinstance(failed, RateLimitedError):
+            raise self._refused(failed, gates)
         raise failed
+
+    def _refused(self, error: RateLimitedError, gates: RateGates) -> RateLimitedError:
+        """A refusal as one of the chain: until the first of its models may be asked again."""
+        opens_in = min([gates.closed_for(model.quota_key) for model in self.models])
+        return RateLimitedError(error.message, opens_in)
 
     async def _sent(
         self, model: Model, request: ModelRequest, stack: AsyncExitStack
@@ -96,8 +106,9 @@ class FallbackModel:
             return await self._asked(model, request, stack)
         ticket = gates.ticket()
 
-        def refused(error: RateLimitedError) -> None:
+        def refused(error: RateLimitedError) -> RateLimitedError:
             gates.record_hit(model.quota_key, error.retry_after, ticket=ticket)
+            return self._refused(error, gates)
 
         try:
             reply = await self._asked(model, request, stack, refused)
@@ -112,7 +123,7 @@ class FallbackModel:
         model: Model,
         request: ModelRequest,
         stack: AsyncExitStack,
-        refused: Callable[[RateLimitedError], None] | None = None,
+        refused: Refused | None = None,
     ) -> AsyncIterator[Chunk]:
         """Open a model's reply and wait for its first piece."""
         try:
@@ -132,17 +143,18 @@ async def _joined(
     first: Chunk,
     rest: AsyncIterator[Chunk],
     price: Price | None,
-    refused: Callable[[RateLimitedError], None] | None,
+    refused: "Refused | None",
 ) -> AsyncGenerator[Chunk, None]:
-    """The whole reply, with what it cost; `refused` hears of a refusal in the middle."""
+    """The whole reply, with what it cost; `refused` says what is raised of a refusal in the
+    middle."""
     yield _priced(first, price)
     try:
         async for chunk in rest:
             yield _priced(chunk, price)
     except RateLimitedError as error:
-        if refused is not None:
-            refused(error)
-        raise
+        if refused is None:
+            raise
+        raise refused(error) from error
 
 
 def _priced(chunk: Chunk, price: Price | None) -> Chunk:
