@@ -41,6 +41,7 @@ from sidetask.tasks.values import (
     LoopUpdates,
     Pending,
     Resolution,
+    Resolved,
     StartResult,
     TaskLaunch,
     TaskObserver,
@@ -252,7 +253,10 @@ class AsyncTaskManager(TaskManager):
     def _enter(self, record: TaskRecord, cancellation: CancelToken | None) -> None:
         launch = record.launch
         if record.in_step and launch.turn_id is not None:
-            self._parts.mailbox.expect(launch.conversation_id, launch.turn_id, record.id)
+            turn = launch.conversation_id, launch.turn_id
+            self._parts.mailbox.expect(*turn, record.id)
+            if record.resolution is not None:  # who heard that it was there has stopped it
+                self._parts.mailbox.tell_turn(*turn, record.id, Resolved(record.resolution))
             if launch.policy.on_interrupt != "keep":
                 record.turn_token = cancellation
         if launch.parent_id is not None:
