@@ -13,6 +13,7 @@ from sidetask.orchestration import as_agent, batch
 from sidetask.state import State, StateView
 from sidetask.testing import VirtualClock
 from tests.orchestration.fleet import Held, fleet, settle
+from tests.tasks.harness import timers
 
 
 async def spend(input: Json) -> Json:
@@ -87,6 +88,35 @@ async def test_at_the_end_of_the_budget_what_runs_goes_on_and_what_waits_is_canc
     assert [item.name for item in b.failed] == ["spend:6", "spend:7", "late"]
     assert b.state["spend:6:status"] == "cancelled"
     assert b.usage.usd == 8
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        (Budget(steps=2), "2 of 2 steps"),
+        (Budget(tool_calls=2), "2 of 2 tool calls"),
+        (Budget(tokens=20), "20 of 20 tokens"),
+    ],
+    ids=["steps", "tool calls", "tokens"],
+)
+async def test_every_limit_of_a_budget_holds(budget: Budget, told: str) -> None:
+    async def work(input: Json) -> None:
+        meter = ambient_meter.get()
+        assert meter is not None
+        meter.spend(Usage(requests=1, input_tokens=7, output_tokens=3), steps=1, tool_calls=1)
+
+    async with batch(cap=1, budget=budget) as b:
+        for _ in range(3):
+            b.dispatch(as_agent(work))
+    assert [str(item.status) for item in b.results] == ["succeeded", "succeeded", "cancelled"]
+    assert told in str(b.results[2].error)
+
+
+async def test_a_batch_that_was_left_leaves_no_timer() -> None:
+    async with batch(cap=1, budget=Budget(seconds=60)) as b:
+        b.dispatch(as_agent(give_back))
+        assert timers() > 0
+    assert timers() == 0
 
 
 async def test_a_budget_of_seconds_ends_by_itself() -> None:

@@ -57,7 +57,16 @@ def test_json_in_a_text_keeps_letters_of_all_languages() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["gone", "user.gone", "user.name.first", "user.langs.2", "user.langs.-1", "count.0", "File"],
+    [
+        "gone",
+        "user.gone",
+        "user.name.first",
+        "user.langs.2",
+        "user.langs.-1",
+        "count.0",
+        "file.0",
+        "File",
+    ],
 )
 def test_what_the_state_does_not_have_is_an_error_that_names_it(name: str) -> None:
     with pytest.raises(TemplateError, match="set it first") as told:
