@@ -66,7 +66,7 @@ browser: $(DEV)  ## the page of the guide, in Chromium
 
 .PHONY: durable soak
 durable: $(DEV)  ## programs that are killed and go on, and the durable engine
-	$(BIN)/python -m pytest -m durable tests/durable tests/engines $(ARGS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=900 -m durable tests/durable tests/engines $(ARGS)
 
 .PHONY: crashes
 crashes: $(DEV)  ## a crash before and after each write of many stories
