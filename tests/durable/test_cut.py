@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from sidetask.core.messages import AssistantMessage, Message, NotificationMessag
 from sidetask.stores.opening import open_store
 from sidetask.tasks.stored import RESULTS, TASKS
 from sidetask.testing import ScriptedModel, call
+from tests.durable.limits import HANG
+from tests.durable.waiting import until
 from tests.durable.wire import Wire, wire_to
 from tests.runtime.harness import assert_valid
 from tests.stores.conftest import new_database
@@ -69,12 +71,6 @@ def tools(work: Work) -> tuple[AnyTool, ...]:
         return "seen"
 
     return pay, report, look
-
-
-async def until(happened: Callable[[], object], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not happened():  # noqa: ASYNC110 - a server sets no event here
-            await asyncio.sleep(0.02)
 
 
 async def at_rest(runtime: Runtime) -> None:
@@ -137,7 +133,7 @@ async def test_a_cut_in_the_middle_of_a_conversation_loses_nothing_and_tells_not
             await wire.mend()
             await until(lambda: len(told(chat.history())) == 3)
             await until(lambda: "From outside." in said(chat))
-            await chat.wait_for_idle(timeout=15)
+            await chat.wait_for_idle(timeout=HANG)
         assert told(chat.history()) == ["paid 1", "paid 2", "reported"]
         assert work.steps == ["first", "second"]
         assert str(await chat.ask("Are you there now?")).startswith("Reply")
@@ -197,6 +193,6 @@ async def test_a_server_that_is_silent_for_a_while_only_takes_longer(
         assert not asked.done()
         await wire.mend()
         assert str(await asked) == "Yes."
-        await chat.wait_for_idle(timeout=15)
+        await chat.wait_for_idle(timeout=HANG)
         assert told(chat.history()) == ["paid 1"]
         await check_kept(server, chat, [])

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from sidetask.tasks.remote.values import JobOrder, key_of, order_to_json
 from sidetask.testing import ScriptedModel, call
 from tests.durable import worker_app as app
 from tests.durable.limits import AGES, HANG
+from tests.durable.waiting import until
 from tests.durable.worker_home import COUNT, name_of
 from tests.stores.conftest import new_database
 
@@ -188,13 +189,6 @@ async def stage(server: str, tmp_path: Path) -> AsyncGenerator[Stage]:
             process.kill()
         await process.communicate()  # its pipes, too, of one that has ended
     await stage.store.close()
-
-
-async def until(happened: Callable[[], object]) -> None:
-    """Wait for what other processes do."""
-    async with asyncio.timeout(HANG):
-        while not happened():  # noqa: ASYNC110 - they set no event here
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

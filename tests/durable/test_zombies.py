@@ -9,7 +9,8 @@ import pytest
 
 from tests.durable import worker_app as app
 from tests.durable.limits import AGES
-from tests.durable.test_workers import Program, Stage, until
+from tests.durable.test_workers import Program, Stage
+from tests.durable.waiting import until
 from tests.stores.conftest import new_database
 
 pytestmark = [pytest.mark.durable, pytest.mark.postgres]

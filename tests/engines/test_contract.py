@@ -20,7 +20,7 @@ from sidetask.engines.stored import StoredEngine
 from sidetask.stores.memory import MemoryStore
 from sidetask.tasks.durable.steps import StoredSteps
 from sidetask.testing import VirtualClock, virtual_backend
-from tests.limits import HANG
+from tests.durable.limits import HANG
 from tests.stores.conftest import new_database, server
 
 __all__ = ["server"]
