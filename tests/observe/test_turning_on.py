@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sidetask import Runtime
 from sidetask.core.errors import ConfigurationError
 from sidetask.observe.tracing import Tracing
+from tests.limits import HANG
 from tests.runtime.harness import talking
 
 
@@ -21,7 +22,7 @@ def printed(code: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -11,6 +11,7 @@ import pytest
 from sidetask.core.messages import user_message
 from sidetask.stores.sql.sqlite import sqlite_store
 from sidetask.stores.sql.store import SqlStore
+from tests.limits import HANG
 from tests.stores.samples import C, D, fact
 
 
@@ -25,7 +26,7 @@ async def store(tmp_path: Path) -> AsyncGenerator[SqlStore]:
 async def stuck(store: SqlStore) -> AsyncGenerator[None]:
     """The database is busy, and a batch that was taken from the line waits for it."""
     go_on = threading.Event()
-    busy = store._line.submit(lambda _: go_on.wait(10))  # pyright: ignore[reportPrivateUsage]
+    busy = store._line.submit(lambda _: go_on.wait(HANG))  # pyright: ignore[reportPrivateUsage]
     store.append(fact(1, D))
     await ticks()
     yield

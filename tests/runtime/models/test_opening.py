@@ -15,6 +15,7 @@ from sidetask.models.human import HumanModel
 from sidetask.models.pydantic_ai import PydanticAIModel, openai_compatible
 from sidetask.models.scripted import ScriptedModel
 from sidetask.runtime.models.opening import Models, open_model
+from tests.limits import HANG
 
 VARIABLES = (
     "OPENAI_API_KEY",
@@ -155,6 +156,6 @@ for name in {names!r}:
         print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG, check=True
     )
     return done.stdout.splitlines()
