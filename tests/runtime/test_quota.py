@@ -118,6 +118,29 @@ async def test_agents_that_are_dispatched_wait_behind_those_that_somebody_waits_
     assert order == ["called", "asked", "dispatched", "in a pipeline", "in a batch"]
 
 
+async def test_an_agent_that_a_background_tool_asks_waits_behind_others() -> None:
+    asked: list[str] = []
+
+    def answer(who: str) -> Any:
+        return lambda _: asked.append(who) or "fine"  # type: ignore[func-returns-value]
+
+    async def delegate(who: str) -> str:
+        async with runtime.open(Agent(ScriptedModel(answer(who)))) as sub:
+            return str(await sub.ask("go"))
+
+    aside = tool(route=background(), name="send_off")(delegate)
+    calls = reply(call("send_off", who="background"), call("delegate", who="foreground"))
+    model = ScriptedModel(calls, "done", "told", name="main")
+    async with (
+        running_runtime() as runtime,
+        runtime.open(Agent(model, tools=[aside, tool(delegate)])) as chat,
+    ):
+        runtime.quota.record_hit("scripted", 30)
+        await chat.ask("go")
+        await chat.wait_for_idle()
+    assert asked == ["foreground", "background"]
+
+
 async def test_a_refusal_in_mid_stream_parks_the_key_and_tells_no_text_twice() -> None:
     async with talking(reply("Half of ", LIMITED), "the whole") as talk:
         response = await talk.chat.chat("hi")

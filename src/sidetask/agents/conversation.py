@@ -17,6 +17,7 @@ from sidetask.core.messages import Message, ToolCall, UserMessage
 from sidetask.core.usage import NO_USAGE
 from sidetask.models.base import Model
 from sidetask.state.state import State
+from sidetask.tasks.parts.body import current_body
 
 Check: TypeAlias = Callable[[ToolCall], str | None]
 """Looks at a call before it becomes a task: None lets it pass, else the model reads why not."""
@@ -73,7 +74,8 @@ class Conversation:
         """The task that waits for all of it, and on whose permits its calls run."""
         self.parent_conversation_id: ConversationId | None = None
         """Of the agent whose sub-agent this is."""
-        self.aside = aside.get()  # nobody waits for its turns: at a gate, others go first
+        self.aside = aside.get() or _is_opened_in_background()
+        """Nobody waits for its turns: at a gate, others go first."""
         self.meter = metered(config.budget, ambient_meter.get())
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
@@ -126,3 +128,11 @@ class Conversation:
         """From now on this one governs it."""
         self.governor = governor
         self.checks += (governor.check,)
+
+
+def _is_opened_in_background() -> bool:
+    """It is a background tool that opens it. An invoked agent says for itself who waits."""
+    body = current_body.get()
+    if body is None or body.record.launch.executor is not None:
+        return False
+    return not body.record.foreground
