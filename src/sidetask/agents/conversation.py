@@ -74,8 +74,7 @@ class Conversation:
         """The task that waits for all of it, and on whose permits its calls run."""
         self.parent_conversation_id: ConversationId | None = None
         """Of the agent whose sub-agent this is."""
-        self.aside = aside.get() or _is_opened_in_background()
-        """Nobody waits for its turns: at a gate, others go first."""
+        self.aside = aside.get() or _is_opened_in_background()  # at a gate, others go first
         self.meter = metered(config.budget, ambient_meter.get())
         """Where its turns spend; None: nothing limits them."""
         self.history: list[Message] = []
