@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from threading import Thread
 
 import pytest
 
@@ -242,6 +243,28 @@ def test_a_derived_value_that_only_a_fork_can_compute_is_among_its_keys() -> Non
     fork.set("a", 1)
     assert fork.keys() == ["a", "derived:sum"]
     assert fork.snapshot() == {"a": 1, "derived:sum": 1}
+
+
+def test_a_thread_may_write_to_a_fork_while_its_keys_are_listed() -> None:
+    class Key(str):
+        """Looking at it takes so long that somebody else writes meanwhile."""
+
+        __slots__ = ()
+
+        def removeprefix(self, prefix: str, /) -> str:
+            if listing:
+                listing.pop().start()
+                other.join()
+            return super().removeprefix(prefix)
+
+    state = State()
+    state.derive("sum", "a", total)
+    fork, listing = state.fork(), list[Thread]()
+    fork.update({Key("a"): 1, "b": 2})
+    other = Thread(target=fork.set, args=("c", 3))
+    listing.append(other)
+    assert {"a", "b", "derived:sum"} <= set(fork.keys())
+    assert fork["c"] == 3
 
 
 def test_a_derived_value_that_fails_in_a_fork_is_not_there(

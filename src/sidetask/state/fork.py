@@ -54,7 +54,8 @@ class Overlay:
 
     def keys(self) -> list[str]:
         found = dict.fromkeys(self._base.keys())
-        for key in (*self.entries, *[each.key for each in self.affected(self._deltas)]):
+        written = tuple(self._deltas)  # at once: a tool's thread may write meanwhile
+        for key in (*self.entries, *[each.key for each in self.affected(written)]):
             found.setdefault(key)
         return [
             key

@@ -147,7 +147,8 @@ class Hub:
         """The keys of the turn that is over. Noted as they are written: nothing is searched."""
         if not self._of_turn:  # the usual case
             return []
-        noted, self._of_turn = self._of_turn, {}
+        with self.lock:
+            noted, self._of_turn = self._of_turn, {}
         return [key for key in noted if key in self.entries]
 
     @property
