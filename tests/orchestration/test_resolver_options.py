@@ -2,6 +2,7 @@
 
 import asyncio
 
+from sidetask.core.errors import TaskFailedError
 from sidetask.core.lifecycle import TaskStatus
 from sidetask.orchestration.calling import call
 from sidetask.orchestration.dispatcher import BackgroundAgentDispatcher
@@ -19,6 +20,15 @@ async def test_a_dispatched_run_takes_no_longer_than_its_resolver_says(clock: Vi
         assert handle is not None
         assert (await handle.wait()).status is TaskStatus.TIMED_OUT
     assert (clock.time(), state["rates:status"]) == (3, "timed_out")
+
+
+async def test_a_shared_run_takes_no_longer_than_its_resolver_says(clock: VirtualClock) -> None:
+    state, source = State(now=clock.now), Source(seconds=9)
+    resolver = Resolver.fetch("rates", source, timeout=3, dedupe=True)
+    asked = [asyncio.ensure_future(resolver(state)) for _ in range(2)]
+    await asyncio.wait(asked)
+    assert [type(each.exception()) for each in asked] == [TaskFailedError] * 2
+    assert (clock.time(), source.begun, state["rates:status"]) == (3, 1, "timed_out")
 
 
 async def test_the_last_result_may_stay_while_the_next_is_dispatched(clock: VirtualClock) -> None:

@@ -4,12 +4,14 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel
 
 from sidetask.core.errors import (
     AllFailedError,
     ConfigurationError,
     InvocationTimeoutError,
     RoundLimitError,
+    StateClosedError,
     StateValueError,
     UnknownRouteError,
 )
@@ -88,6 +90,22 @@ async def test_a_pipeline_that_fails_leaves_nothing() -> None:
     assert state.snapshot() == {}
 
 
+async def test_what_a_failed_pipeline_has_left_behind_writes_nothing() -> None:
+    state, views = State(), list[StateView]()
+
+    def fail(input: Json, view: StateView) -> Exception:
+        views.append(view)
+        return ValueError("no luck")
+
+    with pytest.raises(ValueError, match="no luck"):
+        await sequence(Quick("bad", fail)).invoke("x", state)
+    with pytest.raises(StateClosedError):
+        views[0].set("late", 1)
+    with pytest.raises(StateClosedError):
+        views[0].watch("a")
+    assert state.snapshot() == {}
+
+
 async def test_a_cancelled_pipeline_leaves_nothing_and_its_agent_has_ended() -> None:
     state, slow = State(), Slow("slow", 100, cleanup=5)
     line = sequence(Quick("a", writing("a", 1)), slow)
@@ -112,6 +130,20 @@ async def test_an_agent_cannot_change_what_another_one_was_given() -> None:
 
     with pytest.raises(TypeError, match="cannot be changed in place"):
         await sequence(Quick("spoil", spoil)).invoke(["a"], State())
+
+
+async def test_an_output_is_as_the_state_would_keep_it() -> None:
+    class Grade(BaseModel):
+        mark: int
+
+    mine: list[Json] = [1]
+    for answer, kept in ((Grade(mark=1), {"mark": 1}), ((1, 2), [1, 2]), (mine, [1])):
+        last = Quick("last", cast(Any, answer))
+        for line in (sequence(appending("a"), last), fallback(last), parallel(last)):
+            output = await line.invoke("x", State())
+            mine.append(2)  # it is the agent's own still
+            assert output == ([kept] if line.name.startswith("parallel") else kept)
+            mine.pop()
 
 
 @pytest.mark.parametrize("make", [sequence, fallback, parallel])
@@ -158,6 +190,7 @@ async def test_when_all_tries_failed_the_error_tells_them_all() -> None:
     with pytest.raises(AllFailedError) as told:
         await line.invoke("x", state)
     assert [name for name, _ in told.value.failures] == ["first", "second"]
+    assert told.value.__cause__ is told.value.failures[1][1]
     assert str(told.value) == (
         "fallback(first, second): all 2 failed\n  first: ValueError: no luck\n"
         "  second: KeyError: 'k'"
