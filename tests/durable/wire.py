@@ -44,6 +44,10 @@ class Wire:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         there, here = await asyncio.open_unix_connection(self._target)
+        if self._listening is None:  # it was cut meanwhile
+            writer.transport.abort()
+            here.transport.abort()
+            return
         self._lines |= {writer, here}
         try:
             async with asyncio.TaskGroup() as both:

@@ -26,6 +26,7 @@ from sidetask.client import Client
 from sidetask.core.errors import SidetaskError
 from sidetask.stores.opening import open_store
 from tests.durable import worker_app
+from tests.durable.limits import HANG
 from tests.durable.soak.referee import Line, Verdict, check_state, is_denied, judge
 from tests.stores.conftest import new_database
 
@@ -38,7 +39,6 @@ BLOWS = {"kill worker": 12, "kill home": 4, "stop worker": 2, "freeze worker": 2
 """What is done to a process, and how often, of 21 times."""
 FROZEN = 1.5
 """Seconds; its lock is gone at once."""
-PATIENCE = 60
 WORKER = (sys.executable, "-c", "from sidetask.cli.main import main; main()", "worker")
 HOME = (sys.executable, "-m", "tests.durable.soak.home")
 
@@ -89,6 +89,8 @@ class Ring:
         while not self._stopping:
             process = await self.start(*WORKER, *app)
             self.workers.append(process)
+            if self._stopping:  # since it was being started
+                process.terminate()
             await process.communicate()
             self.workers.remove(process)
 
@@ -157,7 +159,8 @@ class Ring:
                     )
 
     def _remains(self) -> list[str]:
-        """What there is of members that do not live, and of owners that are no members."""
+        """What there is of members that do not live, of owners that are no members, and of jobs
+        that somebody is about to end."""
         import psycopg  # noqa: PLC0415 - no part of the unit suite
 
         with psycopg.connect(self.url, autocommit=True) as db:
@@ -170,6 +173,13 @@ class Ring:
                     " 'cancelling') AND owner NOT IN (SELECT id FROM sidetask.members)",
                 )
                 for row in db.execute(sql)
+            ] + [
+                str(row)
+                for row in db.execute(
+                    "SELECT id, status FROM sidetask.jobs WHERE conversation_id = %s AND status IN"
+                    " ('queued', 'running', 'cancelling')",
+                    [self.run],
+                )
             ]
 
     # -- rounds ----------------------------------------------------------------------------
@@ -187,7 +197,7 @@ class Ring:
         for _ in range(min(most, dice.randint(2, 8))):
             await self.strike(dice)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(HANG):
                 await self.is_done.wait()
         except TimeoutError:
             verdict.expect(False, await self._why())
@@ -196,12 +206,10 @@ class Ring:
                 self.home.kill()
         await home
         await person
-        remains: list[str] = []
-        for _ in range(50):
-            remains = await asyncio.to_thread(self._remains)
-            if not remains:
-                break
+        until, remains = time.monotonic() + HANG, await asyncio.to_thread(self._remains)
+        while remains and time.monotonic() < until:
             await asyncio.sleep(0.1)
+            remains = await asyncio.to_thread(self._remains)
         verdict.expect(not remains, f"left of the dead: {remains}")
         found = await judge(self.store, self.run, self.lines(), self.zombies)
         await check_state(self.store, self.run, found.ends, found)
@@ -209,7 +217,7 @@ class Ring:
         return found
 
     async def _until_at_work(self) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG):
             while not self.lines():  # noqa: ASYNC110 - other processes write them
                 await asyncio.sleep(0.02)
 
