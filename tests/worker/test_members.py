@@ -202,6 +202,28 @@ async def test_two_releases_side_by_side_each_do_their_own(clock: VirtualClock) 
         assert done[-1] == "new 7", "nobody has the old one any more"
 
 
+async def test_who_has_just_come_leaves_what_another_release_has_room_for_later(
+    clock: VirtualClock,
+) -> None:
+    tools, done = Tools(), list[str]()
+
+    @tool(name="work", route=background())
+    async def new(how: str) -> None:
+        """Work."""
+        done.append(how)
+
+    async with sharing(clock) as place:
+        await place.worker(tools.work, concurrency=1)
+        jobs = [place.enqueue(tools.work, task=f"task-{n}") for n in range(3)]
+        await settle()
+        await place.worker(new)
+        await settle(2)
+        assert done == []
+        assert [(await place.job(job)).status for job in jobs] == ["running", "queued", "queued"]
+        tools.go.set()
+        assert [await place.outcome(job) for job in jobs] == [Completed("worked", "worked")] * 3
+
+
 async def test_jobs_that_nobody_knows_keep_none_of_two_releases_from_its_own(
     clock: VirtualClock,
 ) -> None:

@@ -27,7 +27,8 @@ class Peers:
         self._membership = membership
         self._counters = counters
         self._retries = retries
-        self._others: Sequence[Member] = ()
+        self._others: Sequence[Member] | None = None
+        """None: nobody has looked yet."""
         self._look_due = self._reap_due = 0.0
 
     @property
@@ -54,13 +55,15 @@ class Peers:
         now = asyncio.get_running_loop().time()
         if now >= self._look_due:
             self._look_due = now + LOOK
-            living = await self._members.living()
-            self._others = [each for each in living if each.id != self.me]
+            self._others = await self._see()
         if now < self._reap_due:
             return False
         # Alone, too: who died before this one came has left its jobs.
         self._reap_due = now + self.pause
         return await self.reap()
+
+    async def _see(self) -> Sequence[Member]:
+        return [each for each in await self._members.living() if each.id != self.me]
 
     async def reap(self) -> bool:
         """Take from the dead what they had; True: there was something.
@@ -98,6 +101,8 @@ class Peers:
         Raises:
             StoreError: There is no knowing what was claimed: what was, is found when it is over.
         """
+        if self._others is None:  # it has just come: what may another one have?
+            self._others = await self._see()
         shared = self.shared_keys(known)
         plain: Collection[str] = () if carefully else known.keys() - shared
         found = list(await queue.claim(self.me, plain, limit=limit)) if plain else []
@@ -127,4 +132,4 @@ class Peers:
         )
 
     def _workers(self) -> Sequence[Member]:
-        return [each for each in self._others if each.role == "worker" and not each.draining]
+        return [each for each in self._others or () if each.role == "worker" and not each.draining]
