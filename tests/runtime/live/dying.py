@@ -6,7 +6,13 @@ import signal
 import sys
 
 from sidetask import Agent, RunContext, Runtime, background, tool
+from sidetask.stores.base import Store
+from sidetask.stores.opening import open_store
 from sidetask.testing import ScriptedModel, call
+
+stores: list[Store] = []
+runtimes: list[Runtime] = []
+"""Those of this process: one of each."""
 
 
 @tool
@@ -26,7 +32,10 @@ async def quick() -> str:
 async def die(ctx: RunContext[object]) -> str:
     """End the process, as it is."""
     ctx.state.set("last", "words")
-    await asyncio.sleep(0.05)  # what was handed over is stored by then
+    [runtime] = runtimes
+    while not any(each.name == "quick" for each in runtime.tasks.list_completed()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # it ends when it is stored that it began
+    await stores[0].stored()
     os.kill(os.getpid(), signal.SIGKILL)
     return "never"
 
@@ -35,8 +44,10 @@ SCRIPT = (call("note", key="k"), "Noted.", (call("quick"), call("die")))
 
 
 async def main(url: str) -> None:
+    stores.append(open_store(url))
     agent = Agent(ScriptedModel(*SCRIPT), name="mortal", tools=[note, quick, die])
-    async with Runtime(store=url) as runtime:
+    async with Runtime(store=stores[0]) as runtime:
+        runtimes.append(runtime)
         chat = await runtime.open(agent, conversation_id="mine", user="ana")
         chat.state.set("user:name", "Ana")
         await chat.ask("note it")
