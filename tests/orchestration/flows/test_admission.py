@@ -239,6 +239,25 @@ async def test_a_guard_that_raises_is_one_that_does_not_hold(
     assert "no luck" in caplog.text
 
 
+async def test_a_guard_that_fails_again_and_again_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def look(state: StateView) -> bool:
+        return bool(state["ready"])
+
+    state = State()
+    flow = Flow("order", steps=[Step("s", done=custom(look, "it is ready"))])
+    async with governing(flow, state) as live:
+        for times in (1, 1, 1, 2):
+            if times == 2:  # it worked meanwhile
+                state.set("ready", False)
+                live.move()
+                state.delete("ready")
+            state.set("other", times)
+            live.move()
+            assert caplog.text.count("KeyError: 'ready'") == times
+
+
 # -- observing ----------------------------------------------------------------------------------
 
 

@@ -145,7 +145,9 @@ def test_calls_and_steps_are_those_of_a_flow_or_of_any(flow: str) -> None:
     made.set(call_key("order", "pay_back"), {"succeeded": 0, "open": []})
     made.set(step_key("order", "ask"), "done")
     assert both.holds(made, flow)
-    assert not both.holds(made, "another")
+    for each in (called("pay"), step_done("ask")):
+        assert (each.holds(made, flow), (~each).holds(made, flow)) == (True, False)
+        assert (each.holds(made, "another"), (~each).holds(made, "another")) == (False, True)
     assert not (called("pay_back") | step_done("pay")).holds(made, flow)
 
 

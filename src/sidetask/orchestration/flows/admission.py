@@ -19,6 +19,7 @@ from sidetask.orchestration.flows.plan import Ambient, NeverUntil, Once, Plan, R
 from sidetask.orchestration.flows.record import Record
 from sidetask.orchestration.guards.base import Guard
 from sidetask.orchestration.guards.keeping import DONE
+from sidetask.state.results import text_of
 from sidetask.state.state import StateView
 
 SHOWN = 30
@@ -30,7 +31,16 @@ _log = logging.getLogger(__name__)
 class Admission:
     """Judges calls by a plan and by how far it is."""
 
-    __slots__ = ("_ambient", "_once", "_owners", "_plan", "_preconditions", "_record", "_state")
+    __slots__ = (
+        "_ambient",
+        "_failing",
+        "_once",
+        "_owners",
+        "_plan",
+        "_preconditions",
+        "_record",
+        "_state",
+    )
 
     def __init__(
         self, plan: Plan, record: Record, state: StateView, *, ambient: Collection[str]
@@ -38,6 +48,8 @@ class Admission:
         self._plan = plan
         self._record = record
         self._state = state
+        self._failing: dict[int, str] = {}
+        """How guards failed that did so when they were asked last, by their ids."""
         self._once = {c.tool for c in plan.constraints if isinstance(c, Once)}
         self._ambient = {t for c in plan.constraints if isinstance(c, Ambient) for t in c.tools}
         self._ambient.update(ambient)
@@ -51,12 +63,18 @@ class Admission:
                 self._owners.setdefault(tool, []).append(step)
 
     def holds(self, guard: Guard) -> bool:
-        """Whether a guard holds; one that raises does not."""
+        """Whether a guard holds; one that raises does not, and is told once in the log."""
         try:
-            return guard.holds(self._state, self._plan.name)
-        except Exception:  # noqa: BLE001 - the one boundary: a function of the host's
-            _log.exception("a guard of the flow %r failed: %s", self._plan.name, guard)
+            held = guard.holds(self._state, self._plan.name)
+        except Exception as error:  # noqa: BLE001 - the one boundary: a function of the host's
+            told = f"{type(error).__name__}: {text_of(error)}"
+            if self._failing.get(id(guard)) != told:
+                self._failing[id(guard)] = told
+                _log.exception("a guard of the flow %r failed: %s", self._plan.name, guard)
             return False
+        if self._failing:
+            self._failing.pop(id(guard), None)
+        return held
 
     def problems(self, tools: Collection[str]) -> dict[str, str | None]:
         """Why each of these tools may not be called now; None: it may."""
