@@ -62,6 +62,8 @@ class AgentConfig:
                 f"a model is the name of one, or has stream(), which {self.model!r:.80} has not"
             )
         check_kind("instructions", self.instructions, str)
+        if self.flow is not None and not callable(getattr(self.flow, "govern", None)):
+            raise ConfigurationError(f"flow= takes a Flow, not {self.flow!r:.80}")
         check_kind("settings", self.settings, Mapping)
         if not isinstance(self.tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             raise ConfigurationError("tools are given in a list: tools=[...]")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sidetask import Agent
 from sidetask.core.errors import ConfigurationError
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import (
@@ -20,6 +21,7 @@ from sidetask.orchestration.flows.plan import (
 from sidetask.orchestration.functions import as_agent
 from sidetask.orchestration.guards.words import called
 from sidetask.state import StateView
+from sidetask.testing import ScriptedModel
 
 
 async def fetch(state: StateView) -> int:
@@ -57,6 +59,7 @@ async def wait(state: StateView) -> str:
         (lambda: Flow("f", steps=["a"]), "each of steps is of type Step, not 'a'"),
         (lambda: Flow("f", steps=Step("a")), "steps are given in a list, not as Step"),
         (lambda: Flow("f", constraints=once("pay")), "constraints are given in a list"),
+        (lambda: Agent(ScriptedModel("Hi."), flow=[Flow("f")]), r"flow= takes a Flow, not \[Flow"),
         (lambda: Flow("f", constraints=[called("pay")]), "each of constraints is of type Once or"),
     ],
 )
