@@ -20,6 +20,7 @@ from sidetask.state.provenance import Change
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State, StateView
 from sidetask.state.watch import Watch
+from tests.limits import HANG
 from tests.state.test_derived import total
 
 
@@ -288,7 +289,7 @@ def test_a_wake_up_from_another_thread_goes_through_the_loop() -> None:
         reading = asyncio.ensure_future(anext(state.watch("a")))
         await asyncio.sleep(0)
         version = await asyncio.to_thread(state.set, "a", "new")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(HANG):
             return (await reading).new, version
 
     assert asyncio.run(wait(), debug=True) == ("new", 1)  # which minds a step from elsewhere

@@ -20,6 +20,7 @@ from sidetask.stores.queue import NewJob, StoredJob
 from sidetask.stores.sql.sqlite import sqlite_store
 from sidetask.tasks.stored import RESULTS
 from sidetask.testing import VirtualClock
+from tests.limits import HANG
 from tests.stores.samples import (
     QUESTION,
     Question,
@@ -183,4 +184,4 @@ async def compare(path: Path, steps: list[Step]) -> None:
 @given(steps=st.lists(steps, min_size=5, max_size=40))
 def test_a_file_and_memory_give_the_same_answers(steps: list[Step]) -> None:
     with TemporaryDirectory() as folder:
-        VirtualClock().run(compare(Path(folder) / "test.db", steps))
+        VirtualClock(patience=HANG).run(compare(Path(folder) / "test.db", steps))

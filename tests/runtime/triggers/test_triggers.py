@@ -8,6 +8,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.limits import HANG
 
 from sidetask import Agent
 from sidetask.core.errors import AgentNotStartedError, ConfigurationError, ModelError
@@ -327,13 +328,13 @@ def test_real_files_are_watched(tmp_path: Path) -> None:
         async with running_runtime() as runtime:
             agent = Agent(ScriptedModel("never"))
             async with runtime.open(agent, triggers=[on_file_change(tmp_path, note)]):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(HANG):
                     while not came.is_set():
                         (tmp_path / "a.txt").write_text("x" * (len(seen) + 1), "utf-8")
                         await asyncio.wait({asyncio.ensure_future(came.wait())}, timeout=0.5)
         return seen
 
-    assert asyncio.run(main()) == ["on_file_change"]
+    assert set(asyncio.run(main())) == {"on_file_change"}  # of two writes it may tell twice
 
 
 # -- bad input ------------------------------------------------------------------------------------
