@@ -125,6 +125,16 @@ async def test_never_until_is_lifted_for_good_and_require_is_not() -> None:
         assert judged(live, "ask") is None
 
 
+async def test_what_is_required_is_so_also_where_it_has_held_once() -> None:
+    consent, state = is_true("consent"), State()
+    rules = [never_until("pay", consent), require("pay", consent)]
+    async with governing(Flow("order", constraints=rules), state) as live:
+        state.set("consent", True)
+        assert judged(live, "pay") is None
+        state.set("consent", False)
+        assert "has to wait until `consent` is true" in (judged(live, "pay") or "")
+
+
 async def test_what_held_for_a_moment_has_held() -> None:
     state = State()
     flow = Flow("order", steps=[ANY], constraints=[never_until("pay", eq("mood", "good"))])

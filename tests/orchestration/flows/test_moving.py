@@ -7,6 +7,7 @@ import pytest
 from sidetask import RunContext, Tool
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import Step, ambient, require
+from sidetask.orchestration.guards.keeping import call_key, step_key
 from sidetask.orchestration.guards.words import (
     called,
     custom,
@@ -95,6 +96,27 @@ async def test_branches_and_where_they_meet() -> None:
         state.set("left", 1)
         assert (stage(state, "left"), stage(state, "meet")) == ("done", "active")
         assert live.tail().count("Step") == 2  # the right one is active too
+
+
+async def test_what_is_known_of_calls_and_steps_moves_it_whoever_writes_it() -> None:
+    """Another process may have carried the call out; no turn has to run here."""
+    flow = Flow(
+        "order",
+        steps=[
+            Step("pay", done=called("pay")),
+            Step("thank", gate=step_done("elsewhere") | step_done("pay"), done=is_set("thanked")),
+            Step("elsewhere", done=is_set("never")),
+        ],
+    )
+    for key, kept in (
+        (call_key("order", "pay"), {"succeeded": 1, "open": []}),
+        (step_key("order", "elsewhere"), "done"),
+    ):
+        state = State()
+        async with governing(flow, state):
+            assert stage(state, "thank") is None
+            state.set(key, kept)
+            assert stage(state, "thank") == "active"
 
 
 async def test_with_a_terminal_step_the_flow_is_over() -> None:
