@@ -12,7 +12,7 @@ from sidetask.core.jsons import JsonObject
 from sidetask.core.routing import TaskPolicy
 from sidetask.stores.queue import LOST, NewJob, StoredJob
 from sidetask.tasks.values import Completed
-from sidetask.testing import ScriptedModel, VirtualClock
+from sidetask.testing import ScriptedModel, VirtualClock, ignores_cancellation
 from sidetask.worker import Worker
 from sidetask.worker.peers import LOOKED_THROUGH
 from tests.worker.harness import FakeMembership, settle, sharing
@@ -292,6 +292,23 @@ async def test_a_second_word_ends_it_at_once(clock: VirtualClock) -> None:
         await place.ended(worker)
         assert clock.now() - began < 1.5
         assert (await place.job(work)).status == "queued"
+
+
+async def test_what_does_not_stop_at_once_is_left_and_counted(clock: VirtualClock) -> None:
+    @tool(route=background())
+    async def deaf() -> None:
+        """Hear nothing."""
+        await ignores_cancellation(20)
+
+    async with sharing(clock) as place:
+        worker = await place.worker(deaf)
+        job = place.enqueue(deaf)
+        await settle()
+        worker.drain()
+        worker.drain()
+        await settle(30)
+        assert (await place.job(job)).result == LOST
+        assert worker.counters.ends["lost"] == 1
 
 
 async def test_who_lost_its_lock_stops_and_writes_nothing(clock: VirtualClock) -> None:

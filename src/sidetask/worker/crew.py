@@ -99,7 +99,8 @@ class Crew:
         await stop(self._carrying, within=1.0)
         for work in left:
             with suppress(StoreError):
-                await self._give_up(work)
+                if how := await self._give_up(work):
+                    self._counters.ends[how] += 1
 
     def _carried(self, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
@@ -136,21 +137,20 @@ class Crew:
             if await self._finish(job, outcome):
                 self._counters.ends[_word(outcome)] += 1
                 return
-        elif await self._insist(lambda: self._give_up(work)):
-            self._counters.ends["handed_back"] += 1
+        elif how := await self._insist(lambda: self._give_up(work)):
+            self._counters.ends[how] += 1
             return
         self._counters.ends["lost"] += 1
 
-    async def _give_up(self, work: Work) -> bool:
-        """Leave a job to others; or to nobody, if it may not begin again. False: it is lost, or
-        somebody else's already."""
+    async def _give_up(self, work: Work) -> str | None:
+        """Leave a job to others; or to nobody, if it may not begin again. Returns how that is
+        counted; None: it is over, or somebody else's already."""
         job_id, me = work.job.id, self._me
         if self.is_lost:
-            return False
+            return None
         if work.may_begin_again:
-            return bool(await self._queue.hand_back(me, [job_id]))
-        await self._queue.finish(job_id, me, LOST)
-        return False
+            return "handed_back" if await self._queue.hand_back(me, [job_id]) else None
+        return "lost" if await self._queue.finish(job_id, me, LOST) else None
 
     async def _finish(self, job: StoredJob, outcome: ToolOutcome) -> bool:
         result = outcome_to_json(outcome)
