@@ -136,6 +136,7 @@ async def test_sigterm_ends_the_chat_in_order(tmp_path: Path) -> None:
     async with sitting(agent, tmp_path) as seat:
         seat.type("stir\r")
         await seat.paper.shows("→ stir")
+        await seat.paper.shows("● task-1 stir  0:")
         signal.raise_signal(signal.SIGTERM)
         await seat.paper.shows("stopping ● task-1 stir")
         assert await seat.ends() == 128 + signal.SIGTERM

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,10 +189,11 @@ def test_ctrl_c_at_a_pipe_stops_everything_and_tells_it(folder: Path) -> None:
         assert chat.stdin is not None
         assert chat.stdout is not None
         assert chat.stderr is not None
-        chat.stdin.write("shell 'echo $PPID; sleep 62'\n")
+        chat.stdin.write("shell 'touch begun; sleep 90'\n")
         chat.stdin.flush()  # and not closed: it still waits for more
-        while "approved by --yes" not in (line := chat.stdout.readline()):
-            assert line, chat.stderr.read()
+        while not (folder / "begun").exists():
+            assert chat.poll() is None
+            time.sleep(0.02)
         chat.send_signal(signal.SIGINT)
         assert "sidetask: stopping ● task-1 shell" in chat.stderr.read()
         assert chat.wait(HANG) == 128 + signal.SIGINT
