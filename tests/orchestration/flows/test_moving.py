@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from sidetask import RunContext, Tool
+from sidetask.core.jsons import Json
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import Step, ambient, require
 from sidetask.orchestration.guards.keeping import call_key, step_key
@@ -108,10 +109,11 @@ async def test_what_is_known_of_calls_and_steps_moves_it_whoever_writes_it() -> 
             Step("elsewhere", done=is_set("never")),
         ],
     )
-    for key, kept in (
-        (call_key("order", "pay"), {"succeeded": 1, "open": []}),
-        (step_key("order", "elsewhere"), "done"),
-    ):
+    told: dict[str, Json] = {
+        call_key("order", "pay"): {"succeeded": 1, "open": []},
+        step_key("order", "elsewhere"): "done",
+    }
+    for key, kept in told.items():
         state = State()
         async with governing(flow, state):
             assert stage(state, "thank") is None
