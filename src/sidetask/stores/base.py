@@ -257,7 +257,10 @@ class Conversations(Protocol):
         A conversation stays in which something is open, or a job not over; `conversations=False`:
         all stay. Of one that stays, stays all that resuming it needs: its messages, the records of
         `LASTING` kinds, and the steps of its tasks while one of these is open. `dry_run`: only
-        tell which conversations would be forgotten."""
+        tell which conversations would be forgotten.
+
+        It may be done bit by bit, with writes of others in between: if it fails, what was forgotten
+        by then is."""
         ...
 
 

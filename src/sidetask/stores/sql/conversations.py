@@ -1,6 +1,12 @@
-"""Conversations and their messages, in tables."""
+"""Conversations and their messages, in tables.
 
+What is old is forgotten slice by slice: each is a transaction of its own, and what this process
+and others write comes in between, however much there is to forget.
+"""
+
+import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from sidetask.core.codec import message_from_json, message_to_json
@@ -9,7 +15,7 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import Message
 from sidetask.stores.base import COMPACTIONS, DELIVERED, PAGE, RESULT, ConversationRecord, Record
 from sidetask.stores.bounds import check_name, written
-from sidetask.stores.sql.driver import ALL, JOBS, Connection, Row
+from sidetask.stores.sql.driver import ALL, JOBS, Connection, Driver, Row
 from sidetask.stores.sql.line import Line
 from sidetask.stores.sql.records import PUT, row_of
 from sidetask.stores.sql.rows import plain, read
@@ -44,26 +50,46 @@ _OLD = """SELECT id FROM sidetask_conversations AS c WHERE updated_at < ? AND NO
     (SELECT 1 FROM sidetask_records AS r WHERE r.conversation_id = c.id AND r.open = 1)
     AND NOT EXISTS (SELECT 1 FROM sidetask_jobs AS j
     WHERE j.conversation_id = c.id AND j.status NOT IN ('ended', 'cancelled'))"""
+_AMONG = " AND c.id IN ({places})"
+_IN_ORDER = " ORDER BY c.id"  # whoever else forgets them takes them in this order, too
 _TRIM = (
     # Who has a task that is open has not read yet what became of its job.
-    """DELETE FROM sidetask_jobs AS j WHERE status IN ('ended', 'cancelled') AND ended_at < ?
-    AND NOT EXISTS (SELECT 1 FROM sidetask_records AS r
-    WHERE r.conversation_id = j.conversation_id AND r.id = j.task_id AND r.open = 1)""",
+    (
+        "sidetask_jobs",
+        """DELETE FROM sidetask_jobs AS j WHERE status IN ('ended', 'cancelled') AND ended_at < ?
+        AND NOT EXISTS (SELECT 1 FROM sidetask_records AS r
+        WHERE r.conversation_id = j.conversation_id AND r.id = j.task_id AND r.open = 1)""",
+    ),
     # What resuming a conversation needs stays with it: `LASTING`, and steps of a living task.
-    """DELETE FROM sidetask_records AS r WHERE open = 0 AND at < ?
-    AND kind NOT IN ('approval', 'compaction', 'home', 'turn')
-    AND NOT (kind = 'step' AND EXISTS (SELECT 1 FROM sidetask_records AS t
-    WHERE t.kind = 'task' AND t.open = 1 AND t.conversation_id = r.conversation_id))""",
+    (
+        "sidetask_records",
+        """DELETE FROM sidetask_records AS r WHERE open = 0 AND at < ?
+        AND kind NOT IN ('approval', 'compaction', 'home', 'turn')
+        AND NOT (kind = 'step' AND EXISTS (SELECT 1 FROM sidetask_records AS t
+        WHERE t.kind = 'task' AND t.open = 1 AND t.conversation_id = r.conversation_id))""",
+    ),
     # The last fact stays: it tells the seq that the next one goes on from.
-    """DELETE FROM sidetask_facts AS f WHERE at < ? AND seq <
-    (SELECT max(seq) FROM sidetask_facts AS l WHERE l.conversation_id = f.conversation_id)""",
+    (
+        "sidetask_facts",
+        """DELETE FROM sidetask_facts AS f WHERE at < ? AND seq <
+        (SELECT max(seq) FROM sidetask_facts AS l WHERE l.conversation_id = f.conversation_id)""",
+    ),
 )
+"""What is forgotten of conversations that stay: of which table, and how."""
+_AFTER, _UP_TO = " AND conversation_id > ?", " AND conversation_id <= ?"
+_END = """SELECT conversation_id FROM {table} WHERE conversation_id > ?
+    ORDER BY conversation_id LIMIT 1 OFFSET ?"""
+_SLICE_OF_IDS, _SLICE_OF_ROWS = 100, 1_000
+_PAUSE = 0.01
+"""Seconds after a slice. Another process that waits to write to a SQLite file looks now and then
+whether it may, and finds no gap that is shorter."""
 
 
 class SqlConversations:
     """`Conversations`, over a line to a database."""
 
     _line: Line
+    _driver: Driver
 
     def save(self, conversation: ConversationRecord) -> None:
         check_name("the id of a conversation", conversation.id)
@@ -168,16 +194,50 @@ class SqlConversations:
     async def vacuum(
         self, older_than: float, *, conversations: bool = True, dry_run: bool = False
     ) -> Sequence[ConversationId]:
-        def vacuum(db: Connection) -> list[ConversationId]:
-            old = _ids(db.rows(_OLD, (older_than,))) if conversations else []
-            if dry_run:
-                return old
-            _delete(db, old)
-            for statement in _TRIM:
-                db.run(statement, (older_than,))
+        found = await self._line.read(lambda db: db.rows(_OLD + _IN_ORDER, (older_than,)))
+        old = _ids(found) if conversations else []
+        if dry_run:
             return old
+        gone: list[ConversationId] = []
+        for start in range(0, len(old), _SLICE_OF_IDS):
+            some = old[start : start + _SLICE_OF_IDS]
+            gone += await self._line.ask(ALL, partial(self._forget, some, older_than))
+            await asyncio.sleep(_PAUSE)
+        for table, trim in _TRIM:
+            after: str | None = ""
+            while after is not None:
+                end, trimmed = await self._line.ask(
+                    None, partial(_trim, table, trim, older_than, after)
+                )
+                if trimmed:
+                    await asyncio.sleep(_PAUSE)
+                after = end
+        return gone
 
-        return await self._line.ask(ALL, vacuum)
+    def _forget(
+        self, some: Sequence[ConversationId], older_than: float, db: Connection
+    ) -> list[ConversationId]:
+        """Forget those of some conversations that are still old."""
+        among = _AMONG.format(places=", ".join("?" * len(some)))
+        sql = _OLD + among + _IN_ORDER + self._driver.for_update
+        old = _ids(db.rows(sql, (older_than, *some)))
+        _delete(db, old)
+        return old
+
+
+def _trim(
+    table: str, trim: str, older_than: float, after: str, db: Connection
+) -> tuple[str | None, int]:
+    """Forget rows of the conversations that come after one: of some, at least of one. Returns the
+    last of them, None: there are no more; and how many rows it were."""
+    found = db.rows(_END.format(table=table), (after, _SLICE_OF_ROWS))
+    if not found:
+        trimmed = db.run(trim + _AFTER, (older_than, after))
+    else:
+        trimmed = db.run(trim + _AFTER + _UP_TO, (older_than, after, found[0][0]))
+    if trimmed:
+        db.tell([ALL])
+    return (found[0][0] if found else None), trimmed
 
 
 def _save(db: Connection, rows: Sequence[Row]) -> None:
