@@ -40,6 +40,11 @@ class Log:
         os.write(self._file, (" ".join(map(str, words)) + "\n").encode())
 
 
+def lines_of(log: Path) -> list[str]:
+    """What is said there by now. One write may be seen half: a line is there when it has ended."""
+    return log.read_text().rpartition("\n")[0].splitlines() if log.exists() else []
+
+
 class Program:
     """One life."""
 

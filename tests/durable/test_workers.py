@@ -26,6 +26,7 @@ from sidetask.tasks.remote.values import JobOrder, key_of, order_to_json
 from sidetask.testing import ScriptedModel, call
 from tests.durable import worker_app as app
 from tests.durable.limits import AGES, HANG
+from tests.durable.program import lines_of
 from tests.durable.waiting import until
 from tests.durable.worker_home import COUNT, name_of
 from tests.stores.conftest import new_database
@@ -117,10 +118,8 @@ class Stage:
 
     def lines(self) -> list[tuple[float, int, list[str]]]:
         """What was done: when, in which process, what."""
-        if not self.log.exists():
-            return []
         found: list[tuple[float, int, list[str]]] = []
-        for line in self.log.read_text().splitlines():
+        for line in lines_of(self.log):
             at, pid, *words = line.split()
             found.append((float(at), int(pid), words))
         return found

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import time
+from functools import cache
 from pathlib import Path
 
 from sidetask import Agent, RunContext, Runtime, background, tool
@@ -22,8 +23,13 @@ STEPS = 5
 RETRY = TaskPolicy(idempotent=True, on_crash="retry")
 
 
+@cache
+def log() -> Log:
+    return Log(Path(os.environ[LOG]))
+
+
 def say(*words: object) -> None:
-    Log(Path(os.environ[LOG])).say(f"{time.time():.3f}", os.getpid(), *words)
+    log().say(f"{time.time():.3f}", os.getpid(), *words)
 
 
 def let_go(log: str | Path) -> None:

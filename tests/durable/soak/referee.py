@@ -24,6 +24,8 @@ from tests.runtime.harness import assert_valid
 ALL = 1000
 Line: TypeAlias = tuple[float, int, list[str]]
 """When, in which process, what: the round, and what was done."""
+Zombies: TypeAlias = Mapping[int, float]
+"""Processes that were frozen until others had taken over, and since when."""
 
 
 def is_denied(number: object) -> bool:
@@ -44,7 +46,7 @@ class Verdict:
             self.violations.append(str(what))
 
 
-async def judge(store: Store, run: str, lines: Sequence[Line], zombies: set[int]) -> Verdict:
+async def judge(store: Store, run: str, lines: Sequence[Line], zombies: Zombies) -> Verdict:
     """Look for whatever a round has lost, or done twice."""
     verdict, key = Verdict(), ConversationId(run)
     await check_store(store, key, verdict)
@@ -114,13 +116,16 @@ def check_history(
     return told
 
 
-def check_log(lines: Sequence[Line], zombies: set[int], verdict: Verdict) -> Counter[str]:
-    """No finished step ran again, and nothing that must not run twice did. A process that was
-    frozen until others had taken over may be in the middle of one step: `zombies`."""
+def check_log(lines: Sequence[Line], zombies: Zombies, verdict: Verdict) -> Counter[str]:
+    """No finished step ran again, and nothing that must not run twice did. One of the `zombies` may
+    be in the middle of a step; and when it ends that, another process may have looked already
+    whether it is done."""
     finished: set[tuple[str, ...]] = set()
     paid: Counter[str] = Counter()
-    for _, pid, (_, *words) in lines:
+    for at, pid, (_, *words) in lines:
         match words:
+            case ["finished", *_] if at > zombies.get(pid, at):
+                verdict.ends["step that a zombie ended"] += 1
             case ["began", *place] if tuple(place) in finished:
                 if pid in zombies:
                     verdict.ends["step of a zombie"] += 1

@@ -27,6 +27,7 @@ from sidetask.core.errors import SidetaskError
 from sidetask.stores.opening import open_store
 from tests.durable import worker_app
 from tests.durable.limits import HANG
+from tests.durable.program import lines_of
 from tests.durable.soak.referee import Line, Verdict, check_state, is_denied, judge
 from tests.stores.conftest import new_database
 
@@ -56,7 +57,8 @@ class Ring:
         self.home: asyncio.subprocess.Process | None = None
         self.run = ""
         self.is_done = asyncio.Event()
-        self.zombies: set[int] = set()
+        self.zombies: dict[int, float] = {}
+        """When they were frozen first."""
         self.blows: Counter[str] = Counter()
         self.killed: list[tuple[float, int]] = []
         self.parked = 0
@@ -139,7 +141,7 @@ class Ring:
 
     async def freeze(self, process: asyncio.subprocess.Process) -> None:
         """Let it stand still until others have taken over."""
-        self.zombies.add(process.pid)
+        self.zombies.setdefault(process.pid, time.time())
         process.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(self._unlock, process.pid)
         await asyncio.sleep(FROZEN)
@@ -229,7 +231,7 @@ class Ring:
 
     def lines(self, every: bool = False) -> list[Line]:
         found: list[Line] = []
-        for line in self.log.read_text().splitlines() if self.log.exists() else ():
+        for line in lines_of(self.log):
             at, pid, *words = line.split()
             if every or words[0] == self.run:
                 found.append((float(at), int(pid), words))
