@@ -349,7 +349,9 @@ async def test_a_job_that_is_somebody_elses_now_is_let_go_of(clock: VirtualClock
         job = place.enqueue(tools.work, on_crash="retry")
         await settle()
         assert worker.member is not None
-        worker._concurrency = 0  # pyright: ignore[reportPrivateUsage]
+        intake = worker._intake  # pyright: ignore[reportPrivateUsage]
+        assert intake is not None
+        intake.concurrency = 0
         await place.store.queue.reap(worker.member.id)  # a survivor was wrong about it
         await settle()
         assert (await place.job(job)).status == "queued"

@@ -4,8 +4,6 @@
               |
               +-> lost: stop at once, write nothing
 
-* It claims while it has room: when the queue hints at a job, when a job of its own has ended or
-  waits for a person, and once a second anyway.
 * A job is its own until the queue says otherwise. What it writes of one that is not any more is
   refused there, so there is no moment at which two workers could both end a job.
 * `drain` claims no more. What runs gets its grace; then it is cancelled and handed back, if it may
@@ -32,20 +30,19 @@ from sidetask.core.errors.checks import check_count, check_seconds
 from sidetask.core.ids import TaskId
 from sidetask.runtime.runtime import Runtime
 from sidetask.stores.members import Member, Membership
-from sidetask.stores.queue import MAX_CLAIMS, OWNED, Queue
+from sidetask.stores.queue import MAX_CLAIMS, Queue
 from sidetask.tasks.aio.spawn import run_to_end, spawn, stop, wait_done
 from sidetask.worker.adoption.adopter import CONVERSATIONS, Adopter
 from sidetask.worker.asks import Asks
 from sidetask.worker.counters import Counters, Gauges
 from sidetask.worker.crew import Crew
-from sidetask.worker.peers import LOOK, LOOKED_THROUGH, Peers
+from sidetask.worker.intake import Intake
+from sidetask.worker.peers import LOOKED_THROUGH, Peers
 from sidetask.worker.work import Work
 from sidetask.worker.workshop import Workshop
 
 CLEANUP, HURRY = 5.0, 1.0
 """Seconds that jobs get to stop when they are cut off; and when that is to be at once."""
-RELOOK = 5.0
-"""Seconds between two looks at all its jobs and what they ask, whatever is hinted at."""
 GOING = "the worker is going"
 _log = logging.getLogger(__name__)
 
@@ -104,17 +101,10 @@ class Worker:
         """As others see it; None: it has not joined."""
         self._ending = asyncio.Event()
         self._is_hurried = self._is_used = False
-        self._wake = asyncio.Event()
-        """There may be something to claim."""
-        self._news = asyncio.Event()
-        """There may be something to stop, or somebody may have come or gone."""
+        self._intake: Intake | None = None
+        """What the queue gives it; None: it has not joined."""
         self._over = asyncio.Event()
         """A job may be over, or wait for a person."""
-        self._to_look_at: set[str] = set()
-        self._heard_meanwhile: set[str] | None = None
-        """Jobs that others have changed while some are being claimed: perhaps these."""
-        self._is_unsure = False
-        """A claim failed, and may have been carried out all the same."""
         self._failure: BaseException | None = None
 
     # -- for the host ------------------------------------------------------------------------------
@@ -176,10 +166,18 @@ class Worker:
         membership = await store.members.join(self._member())
         self._queue: Queue = store.queue
         self._membership: Membership = membership
-        self._peers = Peers(store.members, membership, self.counters, retries=self._retries)
+        peers = Peers(store.members, membership, self.counters, retries=self._retries)
+        self._intake = intake = Intake(
+            store.queue,
+            peers,
+            self._crew,
+            self._asks,
+            tools=self.tools,
+            concurrency=self._concurrency,
+        )
         self.member = membership.member
         try:
-            await self._work(joined)
+            await self._work(intake, peers, joined)
         finally:
             self.member = None
             await run_to_end(self._leave(), within=self._grace + 60.0)
@@ -199,12 +197,12 @@ class Worker:
 
     # -- at work -----------------------------------------------------------------------------------
 
-    async def _work(self, joined: Callable[[], object]) -> None:
-        ends = [self._crew.begin(self._queue, self._peers.me), self._queue.listen(self._heard)]
-        self._peers.hurry()
-        claiming = spawn(self._claim_all(), name="claiming", done=self._fell)
+    async def _work(self, intake: Intake, peers: Peers, joined: Callable[[], object]) -> None:
+        ends = [self._crew.begin(self._queue, peers.me), self._queue.listen(intake.hear)]
+        peers.hurry()
+        claiming = spawn(intake.claim(self._ending), name="claiming", done=self._fell)
         others = [
-            spawn(self._watch(), name="watching", done=self._fell),
+            spawn(intake.watch(), name="watching", done=self._fell),
             spawn(self._mourn(), name="the lock", done=self._fell),
         ]
         if self._adopter.is_on:
@@ -219,7 +217,7 @@ class Worker:
             self._ending.set()  # also when it is cancelled: nothing is begun any more
             self._stir()
             with suppress(TimeoutError):  # the database hangs; others find that this one is gone
-                await run_to_end(self._cut_off(claiming), within=3 * CLEANUP)
+                await run_to_end(self._cut_off(intake, claiming), within=3 * CLEANUP)
             await run_to_end(stop([claiming, *others], within=CLEANUP), within=2 * CLEANUP)
             for end in ends:
                 end()
@@ -232,72 +230,10 @@ class Worker:
             self._failure = task.exception()
             self.drain()
 
-    async def _claim_all(self) -> None:
-        while not self._ending.is_set():
-            self._wake.clear()
-            room = self._concurrency - self._crew.room_taken
-            if room > 0:
-                try:
-                    await self._claim(room)
-                except StoreError as error:
-                    self._is_unsure = True
-                    _log.warning("nothing can be claimed: %s", error)
-            await _set(self._wake, LOOK)
-
-    async def _claim(self, room: int) -> None:
-        if self._is_unsure:
-            await self._look_over()
-            self._is_unsure = False
-        carefully = any(
-            self._peers.is_last_try(work.job) and not work.waits
-            for work in self._crew.jobs.values()
-        )
-        self._heard_meanwhile = heard = set[str]()
-        try:
-            found = await self._peers.claim(self._queue, self.tools, room, carefully=carefully)
-        finally:
-            self._heard_meanwhile = None
-        if self._ending.is_set() and found:
-            await self._queue.hand_back(self._peers.me, [job.id for job in found])
-            return
-        for job in found:
-            self._crew.take(job)
-            if job.id in heard:
-                self._to_look_at.add(job.id)
-                self._news.set()
-
-    async def _look_over(self) -> None:
-        """See how all that it owns stands: a hint may have been lost, or the answer to a claim."""
-        jobs = self._crew.jobs
-        mine = await self._queue.find(owner=self._peers.me, statuses=[*OWNED], limit=LOOKED_THROUGH)
-        if self._heard_meanwhile is None:  # else some of it is just being claimed
-            unknown = [job.id for job in mine if job.id not in jobs]
-            if unknown:
-                await self._queue.hand_back(self._peers.me, unknown)
-        goes_on = {job.id for job in mine if job.status == "running"}
-        self._to_look_at.update(jobs.keys() - goes_on)
-
     def _stir(self) -> None:
-        for each in (self._wake, self._news, self._over):
-            each.set()
-
-    async def _watch(self) -> None:
-        """Hear of what is to be stopped here, and of who has died."""
-        clock = asyncio.get_running_loop()
-        looked_over = clock.time()
-        while True:
-            self._news.clear()
-            try:
-                if self._crew.jobs and clock.time() - looked_over >= RELOOK:
-                    looked_over = clock.time()
-                    self._asks.hear(None)
-                    await self._look_over()
-                await self._see_to_cancels()
-                if await self._peers.look():
-                    self._wake.set()
-            except StoreError as error:
-                _log.warning("the store cannot be read: %s", error)
-            await _set(self._news, self._peers.pause)
+        self._over.set()
+        if self._intake is not None:
+            self._intake.stir()
 
     async def _mourn(self) -> None:
         await self._membership.lost.wait()
@@ -305,38 +241,6 @@ class Worker:
         self._crew.leave("the worker lost its lock")
         self._ending.set()
         self._stir()
-
-    # -- hearing -----------------------------------------------------------------------------------
-
-    def _heard(self, job_id: str | None) -> None:
-        """Another process has changed a job; None: perhaps any, or who lives."""
-        if job_id is None:
-            self._to_look_at.update(self._crew.jobs)
-            self._peers.hurry()
-            self._stir()
-        elif job_id in self._crew.jobs:
-            self._to_look_at.add(job_id)
-            self._news.set()
-        else:
-            if self._heard_meanwhile is not None:
-                self._heard_meanwhile.add(job_id)
-            self._wake.set()
-
-    async def _see_to_cancels(self) -> None:
-        while self._to_look_at:
-            job_id = self._to_look_at.pop()
-            try:
-                stands = await self._queue.get(job_id)
-            except StoreError:
-                self._to_look_at.add(job_id)
-                raise
-            work = self._crew.jobs.get(job_id)
-            if work is None:
-                continue
-            if stands is None or stands.owner != self._peers.me or stands.status not in OWNED:
-                work.leave("it is somebody else's now")
-            elif stands.status == "cancelling":
-                work.stop(stands.error or "cancelled")
 
     # -- going -------------------------------------------------------------------------------------
 
@@ -362,13 +266,13 @@ class Worker:
                             work.leave(GOING)
                     await self._over.wait()
 
-    async def _cut_off(self, claiming: asyncio.Task[None]) -> None:
+    async def _cut_off(self, intake: Intake, claiming: asyncio.Task[None]) -> None:
         await wait_done(claiming, within=CLEANUP)  # what it claimed is known then, and given back
         closing = spawn(self._adopter.close(CLEANUP), name="letting conversations go")
         await self._crew.cut_off(GOING, HURRY if self._is_hurried else CLEANUP)
-        if self._is_unsure and not self.lost:
+        if intake.is_unsure and not self.lost:
             with suppress(StoreError):
-                await self._look_over()
+                await intake.look_over()
         await wait_done(closing)
 
     async def _leave(self) -> None:
@@ -378,10 +282,3 @@ class Worker:
             await self._membership.leave()
         except StoreError:
             _log.warning("the members do not know yet that this one has left", exc_info=True)
-
-
-async def _set(event: asyncio.Event, within: float) -> None:
-    """Wait until it is set, or so many seconds."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within):
-            await event.wait()
