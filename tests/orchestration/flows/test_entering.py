@@ -1,5 +1,7 @@
 """What steps invoke when they begin: waited for or not, once, and again after a restart."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 
 import pytest
@@ -11,6 +13,7 @@ from sidetask.core.lifecycle import TaskStatus
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import OnEnter, Step
 from sidetask.orchestration.guards.words import failed, is_set, resolved, settled
+from sidetask.orchestration.invoker import EXECUTOR
 from sidetask.orchestration.resolvers.resolver import Resolver
 from sidetask.state import Origin, State, StateView, start_result
 from sidetask.testing import call
@@ -260,3 +263,16 @@ async def test_the_end_of_a_conversation_stops_what_its_flow_invoked() -> None:
         state = talk.chat.state
     assert (state["crm:status"], state["web:status"]) == ("cancelled", "cancelled")
     assert stage(state, "a") == "entering"
+
+
+async def test_a_flow_that_is_closed_leaves_no_dispatcher_and_no_run_behind() -> None:
+    slow, state = Slow("crm"), State()
+    flow = Flow("order", steps=[Step("s", on_enter=[OnEnter(slow.agent)])])
+    async with governing(flow, state) as live:
+        await settle()
+        manager = live._seat.manager
+        assert (slow.begun, len(manager.executors)) == (1, 2)
+        await live.close()
+        assert list(manager.executors) == [EXECUTOR]
+        assert manager.handle().list_running() == []
+        assert state["crm:status"] == "cancelled"

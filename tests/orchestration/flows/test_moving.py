@@ -1,5 +1,7 @@
 """How a flow moves: with the state, with calls, and through what its steps invoke."""
 
+# pyright: reportPrivateUsage=false
+
 import threading
 
 import pytest
@@ -97,6 +99,28 @@ async def test_branches_and_where_they_meet() -> None:
         state.set("left", 1)
         assert (stage(state, "left"), stage(state, "meet")) == ("done", "active")
         assert live.tail().count("Step") == 2  # the right one is active too
+
+
+async def test_a_step_waits_for_all_of_those_before_it() -> None:
+    state = State()
+    before = [Step(name, done=is_set(name)) for name in ("left", "right")]
+    flow = Flow("order", steps=[*before, Step("meet", after=["left", "right"])])
+    async with governing(flow, state):
+        state.set("right", 1)
+        assert (stage(state, "right"), stage(state, "meet")) == ("done", None)
+        state.set("left", 1)
+        assert stage(state, "meet") == "active"
+
+
+@pytest.mark.parametrize("is_guest", [False, True])
+async def test_a_flow_that_is_closed_listens_to_nothing(is_guest: bool) -> None:
+    state = State()
+    flow = Flow("order", steps=[Step("s", done=called("pay") & is_set("a"))])
+    async with governing(flow, state, is_guest=is_guest) as live:
+        events = live._seat.events
+        assert state._hub._listening
+        assert events.taps
+    assert (state._hub._listening, events.taps) == ({}, ())
 
 
 async def test_what_is_known_of_calls_and_steps_moves_it_whoever_writes_it() -> None:
