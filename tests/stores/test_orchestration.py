@@ -52,12 +52,12 @@ async def test_a_key_that_cannot_be_stored_costs_no_other_key_its_place(url: str
     async with running_runtime(store=url) as runtime:
         chat = await runtime.open(talker("Hello."), conversation_id="mine")
         for key in ("k" * 1_001, "a\0b", "caf\udce9"):
-            with pytest.raises(InvalidInputError, match="the state key"):
+            with pytest.raises(InvalidInputError, match="a state key"):
                 chat.state.set(key, 1)
         chat.state.update({"k" * 1_000: 1, "b": "a\0b"})
         async with runtime.dispatcher(2, conversation=chat) as agents:
             agents.dispatch("n" * 993, as_agent(work), input="long")
-            with pytest.raises(InvalidInputError, match="the state key"):
+            with pytest.raises(InvalidInputError, match="a state key"):
                 agents.dispatch("n" * 994, as_agent(work))
         await chat.disconnect()
     async with running_runtime(store=url) as runtime:

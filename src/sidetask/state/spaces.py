@@ -326,7 +326,7 @@ def check_key(key: object) -> None:
     if key.startswith(DERIVED):
         raise InvalidInputError(f"{key!r} is computed: write what it depends on")
     # One that a store could not keep would keep all others from being stored.
-    check_name(f"the state key {key[:80]!r}", key)
+    check_name("a state key", key)
 
 
 def check_versions(exact: Callable[[str], Entry | None], expect: Mapping[str, int]) -> None:

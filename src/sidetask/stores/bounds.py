@@ -36,7 +36,8 @@ def check_name(what: str, name: str) -> None:
     """
     if not _is_text(name) or not 0 < len(name) <= MAX_NAME or "\0" in name:
         raise InvalidInputError(
-            f"{what} is a text of 1 to {MAX_NAME:,} letters, without NUL and lone surrogates"
+            f"{what} is a text of 1 to {MAX_NAME:,} letters, without NUL and lone surrogates, "
+            f"not {name!r:.80}"
         )
 
 
