@@ -6,19 +6,24 @@ import asyncio
 
 import pytest
 
-from sidetask import RunContext, Tool
-from sidetask.core.errors import TurnCancelledError
+from sidetask import Agent, AgentHandle, RunContext, Tool
+from sidetask.core.budget import Budget, ambient_meter
+from sidetask.core.errors import BudgetExceededError, TurnCancelledError
 from sidetask.core.events import TaskEvent
+from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
+from sidetask.core.usage import Usage
 from sidetask.orchestration.flow import Flow
 from sidetask.orchestration.flows.plan import OnEnter, Step
+from sidetask.orchestration.functions import as_agent
 from sidetask.orchestration.guards.words import failed, is_set, resolved, settled
 from sidetask.orchestration.invoker import EXECUTOR
 from sidetask.orchestration.resolvers.resolver import Resolver
 from sidetask.state import Origin, State, StateView, start_result
-from sidetask.testing import call
+from sidetask.tasks.parts.permits import Limits
+from sidetask.testing import ScriptedModel, call
 from tests.orchestration.flows.governed import Slow, governing, ordering, stage
-from tests.runtime.harness import beside, settle
+from tests.runtime.harness import beside, settle, talking
 
 NOBODY = Origin()
 
@@ -90,6 +95,70 @@ async def test_of_what_is_in_the_background_the_model_hears() -> None:
         await talk.chat.wait_for_idle()
         assert talk.told() == ["task-1 succeeded"]
         assert talk.said()[-1] == "I see."
+
+
+async def test_unless_it_is_said_what_is_in_the_background_wakes_nobody() -> None:
+    crm = Slow("crm")
+    flow = Flow("order", steps=[Step("ask", on_enter=[OnEnter(crm.agent, mode="background")])])
+    async with ordering(flow, "Hello.", "I see.") as talk:
+        await talk.chat.ask("hi")
+        crm.let_go()
+        await talk.chat.wait_for_idle()
+        assert talk.said() == ["hi", "Hello."]
+        await talk.chat.ask("and?")
+        assert talk.told() == ["task-1 succeeded"]
+
+
+async def test_a_flow_dispatches_no_more_at_once_than_its_conversation_may_run() -> None:
+    first, second = Slow("first"), Slow("second")
+    entries = [OnEnter(first.agent), OnEnter(second.agent)]
+    limits = Limits(conversation=1)
+    flow = Flow("order", steps=[Step("ask", on_enter=entries)])
+    async with ordering(flow, "Hello.", runtime={"limits": limits}) as talk:
+        await settle()
+        assert (first.begun, second.begun) == (1, 0)
+        first.let_go()
+        await settle()
+        assert (first.begun, second.begun) == (1, 1)
+        second.let_go()
+        await talk.chat.wait_for_idle()
+        assert talk.chat.state["second:status"] == "succeeded"
+
+
+async def test_what_a_flow_invokes_spends_what_the_conversation_may_spend() -> None:
+    async def spend(input: Json) -> None:
+        meter = ambient_meter.get()
+        assert meter is not None
+        meter.spend(Usage(requests=1, usd=2))
+
+    flow = Flow("order", steps=[Step("ask", on_enter=[OnEnter(as_agent(spend))])])
+    async with ordering(flow, "never said", budget=Budget(usd=1)) as talk:
+        await talk.chat.wait_for_idle()
+        with pytest.raises(BudgetExceededError):
+            await talk.chat.ask("hi")
+
+
+async def test_what_a_conversation_opened_by_a_tool_invokes_is_no_part_of_the_tools_task() -> None:
+    crm = Slow("crm")
+    inner_flow = Flow("inner", steps=[Step("ask", on_enter=[OnEnter(crm.agent)])])
+    opened: list[AgentHandle] = []
+
+    async def delegate(ctx: RunContext[None]) -> str:
+        """Open another conversation and leave it open."""
+        inner = Agent(ScriptedModel("Inner."), name="inner", flow=inner_flow)
+        opened.append(await talk.runtime.open(inner))
+        await settle()
+        return "opened"
+
+    async with talking(call("delegate"), "ok", tools=[delegate]) as talk:
+        await talk.chat.ask("go")
+        await settle()
+        assert crm.begun == 1
+        assert [task.parent_id for task in opened[0].tasks.running()] == [None]
+        crm.let_go()
+        await opened[0].wait_for_idle()
+        assert opened[0].state["crm:status"] == "succeeded"
+        await opened[0].shutdown()
 
 
 async def test_a_resolver_is_invoked_in_every_mode() -> None:
