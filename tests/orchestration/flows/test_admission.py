@@ -125,6 +125,16 @@ async def test_never_until_is_lifted_for_good_and_require_is_not() -> None:
         assert judged(live, "ask") is None
 
 
+async def test_what_is_lifted_of_one_tool_stays_when_another_one_is_lifted() -> None:
+    rules = [never_until("pay", is_set("a")), never_until("ask", is_set("b"))]
+    state = State()
+    async with governing(Flow("order", constraints=rules), state) as live:
+        for key in ("a", "b"):
+            state.set(key, 1)
+            state.delete(key)
+        assert (judged(live, "pay"), judged(live, "ask")) == (None, None)
+
+
 async def test_what_is_required_is_so_also_where_it_has_held_once() -> None:
     consent, state = is_true("consent"), State()
     rules = [never_until("pay", consent), require("pay", consent)]

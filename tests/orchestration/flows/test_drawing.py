@@ -39,6 +39,15 @@ def test_a_flow_is_drawn() -> None:
     ]
 
 
+def test_a_name_of_several_lines_is_drawn_on_one() -> None:
+    flow = Flow("order", steps=[Step("a\nb", gate=is_set("c\n\td"), done=is_set("größe.☕"))])
+    assert flow.to_mermaid().splitlines() == [
+        "flowchart TD",
+        '    s0["a b<br/>until größe.☕ is set"]',
+        '    s0_gate(( )) -->|"c d is set"| s0',
+    ]
+
+
 def test_with_a_state_it_shows_how_far_it_is() -> None:
     state = State()
     state.update({'flow:order:step:say "hi"': "done", "flow:order:step:left": "entering"})
