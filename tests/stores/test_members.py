@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from sidetask.core.errors import InvalidInputError, StoreUnavailableError
+from sidetask.core.errors import InvalidInputError, StoreClosedError, StoreUnavailableError
 from sidetask.stores.base import Record, Store
 from sidetask.stores.members import HOME, NOBODY
 from sidetask.stores.queue import LOST
+from sidetask.stores.sql.store import SqlStore
 from sidetask.tasks.remote.values import ASKS, Ask
 from sidetask.tasks.stored import HOMES, ORDERS, Home, Order
 from tests.limits import HANG
@@ -112,6 +113,60 @@ async def test_what_a_member_has_when_it_leaves_is_reaped(stores: list[Store]) -
     await mine.leave()
     found = await there.queue.find()
     assert [(each.status, each.result) for each in found] == [("queued", None), ("ended", LOST)]
+
+
+def locks(url: str) -> int:
+    """How many members hold a lock, each by a connection of its own."""
+    held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+    return len(ask_server(url, held))
+
+
+async def test_who_leaves_lets_its_connection_go_also_when_nobody_can_be_told(
+    stores: list[Store], url: str
+) -> None:
+    here, there, _ = stores
+    mine = await here.members.join(a_member("a"))
+    theirs = await there.members.join(a_member("b"))
+
+    async def is_gone() -> bool:
+        return locks(url) == 1
+
+    async def are_gone() -> bool:
+        return locks(url) == 0
+
+    assert locks(url) == 2
+    await mine.leave()
+    await becomes(is_gone)
+    assert isinstance(there, SqlStore)
+    await there._line.close()  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(StoreClosedError):
+        await theirs.leave()
+    await becomes(are_gone)
+    assert not theirs.lost.is_set()
+
+
+async def test_nobody_sees_who_joins_before_it_has_its_lock(stores: list[Store], url: str) -> None:
+    """It would look dead."""
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    here, there, _ = stores
+    first = await here.members.join(a_member("a"))
+    [(place,)] = ask_server(url, "SELECT place FROM sidetask.members")
+    [(lives,)] = ask_server(url, "SELECT classid::bigint FROM pg_locks WHERE objsubid = 2")
+
+    async def is_waiting() -> bool:
+        return bool(ask_server(url, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+    async with asyncio.TaskGroup() as group:
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SELECT pg_advisory_lock(%s, %s)", (lives, place + 1))
+            joining = group.create_task(here.members.join(a_member("b")))
+            await becomes(is_waiting)
+            assert ask_server(url, "SELECT id FROM sidetask.members") == [("a",)]
+            assert list(await first.reap()) == []
+    assert await living(there) == ["a", "b"]
+    await joining.result().leave()
+    await first.leave()
 
 
 async def test_two_members_of_one_name_do_not_live_at_once(stores: list[Store], url: str) -> None:

@@ -126,3 +126,28 @@ async def test_what_a_message_carries_out_is_closed_with_it_and_written_once(sto
     assert await store.get(QUESTION, C, "q1") == done
     await store.commit_turn(C, [user_message("new")], closing=[question("q2", "done")])
     assert list(await store.history(C)) == [user_message("hi"), user_message("new")]
+
+
+async def test_what_is_told_closes_the_result_and_nothing_else_of_that_name(store: Store) -> None:
+    store.put(result("task-1"))
+    store.put(result("task-1", D))
+    store.put(question("task-1"))
+    await store.commit_turn(C, [user_message("told")], ack=[TaskId("task-1")])
+    open_results = await store.find(RESULTS, open=True)
+    assert [each.conversation_id for each in open_results] == [D]
+    assert await store.get(QUESTION, C, "task-1") == question("task-1")
+
+
+async def test_a_question_is_decided_in_its_own_conversation_alone(store: Store) -> None:
+    for of in (C, D):
+        store.put(question("q", conversation=of))
+    answered = question("q", "approved")
+    assert await store.swap(answered, expect="open") == answered
+    assert await store.get(QUESTION, D, "q") == question("q", conversation=D)
+
+
+async def test_each_history_has_its_own_length(store: Store) -> None:
+    for at, text in enumerate(("one", "two")):
+        await store.commit_turn(D, [user_message(text)], at=at)
+    await store.commit_turn(C, [user_message("first")], at=0)
+    assert list(await store.history(C)) == [user_message("first")]
