@@ -26,12 +26,18 @@ def check_name(name: object) -> str:
         InvalidInputError: It is blank, one of the prefix words, ends in a colon, would be
             derived, or no key of the state could hold it.
     """
+    word = _checked(name)
+    check_key(f"{word}:status")
+    return word
+
+
+def _checked(name: object) -> str:
+    """The same, for who writes the keys, which looks at them."""
     if not isinstance(name, str) or not name.strip() or _is_taken(name):
         raise InvalidInputError(
             f"a run cannot be named {name!r:.80}: a name is a text, is not empty, ends in no "
             f"colon, and is none of {', '.join(sorted(_RESERVED))}"
         )
-    check_key(f"{name}:status")
     return name
 
 
@@ -141,8 +147,7 @@ def start_result(
     Raises:
         InvalidInputError: The name cannot be one, or there is no such status.
     """
-    check_name(name)
-    status = _known(status)
+    name, status = _checked(name), _known(status)
     keys = key, result, error = f"{name}:status", f"{name}:result", f"{name}:error"
     writer = state if origin is None else state.as_writer(origin)
     versions = writer.update({key: status.value}, delete=() if keep_stale else (result, error))

@@ -120,7 +120,8 @@ async def test_a_flow_that_is_closed_listens_to_nothing(is_guest: bool) -> None:
         events = live._seat.events
         assert state._hub._listening
         assert events.taps
-    assert (state._hub._listening, events.taps) == ({}, ())
+        await live.close()
+        assert (state._hub._listening, events.taps) == ({}, ())
 
 
 async def test_what_is_known_of_calls_and_steps_moves_it_whoever_writes_it() -> None:
