@@ -129,10 +129,8 @@ class Mailbox:
         box = self._turns.pop((conversation_id, turn_id), None)
         if box is None:
             return []
-        box.expected.clear()
-        updates, box.updates = box.updates, ()
         wake_all(box.waiters)
-        return list(updates)
+        return list(box.updates)
 
     def expected(self, conversation_id: ConversationId, turn_id: TurnId) -> tuple[TaskId, ...]:
         """The tasks that the turn waits for, in the order of their launch."""
