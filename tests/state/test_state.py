@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from sidetask.core.errors import InvalidInputError, StateConflictError, StateValueError
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
-from sidetask.state.provenance import Origin, provenance
+from sidetask.state.provenance import Entry, Origin, provenance
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State
+from sidetask.state.values import ABSENT
 
 
 class Point(BaseModel):
@@ -143,6 +144,23 @@ def test_a_version_never_comes_again_after_a_delete() -> None:
         version = state.set("a", 1)
         assert version not in seen
         seen.add(version)
+
+
+def test_what_is_put_back_undoes_nothing_newer_and_brings_no_version_back() -> None:
+    state = State()
+    state.set("a", "mine")
+    state.set("a", "newer")
+    for version, value in ((1, "newer"), (2, "newer"), (5, "kept")):
+        state.own.restore("a", Entry("kept", version, 0.0, Origin()))
+        assert state["a"] == value
+    state.own.restore("gone", Entry(ABSENT, 7, 0.0, Origin()))
+    assert ("gone" in state, state.set("gone", 1)) == (False, 8)
+
+
+def test_a_deletion_from_elsewhere_brings_no_version_back() -> None:
+    state = State()
+    state.take({"a": Entry(ABSENT, 7, 0.0, Origin())}, [])
+    assert ("a" in state, state.set("a", 1)) == (False, 8)
 
 
 def test_a_write_that_expects_another_version_fails_and_says_which_there_is() -> None:
