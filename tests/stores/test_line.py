@@ -166,6 +166,22 @@ def test_what_a_loop_left_unwritten_is_written_in_the_next(path: Path) -> None:
     assert seqs(path) == [1, 2]
 
 
+@pytest.mark.slow
+def test_what_a_file_notes_for_others_is_bounded_and_its_numbers_go_on(path: Path) -> None:
+    driver = SqliteDriver(path)
+    with closing(driver.open()) as connection:
+        connection.begin()
+        driver.lock_schema(connection)
+        connection.commit()
+        for batch in range(3):
+            connection.begin()
+            connection.tell([f"{batch} {n}" for n in range(10_000)])
+            connection.commit()
+        assert connection.number() == 30_001
+        [(noted,)] = connection.rows("SELECT count(*) FROM sidetask_touches")
+    assert noted <= 20_000
+
+
 # -- closing -----------------------------------------------------------------------------------
 
 
