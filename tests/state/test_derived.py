@@ -1,7 +1,9 @@
 """Values that are computed from others."""
 
+import gc
 import logging
 from typing import Any, cast
+from weakref import ref
 
 import pytest
 
@@ -107,6 +109,17 @@ def test_values_may_be_declared_before_what_they_are_made_of() -> None:
     assert "top" not in state
     state.derive("left", ["a"], total)
     assert state["top"] == 1
+
+
+def test_what_is_shared_keeps_no_conversation_alive() -> None:
+    spaces = SharedSpaces()
+    state = State(spaces)
+    state.derive("sum", "app:n", total)
+    dropped = ref(state._hub)  # pyright: ignore[reportPrivateUsage]
+    del state
+    gc.collect()
+    assert dropped() is None
+    State(spaces).set("app:n", 1)
 
 
 def test_an_action_on_a_shared_key_sees_what_is_derived_from_it() -> None:
