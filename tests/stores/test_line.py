@@ -16,6 +16,7 @@ from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
 from tests.limits import HANG
 from tests.stores.samples import D, fact
+from tests.stores.test_cancellation import stuck, ticks
 from tests.stores.waiting import until
 
 
@@ -63,23 +64,6 @@ async def store(disk: Disk) -> AsyncGenerator[SqlStore]:
     await store.start()
     yield store
     await store.close()
-
-
-@asynccontextmanager
-async def stuck(store: SqlStore) -> AsyncGenerator[None]:
-    """The database is busy, and a batch that was taken from the line waits for it."""
-    go_on = threading.Event()
-    busy = store._line.submit(lambda _: go_on.wait(HANG))  # pyright: ignore[reportPrivateUsage]
-    store.append(fact(1, D))
-    await ticks()
-    yield
-    go_on.set()
-    await busy
-
-
-async def ticks() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def seqs(path: Path) -> list[int]:
