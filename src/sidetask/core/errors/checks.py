@@ -1,5 +1,7 @@
 """What a host gives, checked where it is given: callers may not be typed."""
 
+from typing import cast
+
 from sidetask.core.errors.base import ConfigurationError
 
 
@@ -60,7 +62,8 @@ def check_errors(what: str, given: object) -> None:
     Raises:
         ConfigurationError: It is not.
     """
-    for each in given if isinstance(given, tuple) else (given,):
+    kinds = cast("tuple[object, ...]", given if isinstance(given, tuple) else (given,))
+    for each in kinds:
         if not (isinstance(each, type) and issubclass(each, Exception)):
             raise ConfigurationError(f"{what} takes types of errors, not {each!r:.80}")
 
