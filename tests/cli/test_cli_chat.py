@@ -133,12 +133,20 @@ async def test_ctrl_d_leaves_and_tells_what_is_stopped(tmp_path: Path) -> None:
 
 
 async def test_sigterm_ends_the_chat_in_order(tmp_path: Path) -> None:
-    async with sitting(agent, tmp_path) as seat:
-        seat.type("stir\r")
-        await seat.paper.shows("→ stir")
-        await seat.paper.shows("● task-1 stir  0:")
+    begun = asyncio.Event()
+
+    @tool
+    async def knead() -> str:
+        """Knead, without an end."""
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async with sitting(Agent("you", tools=[knead]), tmp_path) as seat:
+        seat.type("knead\r")
+        await asyncio.wait_for(begun.wait(), HANG)
         signal.raise_signal(signal.SIGTERM)
-        await seat.paper.shows("stopping ● task-1 stir")
+        await seat.paper.shows("stopping ● task-1 knead")
         assert await seat.ends() == 128 + signal.SIGTERM
 
 
