@@ -53,6 +53,10 @@ class AgentConfig:
     two pieces."""
     settings: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """Passed to the model as they are."""
+    toolbox: tuple[AnyTool, ...] = field(init=False, repr=False, compare=False)
+    """The tools, with functions made into tools; without those of its sources."""
+    sources: tuple[ToolSource, ...] = field(init=False, repr=False, compare=False)
+    """Where it gets more tools from when it is opened."""
 
     def __post_init__(self) -> None:
         if not (self.name and isinstance(self.name, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
@@ -68,8 +72,11 @@ class AgentConfig:
         if not isinstance(self.tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             raise ConfigurationError("tools are given in a list: tools=[...]")
         tools = tuple([as_tool(each) for each in self.tools])
-        object.__setattr__(self, "tools", tools)
-        names = [each.name for each in self.toolbox]
+        toolbox = tuple([each for each in tools if isinstance(each, Tool)])
+        sources = tuple([each for each in tools if isinstance(each, ToolSource)])
+        for name, made in (("tools", tools), ("toolbox", toolbox), ("sources", sources)):
+            object.__setattr__(self, name, made)
+        names = [each.name for each in toolbox]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigurationError(
@@ -78,16 +85,6 @@ class AgentConfig:
         check_count("max_steps", self.max_steps)
         if self.model_timeout is not None:
             check_seconds("model_timeout", self.model_timeout)
-
-    @property
-    def toolbox(self) -> tuple[AnyTool, ...]:
-        """The tools, with functions made into tools; without those of its sources."""
-        return tuple([cast("AnyTool", each) for each in self.tools if isinstance(each, Tool)])
-
-    @property
-    def sources(self) -> tuple[ToolSource, ...]:
-        """Where it gets more tools from when it is opened."""
-        return tuple([each for each in self.tools if isinstance(each, ToolSource)])
 
     def with_tools(self, *tools: ToolLike) -> Self:
         """The same agent with more tools."""

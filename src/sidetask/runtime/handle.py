@@ -10,11 +10,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from sidetask.agents.agent import AgentConfig
+from sidetask.agents.conversation import Conversation
 from sidetask.agents.guards.spending import metered
 from sidetask.core.budget import Budget, Meter, ambient_meter
 from sidetask.core.errors import AgentNotStartedError, ConversationTakenError
 from sidetask.core.events import HistoryCleared
+from sidetask.runtime.driver import Driver
 from sidetask.runtime.live.base import Wiring, Within
+from sidetask.runtime.live.family import Kin
 from sidetask.runtime.live.looking import Looking
 from sidetask.runtime.live.residence import Fate, Residence
 from sidetask.runtime.live.steering import Steering
@@ -25,7 +28,7 @@ from sidetask.tasks.aio.spawn import run_to_end, spawn
 CLEANUP = 30.0
 """Seconds that a store may take to forget messages."""
 
-__all__ = ["AgentHandle", "OnBusy", "Wiring"]
+__all__ = ["AgentHandle", "OnBusy"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +40,20 @@ class AgentHandle(Talking, Steering, Looking):
     It ends by itself when another process has taken its conversation up: then its methods raise
     `ConversationTakenError`, as does what waits, and letting go of it does nothing."""
 
-    def __init__(self, wiring: Wiring, residence: Residence) -> None:
-        super().__init__(wiring)
+    def __init__(
+        self,
+        wiring: Wiring,
+        conversation: Conversation,
+        driver: Driver,
+        kin: Kin,
+        residence: Residence,
+        *,
+        user: str | None,
+    ) -> None:
+        super().__init__(wiring, conversation, driver, kin)
         self._residence = residence
+        self.user = user
+        """Whose conversation it is."""
         self.kept = False
         """The runtime holds it: it was opened for runs that name its conversation."""
         self._loop = asyncio.get_running_loop()
@@ -70,14 +84,14 @@ class AgentHandle(Talking, Steering, Looking):
             AgentNotStartedError: This agent is shut down, or was meanwhile.
         """
         self._driver.check_open()
-        child: AgentHandle = await self._start(
+        child: AgentHandle = await self._on.start(
             agent,
             user=self.user,
             deps=deps,
             conversation_id=conversation_id,
             parent=self.conversation_id,
             meter=metered(budget, self._spends()),
-            within=Within(self._state, None) if share_state else None,
+            within=Within(self.state, None) if share_state else None,
         )
         if self._is_ending:
             await child.shutdown()
@@ -112,10 +126,10 @@ class AgentHandle(Talking, Steering, Looking):
 
     async def _clear(self) -> None:
         conversation = self._conversation
-        await self._around.store.clear(conversation.id)
+        await self._on.around.store.clear(conversation.id)
         messages = len(conversation.history)
         conversation.clear()
-        journal = self._around.outbox.journal(conversation.id)
+        journal = self._on.around.outbox.journal(conversation.id)
         journal.fact(CONVERSATION, HistoryCleared, messages=messages)
 
     # -- end -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sidetask.agents.tools.task_tools import task_tools
 from sidetask.agents.tools.toolset import Toolsets
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
+    AgentNotStartedError,
     ConfigurationError,
     ConversationNotFoundError,
     UnknownAgentError,
@@ -171,15 +172,13 @@ class Runtime(Invoking):
             InvalidInputError: The conversation is open already.
             AgentNotStartedError: The runtime is closed.
         """
-        start = partial(
-            self.start_agent,
-            agent,
-            user=user,
-            deps=deps,
-            conversation_id=conversation_id,
-            triggers=[as_trigger(each) for each in triggers],
-        )
-        return Opening(start)
+        asked: Asked = {
+            "user": user,
+            "deps": deps,
+            "conversation_id": conversation_id,
+            "triggers": list(map(as_trigger, triggers)),
+        }
+        return Opening(partial(self._start, agent, asked))
 
     def resume(
         self,
@@ -223,23 +222,25 @@ class Runtime(Invoking):
             if record is None:
                 raise ConversationNotFoundError(key)
             agent = record.agent
-        return await self.start_agent(agent, **asked)
+        return await self._start(agent, asked)
 
     async def start_agent(
         self, agent: AgentConfig | ForeignAgent | str, **asked: "Unpack[Asked]"
     ) -> AgentHandle:
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
+        return await self._start(agent, asked)
+
+    async def _start(self, agent: AgentConfig | ForeignAgent | str, asked: Asked) -> AgentHandle:
         self._retention.begin()
         config = self._find_agent(agent)
         if not isinstance(config, AgentConfig):
-            own = asked.pop("deps", None)
+            own = asked.get("deps")
             deps = await made(self._deps if own is None else own)
             return await start_foreign(config, deps, partial(self.start_agent, **asked))
         whole = config.with_tools(*self._tools) if self._tools else config
-        start = partial(self._residents.start, config, **asked)
         if whole.sources:
-            return await self._sources.start(whole, start)
-        return await start(toolbox=whole.toolbox)
+            return await self._sources.start(whole, partial(self._residents.start, config, asked))
+        return await self._residents.start(config, asked, toolbox=whole.toolbox)
 
     # -- agents beside the conversation --------------------------------------------------------
 
@@ -278,7 +279,7 @@ class Runtime(Invoking):
     @property
     def live_agents(self) -> tuple[AgentHandle, ...]:
         """The agents that are open."""
-        return tuple(self._residents.live.values())
+        return self._residents.handles
 
     async def close(self) -> None:
         """Shut every live agent down, and then the tasks. Twice is fine."""
@@ -333,6 +334,8 @@ class Runtime(Invoking):
         return Grounds(
             manager=self._manager,
             around=self._around,
+            store=self._store,
+            outbox=self._outbox,
             models=self._models,
             house=self._house,
             families=Families(self._manager.handle, max_depth=max_depth),
@@ -368,7 +371,10 @@ class Runtime(Invoking):
                 await self._store.delete(key)
 
     def _dispatcher_of(self, key: ConversationId) -> BackgroundAgentDispatcher:
-        return self.dispatcher(1, conversation=self._residents.live[key])
+        handle = self._residents.find(key)
+        if handle is None:
+            raise AgentNotStartedError
+        return self.dispatcher(1, conversation=handle)
 
 
 def open(

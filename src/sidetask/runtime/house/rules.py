@@ -3,9 +3,8 @@
 Policies add up, and the strictest stands; hooks of the runtime come before those of the agent.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.conversation import Conversation
@@ -15,13 +14,9 @@ from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.ids import value
-from sidetask.runtime.house.approving import ApprovalDesk, OnApproval, check_on_approval
-from sidetask.runtime.views import ConversationApprovals
-from sidetask.tasks.aio.streams import Stream
+from sidetask.runtime.house.approving import ApprovalHandler, OnApproval, check_on_approval
 from sidetask.tasks.elsewhere import ToolExecutor
 from sidetask.tasks.parts.runner import Executor
-
-Closing: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 @value
@@ -42,14 +37,12 @@ class House:
             if not isinstance(each, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance] - a host's code may not be typed
                 raise ConfigurationError(f"{each!r} is no Hooks: subclass it")
 
-    def of(self, agent: AgentConfig, on_approval: OnApproval | None = None) -> "House":
+    def of(self, agent: AgentConfig) -> "House":
         """The rules for one agent inside this house."""
+        if agent.policy is None and not agent.hooks:
+            return self
         own = () if agent.policy is None else (agent.policy,)
-        return House(
-            (*self.policies, *own),
-            (*self.hooks, *agent.hooks),
-            on_approval or self.on_approval,
-        )
+        return House((*self.policies, *own), (*self.hooks, *agent.hooks), self.on_approval)
 
     def below(self, policies: tuple[Policy, ...]) -> "House":
         """These rules for the sub-agents of an agent with these policies, which are the runtime's
@@ -62,7 +55,9 @@ class House:
         Raises:
             ConfigurationError: Nobody would ever be told of a question.
         """
-        if self.on_approval is None and not kept and any(each.asks for each in self.policies):
+        if kept or self.on_approval is not None or not self.policies:
+            return
+        if any(each.asks for each in self.policies):
             raise ConfigurationError(
                 "a policy asks and nobody would answer: give on_approval= an async function, or"
                 " 'host' if your program decides through handle.approvals"
@@ -72,6 +67,8 @@ class House:
         self, executors: Mapping[str, ToolExecutor], ctx: HookContext
     ) -> Mapping[str, Executor]:
         """The tools of a conversation, behind its gate."""
+        if not (self.policies or self.hooks):
+            return executors
         return ToolGate(self.policies, self.hooks, ctx).before(executors)
 
     def settle(self, conversation: Conversation, ctx: HookContext) -> None:
@@ -80,11 +77,7 @@ class House:
             conversation.hooks = TurnHooks(self.hooks, ctx)
             conversation.on_compaction = conversation.hooks.compacted
 
-    def desk(
-        self, approvals: ConversationApprovals, events: Callable[[], Stream]
-    ) -> Closing | None:
-        """Let the handler answer from now on, if there is one; await what is returned when that
-        is over."""
-        if self.on_approval is None or self.on_approval == "host":
-            return None
-        return ApprovalDesk(self.on_approval, approvals, events()).close
+    @property
+    def handler(self) -> ApprovalHandler | None:
+        """Who answers questions; None: the program itself, or nobody."""
+        return None if self.on_approval == "host" else self.on_approval

@@ -10,6 +10,7 @@ from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver
 from sidetask.runtime.live.family import Kin
 from sidetask.state.state import StateView
+from sidetask.tasks.handle import ManagerHandle
 from sidetask.tasks.manager import AsyncTaskManager
 
 
@@ -24,16 +25,11 @@ class Within:
 
 @value(kw_only=True)
 class Wiring:
-    """What a live agent is put together from."""
+    """What the live agents of a runtime have in common."""
 
-    conversation: Conversation
-    driver: Driver
     manager: AsyncTaskManager
     around: Surroundings
-    state: StateView
-    user: str | None
     invoker: Invoker
-    kin: Kin
     start: Callable[..., Coroutine[Any, Any, Any]]
     """Opens an agent, whatever it is."""
 
@@ -41,19 +37,19 @@ class Wiring:
 class Live:
     """A live agent: the root of its handle's parts."""
 
-    def __init__(self, wiring: Wiring) -> None:
-        self._conversation = wiring.conversation
-        self._driver = wiring.driver
-        self._manager = wiring.manager
-        self._manager_handle = wiring.manager.handle()
-        self._around = wiring.around
-        self._state = wiring.state
-        self._invoker = wiring.invoker
-        self._kin = wiring.kin
-        self._start = wiring.start
-        self.user = wiring.user
-        """Whose conversation it is."""
+    def __init__(
+        self, wiring: Wiring, conversation: Conversation, driver: Driver, kin: Kin
+    ) -> None:
+        self._on = wiring
+        self._conversation = conversation
+        self._driver = driver
+        self._kin = kin
 
     @property
     def conversation_id(self) -> ConversationId:
         return self._conversation.id
+
+    @property
+    def _tasks(self) -> ManagerHandle:
+        """Those of all conversations."""
+        return self._on.manager.handle()

@@ -71,30 +71,28 @@ class Looking(Live):
     @property
     def state(self) -> StateView:
         """What this conversation's tools share."""
-        return self._state
+        return self._conversation.state
 
     @property
     def quota(self) -> Quota:
         """The gates of the API keys; `quota.status()` tells which are closed."""
-        return self._around.quota
+        return self._on.around.quota
 
     @property
     def invoker(self) -> Invoker:
         """How agents are invoked beside this conversation: `invoke(..., conversation=chat)`."""
         self._driver.check_open()
-        return self._invoker
+        return self._on.invoker
 
     @property
     def tasks(self) -> ConversationTasks:
         """The conversation's tasks."""
-        return ConversationTasks(self._manager_handle, self.conversation_id)
+        return ConversationTasks(self._tasks, self.conversation_id)
 
     @property
     def approvals(self) -> ConversationApprovals:
         """What waits for a person's decision, in this conversation and those of its sub-agents."""
-        return ConversationApprovals(
-            self._manager_handle, self.conversation_id, self._kin.descendants
-        )
+        return ConversationApprovals(self._tasks, self.conversation_id, self._kin.descendants)
 
     @property
     def parent_conversation_id(self) -> ConversationId | None:

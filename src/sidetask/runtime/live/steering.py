@@ -27,13 +27,13 @@ class Steering(Live):
         if scope not in ("turn", "all"):
             raise ConfigurationError(f"scope is 'turn' or 'all', not {scope!r}")
         self._driver.park()
-        tasks = ConversationTasks(self._manager_handle, self.conversation_id)
+        tasks = ConversationTasks(self._tasks, self.conversation_id)
         stopped = tasks.running() if scope == "all" else []
         for task in stopped:
-            self._manager_handle.task(task.id).cancel("the user stopped everything")
+            self._tasks.task(task.id).cancel("the user stopped everything")
         await self._driver.stop_turn("the user interrupted the turn")
         for task in stopped:
-            await self._manager_handle.wait(task.id)
+            await self._tasks.wait(task.id)
 
     async def cancel(self) -> None:
         """End the running turn; results may begin another one by themselves.
@@ -62,8 +62,8 @@ class Steering(Live):
                 driver.check_open()
         key = self.conversation_id
         return Idle(
-            undelivered=self._manager.mailbox.undelivered(key),
-            approvals=len(self._manager_handle.approvals(key)),
+            undelivered=self._on.manager.mailbox.undelivered(key),
+            approvals=len(self._tasks.approvals(key)),
         )
 
     async def wait_for_wakeup(self, timeout: float | None = None) -> bool:

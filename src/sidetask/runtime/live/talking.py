@@ -103,7 +103,7 @@ class Talking(Live):
         first that is kept) and then live, each once and in order. `follow=False` ends with the
         facts that are there; `wanted` says which events are told at all."""
         self._driver.check_open()
-        store, outbox = self._around.store, self._around.outbox
+        store, outbox = self._on.around.store, self._on.around.outbox
         key = self.conversation_id
         return EventTail(store, outbox, key, after=after, follow=follow, wanted=wanted)
 

@@ -48,8 +48,10 @@ class Models:
 
     def open(self, wanted: str | Model) -> Model:
         """As `open_model`, which says what is raised."""
+        if not isinstance(wanted, str):
+            return wanted
         provider = _provider(wanted, self._registered)
-        if provider is None or not isinstance(wanted, str):
+        if provider is None:
             return open_model(wanted, self._registered)
         if wanted not in self._opened:
             self._opened[wanted] = _open_provider(wanted, provider, self._registered)
@@ -89,9 +91,9 @@ def open_model(wanted: str | Model, registered: Mapping[str, Model]) -> Model:
     return _open_provider(wanted, provider, registered)
 
 
-def _provider(wanted: str | Model, registered: Iterable[str]) -> str | None:
+def _provider(wanted: str, registered: Iterable[str]) -> str | None:
     """The provider that a name speaks of; None: it is no name of that kind."""
-    if not isinstance(wanted, str) or wanted in registered:
+    if wanted in registered:
         return None
     provider, _, model = wanted.partition(":")
     return provider if provider and model else None

@@ -20,7 +20,8 @@ from sidetask.agents.turn_log import TurnLog
 from sidetask.core.errors import ConversationTakenError, StoreError
 from sidetask.core.ids import ConversationId, TurnId
 from sidetask.runtime.driver import Driver
-from sidetask.runtime.handle import AgentHandle, Wiring
+from sidetask.runtime.handle import AgentHandle
+from sidetask.runtime.house.approving import ApprovalDesk
 from sidetask.runtime.live.family import Kin
 from sidetask.runtime.live.residence import Residence
 from sidetask.runtime.residents.asking import Asked, Plan
@@ -156,20 +157,8 @@ class Move(Residence):
 
     def hand_out(self) -> AgentHandle:
         """The handle. Whoever has it holds the live agent open."""
-        on, conversation = self._on, self._conversation
         return AgentHandle(
-            Wiring(
-                conversation=conversation,
-                driver=self._driver,
-                manager=on.manager,
-                around=on.around,
-                state=conversation.state,
-                user=self.user,
-                invoker=on.invoker,
-                kin=self._kin,
-                start=on.start,
-            ),
-            self,
+            self._on, self._conversation, self._driver, self._kin, self, user=self.user
         )
 
     async def welcome(self, plan: Plan, triggers: Sequence[Trigger]) -> None:
@@ -178,11 +167,11 @@ class Move(Residence):
         if self._conversation.hooks is not None:
             await self._conversation.hooks.started()
             self._driver.check_open()
-        journal = self._on.outbox.journal(self.key)
-        approvals = ConversationApprovals(self._on.manager.handle(), self.key)
-        close_desk = plan.house.desk(approvals, journal.listen)
-        if close_desk is not None:
-            self.opened(lambda _: close_desk())
+        handler = plan.house.handler
+        if handler is not None:
+            approvals = ConversationApprovals(self._on.manager.handle(), self.key)
+            desk = ApprovalDesk(handler, approvals, self._on.outbox.journal(self.key).listen())
+            self.opened(lambda _: desk.close())
         tasks = self._on.manager.kept
         if self._is_taken_up:
             if tasks is not None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from os import urandom
-from typing import TYPE_CHECKING, Unpack, cast
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, cast
+from weakref import ReferenceType, ref
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.agents.tools.tool import AnyTool
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for who keeps conversations: every program has this module
     from sidetask.runtime.keeping.gates import SharedGates
     from sidetask.runtime.keeping.resuming import Kept
     from sidetask.runtime.keeping.shared import SharedKeeper
+    from sidetask.tasks.durable.kept import KeptTasks
 
 CLEANUP = 5.0
 """Seconds that letting go of an agent may take whose opening failed or was cancelled."""
@@ -40,7 +41,7 @@ class Residents:
     def __init__(self, grounds: Grounds) -> None:
         self._on = grounds
         # A handle that its owner drops shall be dropped: its conversation ends then, too.
-        self.live: WeakValueDictionary[ConversationId, AgentHandle] = WeakValueDictionary()
+        self._handles: dict[ConversationId, ReferenceType[AgentHandle]] = {}
         self._drivers: dict[ConversationId, Driver | None] = {}
         self._shared = None if grounds.forgets else _share_state(grounds)
         self._gates = _share_gates(grounds) if grounds.store.durable else None
@@ -58,6 +59,17 @@ class Residents:
         """Tell other processes nothing more, and hear nothing of them."""
         if self._gates is not None:
             await self._gates.stop()
+
+    @property
+    def handles(self) -> tuple[AgentHandle, ...]:
+        """The live agents that somebody has."""
+        found = [each() for each in self._handles.values()]
+        return tuple([handle for handle in found if handle is not None])
+
+    def find(self, key: ConversationId) -> AgentHandle | None:
+        """The live agent of a conversation, if somebody has it."""
+        found = self._handles.get(key)
+        return None if found is None else found()
 
     def find_driver(self, key: ConversationId) -> Driver | None:
         """Who runs the turns of a conversation that is open."""
@@ -86,40 +98,43 @@ class Residents:
         return made
 
     async def start(
-        self, config: AgentConfig, *, toolbox: Sequence[AnyTool], **asked: Unpack[Asked]
+        self, config: AgentConfig, asked: Asked, *, toolbox: Sequence[AnyTool]
     ) -> AgentHandle:
         """Open an agent whose tools are all there. A start that fails leaves nothing behind."""
+        on = self._on
         plan = self._plan(config, toolbox, asked)
-        above = None if plan.parent is None else self.live.get(plan.parent.id)
+        above = None if plan.parent is None else self.find(plan.parent.id)
         if above is not None:  # what works for a user's agent is the user's, too
-            asked.setdefault("user", above.user)
+            asked = {"user": above.user, **asked}
         user = asked.get("user")
         if user is not None:
             check_name("a user", user)
         given = asked.get("deps")
-        deps = await made(self._on.deps if given is None else given)
-        await self._on.store.start()
+        deps = await made(on.deps if given is None else given)
+        await on.store.start()
         if self._gates is not None:
             await self._gates.start()
-        if self._on.manager.kept is not None:
-            await self._on.manager.kept.look_out()
+        if on.manager.kept is not None:
+            await on.manager.kept.look_out()
         if self._closed:
             raise AgentNotStartedError
         wanted = asked.get("conversation_id")
         key = self.new_id(wanted)
         self._drivers[key] = None
-        kin = self._on.families.enter(key, plan.parent, plan.house.policies)
-        move = Move(self._on, key, kin, self._vacate, self._shared)
+        kin = on.families.enter(key, plan.parent, plan.house.policies)
+        move = Move(on, key, kin, self._vacate, self._shared)
         move.fate = "drop"  # until it is open: what is kept of it stays as it is
         try:
-            await self._take(move, plan, asked)
-            kept = None if wanted is None else await self._find(key, plan, asked)
-            if kept is None and not self._on.store.durable:
+            if on.manager.kept is not None:
+                await self._take(on.manager.kept, move, plan, asked)
+            kept = None if wanted is None else await self._find_kept(key, plan, asked)
+            if kept is None and not on.store.durable:
                 move.fate = "end"
             self._drivers[key] = await move.enter(plan, deps, asked, kept)
             if self._closed:
                 raise AgentNotStartedError
-            self.live[key] = handle = move.hand_out()
+            handle = move.hand_out()
+            self._handles[key] = ref(handle)
             await move.welcome(plan, asked.get("triggers", ()))
         except BaseException:  # the one boundary: whatever went wrong, nothing is left behind
             await run_to_end(self._move_out(move), within=CLEANUP)
@@ -127,11 +142,9 @@ class Residents:
         move.fate = "end"
         return handle
 
-    async def _take(self, move: Move, plan: Plan, asked: Asked) -> None:
+    async def _take(self, tasks: "KeptTasks", move: Move, plan: Plan, asked: Asked) -> None:
         """Be the one that has it, before it is read."""
-        tasks, key, within = self._on.manager.kept, move.key, asked.get("within")
-        if tasks is None:
-            return
+        key, within = move.key, asked.get("within")
         if plan.parent is not None and within is not None and within.parent_id is not None:
             move.own(tasks.stay(plan.parent.id, within.parent_id))
             return
@@ -146,7 +159,7 @@ class Residents:
 
     async def _move_out(self, move: Move) -> None:
         """Close what was opened until now, unless somebody does so already."""
-        handle = self.live.get(move.key)
+        handle = self.find(move.key)
         if handle is None:
             await move.close()
         else:
@@ -174,7 +187,7 @@ class Residents:
             raise AgentNotStartedError
         return parent
 
-    async def _find(self, key: ConversationId, plan: Plan, asked: Asked) -> "Kept | None":
+    async def _find_kept(self, key: ConversationId, plan: Plan, asked: Asked) -> "Kept | None":
         """What there is of a conversation that was named."""
         from sidetask.runtime.keeping.resuming import find  # noqa: PLC0415 - as above
 
@@ -186,19 +199,19 @@ class Residents:
         return kept
 
     def _give_up(self, key: ConversationId) -> None:
-        handle = self.live.get(key)
+        handle = self.find(key)
         if handle is not None:
             handle.give_up()
 
     def _leave(self, key: ConversationId) -> None:
         self._on.families.leave(key)
         self._drivers.pop(key, None)
-        self.live.pop(key, None)
+        self._handles.pop(key, None)
 
 
 async def made(deps: object) -> object:
     """The dependencies: as they are, or made by a function for this conversation."""
-    if not (inspect.isroutine(deps) or isinstance(deps, partial)):
+    if not callable(deps) or not (inspect.isroutine(deps) or isinstance(deps, partial)):
         return deps
     found = cast("Callable[[], object]", deps)()
     return await found if inspect.isawaitable(found) else found
