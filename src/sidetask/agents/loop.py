@@ -58,6 +58,7 @@ CLEANUP = 5.0
 """Seconds that closing a turn may take which did not reach its end."""
 
 _ASKED_FOR_CALLS = Replied(calls=True)
+_ANSWERED = Replied()
 _log = logging.getLogger(__name__)
 
 
@@ -282,7 +283,12 @@ class TurnRun:
         self._record(draft)
         if room is not None:
             room.measured(draft.usage)
-        return await self._judge(draft)
+        if self._calls is not None:
+            return _ASKED_FOR_CALLS
+        news = draft.cut_by == NEWS or bool(self._conversation.steering)
+        if self._output.owed:
+            return await self._ask_for_output(news)
+        return Replied(news=True) if news else _ANSWERED
 
     async def _make_room(self, room: Room) -> bool:
         self._draft = None
@@ -319,16 +325,11 @@ class TurnRun:
                 self._calls = StepCalls(draft.calls, self._log, self._token, self._output)
         self._draft = None
 
-    async def _judge(self, draft: Draft) -> Replied:
-        if self._calls is not None:
-            return _ASKED_FOR_CALLS
-        news = draft.cut_by == NEWS or bool(self._conversation.steering)
-        if not self._output.owed:
-            return Replied(news=news)
+    async def _ask_for_output(self, news: bool) -> Replied:
         if not news:
             problem = self._output.take(self._text)
             if problem is None:
-                return Replied()
+                return _ANSWERED
             await self._log.commit(self._output.remind(problem))
         return Replied(owed=True)
 

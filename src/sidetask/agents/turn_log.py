@@ -96,7 +96,7 @@ class TurnLog:
         if done and self._kept is not None:
             self._kept.said(message)
         self._keep(message, ack)
-        self.fact(_COMMITTED[type(message)], message=message)
+        self._journal.enter(self, _COMMITTED[type(message)], {"message": message})
 
     async def write_rest(self) -> None:
         """Write what `keep_unwritten` has kept."""

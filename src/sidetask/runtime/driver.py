@@ -115,7 +115,7 @@ class Driver:
     @property
     def has_reason(self) -> bool:
         """Results ask for a turn of their own."""
-        return bool(self._waking.wanted_by)
+        return bool(self._waking.wanted_by())
 
     @property
     def is_idle(self) -> bool:
@@ -162,7 +162,9 @@ class Driver:
             TurnError: The turn failed, or was cancelled.
         """
         waits = self._inbox.waiting or self._conversation.steering
-        is_next = not (self.busy or self.closed or self._absence.lasts or waits)
+        is_next = self._task is None and not (
+            waits or self._is_held or self.closed or self._absence.lasts
+        )
         self._inbox.put(message, response)
         self._waking.user_spoke()
         try:
@@ -269,14 +271,13 @@ class Driver:
 
     def kick(self) -> None:
         """Begin a turn if there is a reason to, and none runs."""
-        if not self.busy and not self.closed and self._has_work:
+        if self._task is None and not self._is_held and not self.closed and self._has_work():
             name = f"turns of {self._conversation.id}"
             self._task = spawn(self._drive(), name=name, done=self._driven)
 
-    @property
     def _has_work(self) -> bool:
         said = self._inbox.waiting or self._conversation.steering or self._goes_on
-        return bool(said) or self._waking.is_due
+        return bool(said) or self._waking.is_due()
 
     async def _lead(self) -> None:
         """Carry the next turn out in the asyncio task of who asked for it. If there is another
@@ -308,13 +309,13 @@ class Driver:
         if current_body.get() is not None:
             current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
-            while not self.closed and self._has_work:
+            while not self.closed and self._has_work():
                 if self._absence.lasts:  # a turn that somebody waits for begins, and fails
                     await self._absence.wait_over(lambda: self.closed or bool(self._inbox.waiting))
-                    if self.closed or not self._has_work:
+                    if self.closed or not self._has_work():
                         return
                 await self._run(self._next())
-                if not self._has_work:
+                if not self._has_work():
                     return
                 await asyncio.sleep(0)  # who waited for this turn hears of its end first
         finally:  # in the same tick as the last look, so that nothing falls in between

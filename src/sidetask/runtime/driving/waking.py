@@ -22,15 +22,13 @@ class Waking:
         self._row = 0
         """How many of them followed each other."""
 
-    @property
     def wanted_by(self) -> tuple[TaskId, ...]:
         """The results that ask for a turn of their own."""
         return self._manager.wants_turn(self._conversation.id) + self._conversation.unheard
 
-    @property
     def is_due(self) -> bool:
         """Whether they begin one by themselves."""
-        if self._parked or not self.wanted_by:
+        if self._parked or not self.wanted_by():
             return False
         if self._row >= self._most:
             _log.warning(
@@ -53,7 +51,7 @@ class Waking:
     def begin(self) -> tuple[TaskId, ...]:
         """One begins; returns its causes."""
         self._row += 1
-        return self.wanted_by
+        return self.wanted_by()
 
     def take_back(self) -> None:
         """One that began came to nothing, through no fault of its own."""

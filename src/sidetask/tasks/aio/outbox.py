@@ -116,7 +116,7 @@ class Journal:
             self.late.append(event)
             self._owe(self)
             return
-        self.seq += 1
+        self.seq = event.seq
         self._publish(event)
 
     def catch_up(self) -> None:
