@@ -378,20 +378,17 @@ class Driver:
         """Every event of the conversation, as it lands."""
         current = self._current
         if current is not None and event.run_id == current.run_id:
-            if current.keeps_end:
-                current.hear(event)
-            else:
-                current.response.append(event)
+            current.hear(event)
             if self._goes_on and isinstance(event, RunStarted):
                 goes_on, self._goes_on = self._goes_on, ()
                 for begun in goes_on:
                     begun()
-        if isinstance(event, ContinueRequested):
+        elif isinstance(event, ContinueRequested):  # of no run: it is about the conversation
             if current is not None and event.interrupt:
                 current.cut_reply()
             self.kick()
             self.wake()
-        elif self._sleepers and isinstance(event, TaskEvent) and not event.live:
+        if self._sleepers and isinstance(event, TaskEvent) and not event.live:
             wake_all(self._sleepers)
 
     def wake(self) -> None:

@@ -4,6 +4,7 @@ Bounded: the last facts of each conversation are kept, and the last closed recor
 messages, and what is open, as long as their conversation.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -220,7 +221,7 @@ class MemoryStore(_RecordStore, Store):
         self._queue.home_of = self._records.home_of
         self.members = NoMembers()
         self._limit = facts
-        self._facts: dict[ConversationId, list[Event]] = {}
+        self._facts: defaultdict[ConversationId, list[Event]] = defaultdict(list)
         # Lists: an empty deque has 0.7 KiB, and dropping the first of 1,000 takes 0.1 us.
         self._messages: dict[ConversationId, list[Message]] = {}
 
@@ -233,9 +234,7 @@ class MemoryStore(_RecordStore, Store):
     # -- facts -------------------------------------------------------------------------------
 
     def append(self, fact: Event) -> None:
-        kept = self._facts.get(fact.conversation_id)
-        if kept is None:
-            kept = self._facts[fact.conversation_id] = []
+        kept = self._facts[fact.conversation_id]
         kept.append(fact)
         if len(kept) > self._limit:
             del kept[0]

@@ -96,8 +96,9 @@ class Journal:
         """As `fact`, for who has a dict of the fields: by name it would be made twice more."""
         if self.late:
             self._catch_up(made)
+        seq = self.seq + 1
         event = made(
-            self.seq + 1,
+            seq,
             self._now(),
             self._conversation_id,
             of.turn_id,
@@ -116,7 +117,7 @@ class Journal:
             self.late.append(event)
             self._owe(self)
             return
-        self.seq = event.seq
+        self.seq = seq
         self._publish(event)
 
     def catch_up(self) -> None:
