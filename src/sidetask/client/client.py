@@ -6,6 +6,7 @@ has, a worker that takes it up, or whoever resumes it.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from time import time
 from typing import Literal, Self
 from uuid import uuid4
@@ -272,6 +273,7 @@ class Client(Looking):
         if tx is None:
             await self.conversation(conversation_id)
             await self._store.swap(record, expect=None)
+            await _see_that_it_stays(self._store, record)
         elif isinstance(self._store, Joining):
             await self._store.claim_within(tx, record)
         else:
@@ -285,6 +287,14 @@ class Client(Looking):
     async def _order(self, conversation_id: ConversationId, order: Order) -> None:
         self._store.put(_order_record(conversation_id, order))
         await self._store.stored()
+
+
+async def _see_that_it_stays(store: Store, said: Record[Order]) -> None:
+    """Somebody may have deleted the conversation since it was looked for."""
+    if await store.conversation(said.conversation_id) is None:
+        store.put(replace(said, status="done"))
+        await store.stored()
+        raise ConversationNotFoundError(said.conversation_id)
 
 
 def _is_open(status: Which) -> bool | None:

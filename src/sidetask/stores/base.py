@@ -260,7 +260,8 @@ class Conversations(Protocol):
         tell which conversations would be forgotten.
 
         It may be done bit by bit, with writes of others in between: if it fails, what was forgotten
-        by then is."""
+        by then is. What is committed, claimed or opened in a conversation while that is decided
+        keeps it, or comes after all of it is gone."""
         ...
 
 

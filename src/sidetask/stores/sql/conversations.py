@@ -17,7 +17,7 @@ from sidetask.stores.base import COMPACTIONS, DELIVERED, PAGE, RESULT, Conversat
 from sidetask.stores.bounds import check_name, written
 from sidetask.stores.sql.driver import ALL, JOBS, Connection, Driver, Row
 from sidetask.stores.sql.line import Line
-from sidetask.stores.sql.records import PUT, row_of
+from sidetask.stores.sql.records import PUT, hold, row_of
 from sidetask.stores.sql.rows import plain, read
 
 _SAVE = """INSERT INTO sidetask_conversations
@@ -46,12 +46,12 @@ _DELETE = (
 )
 _DELETE_JOBS = "DELETE FROM sidetask_jobs WHERE conversation_id = ?"
 _DROP = "DELETE FROM sidetask_records WHERE conversation_id = ? AND kind = ?"
-_OLD = """SELECT id FROM sidetask_conversations AS c WHERE updated_at < ? AND NOT EXISTS
+_UNTOUCHED = "SELECT id FROM sidetask_conversations AS c WHERE updated_at < ?"
+_AT_REST = """ AND NOT EXISTS
     (SELECT 1 FROM sidetask_records AS r WHERE r.conversation_id = c.id AND r.open = 1)
     AND NOT EXISTS (SELECT 1 FROM sidetask_jobs AS j
     WHERE j.conversation_id = c.id AND j.status NOT IN ('ended', 'cancelled'))"""
-_AMONG = " AND c.id IN ({places})"
-_IN_ORDER = " ORDER BY c.id"  # whoever else forgets them takes them in this order, too
+_IN_ORDER = " ORDER BY c.id"
 _TRIM = (
     # Who has a task that is open has not read yet what became of its job.
     (
@@ -143,6 +143,7 @@ class SqlConversations:
         texts = [written(message_to_json(message)) for message in messages]
 
         def commit(db: Connection) -> None:
+            hold(self._driver, db, [conversation_id])
             if not all(db.run(PUT, row) for row in closed):
                 return
             place = db.rows(_LENGTH, (conversation_id,))[0][0]
@@ -194,7 +195,9 @@ class SqlConversations:
     async def vacuum(
         self, older_than: float, *, conversations: bool = True, dry_run: bool = False
     ) -> Sequence[ConversationId]:
-        found = await self._line.read(lambda db: db.rows(_OLD + _IN_ORDER, (older_than,)))
+        found = await self._line.read(
+            lambda db: db.rows(_UNTOUCHED + _AT_REST + _IN_ORDER, (older_than,))
+        )
         old = _ids(found) if conversations else []
         if dry_run:
             return old
@@ -217,12 +220,20 @@ class SqlConversations:
     def _forget(
         self, some: Sequence[ConversationId], older_than: float, db: Connection
     ) -> list[ConversationId]:
-        """Forget those of some conversations that are still old."""
-        among = _AMONG.format(places=", ".join("?" * len(some)))
-        sql = _OLD + among + _IN_ORDER + self._driver.for_update
-        old = _ids(db.rows(sql, (older_than, *some)))
+        """Forget those of some conversations that are still old. In which somebody is writing, is
+        not; and who begins to waits, so that the second look sees all that was written."""
+        sql = _UNTOUCHED + _among(some)
+        held = _ids(db.rows(sql + self._driver.skip_locked, (older_than, *some)))
+        if not held:
+            return []
+        sql = _UNTOUCHED + _among(held) + _AT_REST + _IN_ORDER
+        old = _ids(db.rows(sql, (older_than, *held)))
         _delete(db, old)
         return old
+
+
+def _among(some: Sequence[ConversationId]) -> str:
+    return f" AND c.id IN ({', '.join('?' * len(some))})"
 
 
 def _trim(

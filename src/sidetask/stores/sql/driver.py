@@ -137,7 +137,10 @@ class Driver(Protocol):
     for_update: str
     """At the end of a query: nobody else changes these rows until the transaction ends."""
     skip_locked: str
-    """As above, without the rows that another transaction is about to change."""
+    """As above, without the rows that another transaction holds or is about to change."""
+    for_key: str
+    """At the end of a query: nobody deletes these rows until the transaction ends. Empty: nobody
+    could, as one transaction writes at a time."""
     field: str
     """What a field of a JSON text holds, of a column `{0}` and a field's name `{1}`."""
     locks: Locks | None

@@ -73,6 +73,7 @@ class PostgresDriver(Driver):
     text = 'TEXT COLLATE "C"'
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
+    for_key = " FOR KEY SHARE"
     # Not as JSON: one text with a NUL, or one damaged row, would fail the query for all others.
     field = """substring({0} from '"{1}": *"([^"]*)"')"""
 

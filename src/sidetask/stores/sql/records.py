@@ -70,7 +70,7 @@ class SqlRecords:
     _driver: Driver
 
     def put(self, record: Record[T]) -> None:
-        self._line.hand_over(_put, record.conversation_id, row_of(record))
+        self._line.hand_over(self._put, record.conversation_id, row_of(record))
 
     async def get(
         self, kind: Kind[T], conversation_id: ConversationId, id: str
@@ -113,6 +113,8 @@ class SqlRecords:
         kind, conversation_id, id, *changed = row
 
         def swap(db: Connection) -> Row | None:
+            if record.open:
+                hold(self._driver, db, [record.conversation_id])
             if expect is None:
                 done = db.run(_CLAIM, row)
             else:
@@ -133,7 +135,7 @@ class SqlRecords:
                 "the database of this transaction has no tables of sidetask: it is another one "
                 "than the store's"
             )
-        if not await guest.rows(_IS_THERE, (record.conversation_id,)):
+        if not await guest.rows(_IS_THERE + self._driver.for_key, (record.conversation_id,)):
             raise ConversationNotFoundError(record.conversation_id)
         await guest.run(_CLAIM, row)
         await guest.tell(record.conversation_id)
@@ -177,6 +179,18 @@ class SqlRecords:
 
         return await self._line.read(find)
 
+    def _put(self, db: Connection, rows: Sequence[Row]) -> None:
+        hold(self._driver, db, sorted({of for _, of, _, _, is_open, *_ in rows if is_open}))
+        db.run_each(PUT, rows)
+
+
+def hold(driver: Driver, db: Connection, conversation_ids: Sequence[str]) -> None:
+    """Within a transaction: who forgets what is old leaves these conversations out, or is done with
+    them before anything more is written to them."""
+    if driver.for_key:
+        for each in conversation_ids:
+            db.rows(_IS_THERE + driver.for_key, (each,))
+
 
 def _changed(
     db: Connection, spaces: Sequence[Space], after: int, until: int
@@ -191,10 +205,6 @@ def _changed(
         ((space, owner), _state_entry(key, text))
         for space, owner, key, text in db.rows(sql, values)
     ]
-
-
-def _put(db: Connection, rows: Sequence[Row]) -> None:
-    db.run_each(PUT, rows)
 
 
 def _save_state(db: Connection, rows: Sequence[Row]) -> None:

@@ -75,6 +75,7 @@ class SqliteDriver(Driver):
     text = "TEXT"
     for_update = ""  # one transaction writes at a time
     skip_locked = ""
+    for_key = ""
     field = "json_extract({0}, '$.{1}')"
     locks = None
 
