@@ -29,7 +29,7 @@ async def quick() -> str:
 
 def readers(talk: Talk) -> bool:
     """Whether anybody listens to the conversation."""
-    return cast(Any, talk.runtime)._outbox.journal(talk.chat.conversation_id).stream.has_readers
+    return cast(Any, talk.runtime)._outbox.journal(talk.chat.conversation_id).has_readers
 
 
 def told(talk: Talk) -> list[int]:
@@ -229,7 +229,7 @@ async def test_a_reader_that_is_too_slow_is_told_so_and_still_gets_every_fact() 
         (lagged,) = [frame for frame in found if frame.kind == "lagged"]
         assert lagged.data["missed"] > 2 * BOUND
         assert facts(found) == told(talk)
-        stream = cast(Any, talk.runtime)._outbox.journal(talk.chat.conversation_id).stream
+        stream = cast(Any, talk.runtime)._outbox.journal(talk.chat.conversation_id)
         assert len(stream._log) <= 2 * BOUND
 
 

@@ -98,7 +98,7 @@ class Driver:
         """What came too late for the last turn, when it was closed."""
         self.signals = 0
         """How often whoever waits for it to be idle was released."""
-        around.outbox.journal(conversation.id).listen().tap(self._hear)
+        around.outbox.journal(conversation.id).tap(self._hear)
 
     # -- asking --------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Driver:
         steering.clear()
         journal = self._around.outbox.find(self._conversation.id)
         if journal is not None:
-            journal.listen().untap(self._hear)
+            journal.untap(self._hear)
         self.wake()
 
     async def alone(self, work: Callable[[], Awaitable[None]]) -> None:

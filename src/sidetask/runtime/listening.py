@@ -120,7 +120,7 @@ class EventTail:
         self._live: Subscription | None = None
         if follow:
             fits = mark.is_new if self._replays else wanted
-            self._live = outbox.journal(conversation_id).listen().subscribe(fits)
+            self._live = outbox.journal(conversation_id).subscribe(fits)
 
     def close(self) -> None:
         """Stop listening. A reader that waits in another asyncio task ends."""

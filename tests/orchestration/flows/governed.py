@@ -82,7 +82,7 @@ async def governing(
         is_guest=is_guest,
         tools={tool.name: tool for tool in TOOLS},
         manager=manager,
-        events=outbox.journal(HERE).listen(),
+        events=outbox.journal(HERE),
     )
     live = flow.govern(seat)
     try:

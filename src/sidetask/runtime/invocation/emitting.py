@@ -281,7 +281,7 @@ class Emitter:
         """Tell an event of a run whose turn never began."""
         assert response.order is not None
         journal = self._host.outbox.journal(response.conversation_id)
-        untap = journal.listen().tap(response.append)
+        untap = journal.tap(response.append)
         try:
             journal.fact(Of(run_id=response.order.run_id), made, **fields)
         except Exception:  # noqa: BLE001 - the one boundary: it ends, whatever the store says

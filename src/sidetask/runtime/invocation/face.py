@@ -85,7 +85,7 @@ class Invoking:
         )
         stream = outbox.everything
         if conversation is not None:
-            stream = outbox.journal(ConversationId(conversation)).listen()
+            stream = outbox.journal(ConversationId(conversation))
         task = handle.begin(stream.subscribe(wanted.filter()))
         self._listeners[handle] = None
         task.add_done_callback(lambda _: self._listeners.pop(handle, None))

@@ -48,21 +48,21 @@ class _Told:
     def __init__(self, outbox: Outbox, conversation_id: ConversationId, state: StateView) -> None:
         self._everything = outbox.everything
         self._journal: Journal = outbox.journal(conversation_id)
-        self._journal.listen().on_readers = self
+        self._journal.on_readers = self
         self._state = state
         self._when: When | None = None
 
     def __call__(self) -> None:
         """A reader has come or gone: listen if somebody reads, and no longer."""
-        wanted = self._journal.listen().has_readers or self._everything.has_readers
+        wanted = self._journal.readers or self._everything.readers
         if wanted and self._when is None:
             with suppress(StateClosedError):  # a fork that is done: it changes no more
                 self._when = self._state.when(_ANY, self._tell)
-        elif not wanted:
+        elif self._when is not None and not wanted:
             self._stop()
 
     def close(self) -> None:
-        self._journal.listen().on_readers = None
+        self._journal.on_readers = None
         self._stop()
 
     def _stop(self) -> None:
@@ -72,7 +72,7 @@ class _Told:
 
     def _tell(self, change: Change) -> None:
         by = change.provenance
-        self._journal.tell(
+        self._journal.tell_readers(
             StateChanged,
             key=change.key,
             version=change.version,

@@ -94,7 +94,7 @@ class Keeper:
 
     def write_through(self) -> None:
         """From now on, write everything as it happens."""
-        self._untap = self._outbox.journal(self._conversation.id).listen().tap(self._hear)
+        self._untap = self._outbox.journal(self._conversation.id).tap(self._hear)
         if self._board is not None:
             self._board.listen()
 

@@ -170,7 +170,7 @@ class Move(Residence):
         handler = plan.house.handler
         if handler is not None:
             approvals = ConversationApprovals(self._on.manager.handle(), self.key)
-            desk = ApprovalDesk(handler, approvals, self._on.outbox.journal(self.key).listen())
+            desk = ApprovalDesk(handler, approvals, self._on.outbox.journal(self.key))
             self.opened(lambda _: desk.close())
         tasks = self._on.manager.kept
         if self._is_taken_up:
@@ -237,7 +237,7 @@ class Move(Residence):
             is_guest=isinstance(conversation.state, BorrowedState),
             tools=conversation.toolset.tools,
             manager=self._on.manager,
-            events=self._on.outbox.journal(self.key).listen(),
+            events=self._on.outbox.journal(self.key),
             meter=conversation.meter,
         )
 

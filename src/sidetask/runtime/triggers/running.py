@@ -62,7 +62,7 @@ class Triggers:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _tell(self, trigger: Trigger, error: Exception, pause: float) -> None:
-        self._journal.tell(
+        self._journal.tell_readers(
             TriggerFailed,
             trigger=trigger.name,
             error=str(error),

@@ -53,40 +53,33 @@ CONVERSATION = Of()
 """The conversation as a whole: no turn of it, and no task."""
 
 
-class Journal:
-    """One conversation's way out: its counters, and who listens."""
+class Journal(Stream):
+    """One conversation's way out: its counters, and its stream for whoever listens."""
 
     __slots__ = (
         "_append",
         "_conversation_id",
         "_everything",
         "_now",
-        "_owe",
+        "_outbox",
         "_telling",
         "index",
         "late",
         "seq",
-        "stream",
     )
 
     def __init__(self, conversation_id: ConversationId, outbox: "Outbox") -> None:
+        super().__init__()
         self._conversation_id = conversation_id
+        self._outbox = outbox
         self._append = outbox.append
         self._now = outbox.now
         self._everything = outbox.everything
         self._telling = outbox.telling
-        self._owe = outbox.owe
-        self.late: list[Event] = []
+        self.late: tuple[Event, ...] = ()
         """What the store did not take yet."""
         self.seq = 0
         self.index = 0
-        self.stream: Stream | None = None
-
-    def listen(self) -> Stream:
-        """The conversation's own stream, made when first asked for."""
-        if self.stream is None:
-            self.stream = Stream()
-        return self.stream
 
     def fact(self, of: Origin, made: type[Event], /, **fields: object) -> None:
         """Make, store and publish a fact of class `made`."""
@@ -107,15 +100,15 @@ class Journal:
             **fields,
         )
         if self.late:
-            self.late.append(event)
+            self.late += (event,)
             return
         try:
             self._append(event)
         except StoreUnavailableError:
             if not made.owed:
                 raise
-            self.late.append(event)
-            self._owe(self)
+            self.late += (event,)
+            self._outbox.owe(self)
             return
         self.seq = seq
         self._publish(event)
@@ -133,9 +126,9 @@ class Journal:
             except StoreUnavailableError:
                 raise
             except StoreError:
-                self.late.clear()
+                self.late = ()
                 raise
-            del self.late[0]
+            self.late = self.late[1:]
             self.seq += 1
             self._publish(event)
 
@@ -150,7 +143,7 @@ class Journal:
     def fall_silent(self) -> None:
         """Another process has the conversation, and numbers its facts: from now on those of this
         one are neither stored nor told to readers; the runtime's own wiring still hears them."""
-        self.late.clear()
+        self.late = ()
         if self._telling is not None:
             self._telling.drop(self._conversation_id)
         self._append, self._telling = _nowhere, Silence()
@@ -165,8 +158,7 @@ class Journal:
         self, of: Origin, made: type[LiveEvent] | type[TaskProgressed], fields: dict[str, object]
     ) -> None:
         """As `live`, for who has a dict of the fields."""
-        stream, everything = self.stream, self._everything
-        if (stream is None or not stream.heard) and not everything.heard:
+        if not (self.heard or self._everything.heard):
             return
         self.index = fields["index"] = self.index + 1
         event = made(
@@ -184,23 +176,20 @@ class Journal:
         if self._telling is not None:
             self._publish_when_safe(event, self._telling)
             return
-        stream = self.stream
-        if stream is not None:  # as its `publish`, in the way of every event
-            for tap in stream.taps:
-                tap(event)
-            if stream.readers:
-                stream.tell(event)
+        for tap in self.taps:  # as `publish` does, in the way of every event
+            tap(event)
+        if self.readers:
+            self.tell(event)
         if self._everything.heard:
             self._everything.publish(event)
 
     def _publish_when_safe(self, event: Event, telling: Telling) -> None:
-        for stream in (self.stream, self._everything):
-            if stream is not None:
-                for tap in stream.taps:
-                    tap(event)
-                telling.tell(stream, event)
+        for stream in (self, self._everything):
+            for tap in stream.taps:
+                tap(event)
+            telling.tell(stream, event)
 
-    def tell(self, made: type[LiveEvent], /, **fields: object) -> None:
+    def tell_readers(self, made: type[LiveEvent], /, **fields: object) -> None:
         """Publish a live event of class `made` to readers alone."""
         self.index += 1
         event = made(
@@ -210,9 +199,7 @@ class Journal:
             conversation_id=self._conversation_id,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
-        for stream in (self.stream, self._everything):
-            if stream is None:
-                continue
+        for stream in (self, self._everything):
             if self._telling is not None:
                 self._telling.tell(stream, event)
             else:
@@ -254,7 +241,7 @@ class Outbox:
     def is_heard(self, conversation_id: ConversationId) -> bool:
         """Whether anybody listens to this conversation alone."""
         journal = self.find(conversation_id)
-        return journal is not None and journal.stream is not None and journal.stream.heard
+        return journal is not None and journal.heard
 
     def owe(self, journal: Journal) -> None:
         """A journal has what the store does not take now: it does when the store is back."""
@@ -266,9 +253,8 @@ class Outbox:
         """End a conversation's streams and drop its counters."""
         journal = self._journals.pop(conversation_id, None)
         if journal is not None:
-            journal.late.clear()
-        if journal is not None and journal.stream is not None:
-            self._end(journal.stream)
+            journal.late = ()
+            self._end(journal)
 
     def close(self) -> None:
         """End every stream."""
