@@ -1,6 +1,6 @@
 """Runs the benches that the project has targets for, and prints each ratio beside its target.
 
-    python report.py [--json FILE] [--rounds N] [--only b1,b2] [--show]
+    python report.py [--json FILE] [--rounds N] [--only b1,b2] [--extend] [--show]
 
 `harness` measures: the systems are interleaved, each round is a fresh process, the CPU-bound
 benches alternate with the floor in the same process, and a ratio is the median of the paired
@@ -153,12 +153,15 @@ def show(data: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="benches against their targets")
-    parser.add_argument("--json", default="out.json", help="results are merged into this file")
+    parser.add_argument("--json", default="out.json", help="results are written to this file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(SYSTEMS), help="benches, by comma")
+    parser.add_argument("--extend", action="store_true", help="add to what the file has already")
     parser.add_argument("--show", action="store_true", help="measure nothing: print the file")
     args = parser.parse_args()
     if not args.show:
+        if not args.extend:  # else rounds of another day, or of other code, would be mixed in
+            Path(args.json).unlink(missing_ok=True)
         version = platform.python_version().rpartition(".")[0]
         for bench in args.only.split(","):
             systems = SYSTEMS[bench].split(",")
