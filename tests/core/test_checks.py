@@ -8,8 +8,18 @@ import pytest
 from sidetask import Agent, Limits, Runtime, TaskPolicy, detach_after
 from sidetask.core.budget import Budget
 from sidetask.core.errors import ConfigurationError, InvalidInputError
-from sidetask.core.errors.checks import check_count, check_positive, check_seconds
-from sidetask.testing import ScriptedModel
+from sidetask.core.errors.checks import (
+    check_count,
+    check_like,
+    check_list,
+    check_positive,
+    check_seconds,
+)
+from sidetask.orchestration import BackgroundAgentDispatcher
+from sidetask.server import Doorkeeper, sse
+from sidetask.stores.opening import open_store
+from sidetask.testing import ScriptedModel, VirtualClock
+from sidetask.worker import Worker
 
 NO_NUMBERS = ("5", None, True, [5], 1j, float("nan"))
 
@@ -40,6 +50,24 @@ def test_a_limit_is_a_number_above_0(given: object) -> None:
         check_positive("a limit", given)
 
 
+def test_what_behaves_like_one_is_one_and_a_class_of_them_is_none() -> None:
+    check_like("clock", VirtualClock(), "Clock", has="now")
+    for given in (3, VirtualClock):
+        with pytest.raises(ConfigurationError, match="clock is of type Clock, not"):
+            check_like("clock", given, "Clock", has="now")
+
+
+@pytest.mark.parametrize("given", [3, None, "names", b"names"])
+def test_a_list_can_be_gone_through_and_is_no_text(given: object) -> None:
+    check_list("names", [])
+    check_list("names", iter(()))
+    with pytest.raises(ConfigurationError, match="names are given in a list, not as"):
+        check_list("names", given)
+
+
+async def an_app(*_: object) -> None: ...
+
+
 MODEL = ScriptedModel("Hi.")
 ANY: Any = "5"
 WRONG: dict[str, Callable[[], object]] = {
@@ -57,6 +85,37 @@ WRONG: dict[str, Callable[[], object]] = {
     "max_auto_turns is at least 0, not -1": lambda: Runtime(max_auto_turns=-1),
     "max_depth is at least 0, not -1": lambda: Runtime(max_depth=-1),
     "an agent is registered itself, not by name: '5'": lambda: Runtime(agents=[ANY]),
+    "an agent is of type Agent, not b'5'": lambda: Runtime(agents=[b"5"]),  # pyright: ignore[reportArgumentType] - the point of it
+    "agents are given in a list, not as '5'": lambda: Runtime(agents=ANY),
+    "tools are given in a list, not as '5'": lambda: Runtime(tools=ANY),
+    "hooks are given in a list, not as '5'": lambda: Runtime(hooks=ANY),
+    "models is of type Mapping, not '5'": lambda: Runtime(models=ANY),
+    "models: 'mine' is of type Model, not '5'": lambda: Runtime(models={"mine": ANY}),
+    "engine is of type Engine, not 5": lambda: Runtime(engine=5),  # pyright: ignore[reportArgumentType] - as above
+    "clock is of type Clock, not '5'": lambda: Runtime(clock=ANY),
+    "clock is of type Clock, not 0": lambda: Runtime(clock=0),  # pyright: ignore[reportArgumentType] - as above
+    "routing is a function, not '5'": lambda: Runtime(routing=ANY),
+    "quota is of type Quota, not '5'": lambda: Runtime(quota=ANY),
+    "quota is of type Quota, not 0": lambda: Runtime(quota=0),  # pyright: ignore[reportArgumentType] - as above
+    "policy is of type Policy, not '5'": lambda: Runtime(policy=ANY),
+    "store_content is of type bool, not '5'": lambda: Runtime(store_content=ANY),
+    "the URL of a store is of type str, not 5": lambda: open_store(5),  # pyright: ignore[reportArgumentType] - as above
+    "triggers are given in a list, not as '5'": lambda: Runtime().open("a", triggers=ANY),
+    "triggers are given in a list, not as 5": lambda: Runtime().resume("c", triggers=5),  # pyright: ignore[reportArgumentType] - as above
+    "conversation is of type AgentHandle, not '5'": lambda: BackgroundAgentDispatcher(
+        1, conversation=ANY
+    ),
+    "runtime is of type Runtime, not '5'": lambda: Worker(ANY),
+    "app is a function, not '5'": lambda: Doorkeeper(ANY),
+    "token is of type str, not 5": lambda: Doorkeeper(an_app, token=5),  # pyright: ignore[reportArgumentType] - as above
+    "hosts are given in a list, not as '5'": lambda: Doorkeeper(an_app, hosts="5"),
+    "each of hosts is of type str, not 5": lambda: Doorkeeper(an_app, hosts=[5]),  # pyright: ignore[reportArgumentType] - as above
+    "each of origins is of type str, not 5": lambda: Doorkeeper(an_app, origins=[5]),  # pyright: ignore[reportArgumentType] - as above
+    "chat is of type AgentHandle or tuple, not '5'": lambda: sse(ANY),
+    "the first of chat is of type Runtime, not '5'": lambda: sse((ANY, "c")),
+    "ping is of type int or float, not '5'": lambda: sse((Runtime(), "c"), ping=ANY),
+    "retry is of type int or float, not '5'": lambda: sse((Runtime(), "c"), retry=ANY),
+    "last_event_id is of type str, not 5": lambda: sse((Runtime(), "c"), 5),  # pyright: ignore[reportArgumentType] - as above
 }
 
 

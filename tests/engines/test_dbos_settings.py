@@ -13,6 +13,7 @@ from dbos import DBOS
 from dbos._registrations import get_func_info
 from sqlalchemy import Connection
 
+from sidetask.core.errors import ConfigurationError
 from sidetask.core.ids import TaskId
 from sidetask.engines import dbos as module
 from sidetask.engines.base import Context, JobSpec
@@ -105,6 +106,16 @@ async def test_its_threads_are_bounded_and_the_loop_gets_back_the_very_ones_it_h
     await engine.close()
     assert loop._default_executor is before
     assert 16 <= cast("Any", DbosEngine.__init__).__kwdefaults__["threads"] <= 32
+
+
+@pytest.mark.parametrize("wrong", [{"url": 5}, {"existing": "dbos"}, {"threads": 0}])
+def test_what_is_no_database_no_dbos_and_no_number_is_refused(
+    url: str, wrong: dict[str, Any]
+) -> None:
+    given: dict[str, Any] = wrong if "existing" in wrong else {"url": url} | wrong
+    with pytest.raises(ConfigurationError, match=r"is (of type|at least)"):
+        DbosEngine(**given)
+    assert not module._taken  # pyright: ignore[reportPrivateUsage] - nobody is kept out by it
 
 
 async def test_each_process_is_an_executor_of_its_own_which_takes_up_nothing_of_others(

@@ -35,6 +35,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.event import listen
 
 from sidetask.core.errors import ConfigurationError, InvalidInputError
+from sidetask.core.errors.checks import check_count, check_kind
 from sidetask.core.ids import TaskId
 from sidetask.core.jsons import Json
 from sidetask.engines.base import (
@@ -82,6 +83,11 @@ class DbosEngine(JournalingEngine, StepJournal):
                 "DBOS runs in this process already, and there is one of it: share the runtime, or "
                 "hand the application's own in: DbosEngine(existing=dbos)"
             )
+        if url is not None:
+            check_kind("the URL of a database", url, str)
+        if existing is not None:
+            check_kind("existing", existing, DBOS)
+        check_count("threads", threads)
         super().__init__(self)
         self._url = url
         self._owns = existing is None

@@ -4,7 +4,17 @@ Its library is imported when it is opened: importing this costs nothing.
 """
 
 from sidetask.core.errors import ConfigurationError, MissingExtraError
+from sidetask.core.errors.checks import check_like
 from sidetask.engines.base import Engine
+
+
+def given_engine(engine: str | Engine | None, url: object) -> Engine | None:
+    """The engine that was given, or that was named: see `open_engine`."""
+    if isinstance(engine, str):
+        return open_engine(engine, url)
+    if engine is not None:
+        check_like("engine", engine, "Engine", has="submit")
+    return engine
 
 
 def open_engine(name: str, url: object) -> Engine:

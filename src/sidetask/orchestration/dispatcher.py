@@ -21,7 +21,7 @@ from sidetask.core.errors import (
     ManagerClosedError,
     TooManyTasksError,
 )
-from sidetask.core.errors.checks import check_count
+from sidetask.core.errors.checks import check_count, check_like
 from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.jsons import Json
 from sidetask.core.lifecycle import TaskStatus
@@ -77,6 +77,8 @@ class BackgroundAgentDispatcher:
         self.max_queue = max_queue
         self._on_full = on_full
         self._on_duplicate = OnDuplicate(duplicates)
+        if conversation is not None:
+            check_like("conversation", conversation, "AgentHandle", has="conversation_id")
         whose = conversation if tasks is None else tasks
         self._owns_tasks = whose is None
         self._invoker = _invoker(whose, max_concurrent + max_queue)

@@ -10,7 +10,9 @@ from sidetask.agents.policies.hooks import Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.agents.quota import Quota, process_quota
 from sidetask.agents.tools.kept import KeptOutputs
+from sidetask.agents.tools.source import ToolSource
 from sidetask.agents.tools.task_tools import task_tools
+from sidetask.agents.tools.tool import AnyTool
 from sidetask.agents.tools.toolset import Toolsets
 from sidetask.agents.turn_log import Surroundings
 from sidetask.core.errors import (
@@ -19,11 +21,17 @@ from sidetask.core.errors import (
     ConversationNotFoundError,
     UnknownAgentError,
 )
-from sidetask.core.errors.checks import check_callable, check_count, check_kind
+from sidetask.core.errors.checks import (
+    check_callable,
+    check_count,
+    check_kind,
+    check_like,
+    check_list,
+)
 from sidetask.core.ids import ConversationId
 from sidetask.core.routing import OnDuplicateLike
 from sidetask.engines.base import Engine
-from sidetask.engines.opening import open_engine
+from sidetask.engines.opening import given_engine
 from sidetask.models.base import Model
 from sidetask.observe.base import Observing
 from sidetask.observe.opening import open_observer
@@ -44,7 +52,7 @@ from sidetask.runtime.opening import Opening
 from sidetask.runtime.residents.asking import Asked
 from sidetask.runtime.residents.grounds import Grounds
 from sidetask.runtime.residents.residents import Residents, made
-from sidetask.runtime.triggers.base import TriggerLike, as_trigger
+from sidetask.runtime.triggers.base import TriggerLike, as_triggers
 from sidetask.state.spaces import SharedSpaces
 from sidetask.state.state import State
 from sidetask.stores.base import Store
@@ -116,7 +124,7 @@ class Runtime(Invoking):
         redact: "Redact | None" = None,
     ) -> None:
         self._agents = _by_name(agents)
-        self._tools = tuple([as_tool(each) for each in tools])
+        self._tools = _as_tools(tools)
         self._models = Models(models)
         self._deps = deps
         self.place, self._store = _opened(store)
@@ -125,11 +133,11 @@ class Runtime(Invoking):
         self._forgets = self._owns_store and not self._store.durable
         self._redacted = _redacting(store_content, redact, engine)
         self._store = self._redacted(self._store)
-        self._outbox = Outbox(self._store, clock or SystemClock())
+        self._outbox = Outbox(self._store, _timed(clock))
         self._observer = open_observer(tracing, self._outbox.everything)
-        self.quota = _paced(quota or (process_quota() if clock is None else Quota()), limits)
+        self.quota = _paced(quota, clock, limits)
         """The gates of the API keys: shared by all runtimes of the process, unless given."""
-        self._engine = open_engine(engine, self.place) if isinstance(engine, str) else engine
+        self._engine = given_engine(engine, self.place)
         self._retention = Retention(self._store, self._engine, retention, self._outbox.now)
         self._routing = routing
         self._manager = tasks = self._manage(limits, background)
@@ -146,7 +154,7 @@ class Runtime(Invoking):
             forget=self._forget,
         )
         """How agents are invoked with this runtime's tasks: `call(..., tasks=runtime)`."""
-        self._house = House(() if policy is None else (policy,), tuple(hooks), on_approval)
+        self._house = _housed(policy, hooks, on_approval)
         self._residents = Residents(
             self._grounds(spaces, max_auto_turns=max_auto_turns, max_depth=max_depth)
         )
@@ -176,7 +184,7 @@ class Runtime(Invoking):
             "user": user,
             "deps": deps,
             "conversation_id": conversation_id,
-            "triggers": list(map(as_trigger, triggers)),
+            "triggers": as_triggers(triggers),
         }
         return Opening(partial(self._start, agent, asked))
 
@@ -204,7 +212,7 @@ class Runtime(Invoking):
         asked = Asked(
             conversation_id=conversation_id,
             deps=deps,
-            triggers=[as_trigger(each) for each in triggers],
+            triggers=as_triggers(triggers),
             resumed=True,
         )
         return Opening(partial(self._resume, ConversationId(conversation_id), agent, asked))
@@ -310,6 +318,8 @@ class Runtime(Invoking):
     # -- steps -------------------------------------------------------------------------------
 
     def _manage(self, limits: Limits | None, background: Placement) -> AsyncTaskManager:
+        if self._routing is not None:
+            check_callable("routing", self._routing)
         return self._make_manager(
             limits=limits,
             routing=self._routing,
@@ -392,7 +402,7 @@ def open(
     conversation of this id, it is taken up again.
     """
     runtime = Runtime(**settings)
-    started = [as_trigger(each) for each in triggers]
+    started = as_triggers(triggers)
     start = partial(
         runtime.start_agent,
         agent,
@@ -408,11 +418,11 @@ def _by_name(
     agents: Iterable[AgentConfig | ForeignAgent],
 ) -> Mapping[str, AgentConfig | ForeignAgent]:
     named: dict[str, AgentConfig | ForeignAgent] = {}
-    if not isinstance(agents, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
-        raise ConfigurationError("agents are given in a list: agents=[...]")
+    check_list("agents", agents)
     for agent in agents:
-        if isinstance(agent, str):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        if isinstance(agent, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
             raise ConfigurationError(f"an agent is registered itself, not by name: {agent!r:.80}")
+        check_like("an agent", agent, "Agent", has="name")
         if agent.name is None:
             raise ConfigurationError("an agent without a name cannot be registered: give it name=")
         if named.setdefault(agent.name, agent) is not agent:
@@ -424,6 +434,7 @@ def _redacting(
     store_content: bool, redact: "Redact | None", engine: object
 ) -> Callable[[Store], Store]:
     """What gives a store as much of the contents as the host wants."""
+    check_kind("store_content", store_content, bool)
     if redact is not None:
         check_callable("redact", redact)
     elif store_content:
@@ -440,7 +451,26 @@ def _opened(store: str | Store | None) -> tuple[str | None, Store]:
     return store if isinstance(store, str) else None, given_store(store)
 
 
-def _paced(quota: Quota, limits: Limits | None) -> Quota:
+def _as_tools(tools: Iterable[ToolLike]) -> tuple[AnyTool | ToolSource, ...]:
+    check_list("tools", tools)
+    return tuple([as_tool(each) for each in tools])
+
+
+def _housed(policy: Policy | None, hooks: Sequence[Hooks], on_approval: OnApproval | None) -> House:
+    check_list("hooks", hooks)
+    return House(() if policy is None else (policy,), tuple(hooks), on_approval)
+
+
+def _timed(clock: Clock | None) -> Clock:
+    if clock is not None:
+        check_like("clock", clock, "Clock", has="now")
+    return SystemClock() if clock is None else clock
+
+
+def _paced(quota: Quota | None, clock: Clock | None, limits: Limits | None) -> Quota:
+    if quota is None:
+        quota = process_quota() if clock is None else Quota()
+    check_kind("quota", quota, Quota)
     if limits is not None:
         check_kind("limits", limits, Limits)
         if limits.rpm is not None or limits.tpm is not None:

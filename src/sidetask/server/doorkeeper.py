@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_callable, check_kind, check_list
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,9 +61,14 @@ class Doorkeeper:
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
     ) -> None:
+        check_callable("app", app)
+        if token is not None:
+            check_kind("token", token, str)
         self._app = app
-        self._hosts = frozenset([host.lower().strip("[]") for host in hosts])
-        self._origins = frozenset([origin.lower().rstrip("/") for origin in origins])
+        self._hosts = frozenset([host.lower().strip("[]") for host in _names("hosts", hosts)])
+        self._origins = frozenset(
+            [origin.lower().rstrip("/") for origin in _names("origins", origins)]
+        )
         if self._hosts and token is None:
             raise ConfigurationError("beyond the loopback a token is asked for: give token=")
         if token is not None and (len(token) < SHORTEST or not token.isascii()):
@@ -142,6 +148,14 @@ def _is_same(given: str, secret: bytes) -> bool:
 def _value(headers: Headers, name: bytes, join: bytes = b", ") -> str:
     """A header's value; of one that comes twice both, which is no name and no origin."""
     return join.join([value for key, value in headers if key == name]).decode("latin-1")
+
+
+def _names(what: str, given: Iterable[str]) -> list[str]:
+    check_list(what, given)
+    names = list(given)
+    for each in names:
+        check_kind(f"each of {what}", each, str)
+    return names
 
 
 def _is_loopback(name: str) -> bool:

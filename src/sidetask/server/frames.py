@@ -23,6 +23,7 @@ from typing import Self
 
 from sidetask.core.codec import event_to_json, value_to_json
 from sidetask.core.errors import CodecError, ConfigurationError, InvalidInputError
+from sidetask.core.errors.checks import check_kind
 from sidetask.core.events import Event, EventKind, Lagged
 from sidetask.core.jsons import Json
 from sidetask.runtime.handle import AgentHandle
@@ -68,8 +69,12 @@ def sse(
         AgentNotStartedError: The agent is shut down: there is nothing to follow. A 204 tells a
             browser not to come back.
     """
+    check_kind("ping", ping, int, float)
+    check_kind("retry", retry, int, float)
     if not (ping > 0 and 0 <= retry < inf):
         raise ConfigurationError(f"ping={ping}, retry={retry}: give seconds, of a ping more than 0")
+    if last_event_id is not None:
+        check_kind("last_event_id", last_event_id, str)
     return Frames(chat, _seq_of(last_event_id), Wanted(kinds, None, None), ping=ping, retry=retry)
 
 
@@ -93,7 +98,9 @@ class Frames:
         if isinstance(chat, AgentHandle):
             self._open = chat.events
         else:
+            check_kind("chat", chat, AgentHandle, tuple)
             runtime, conversation_id = chat
+            check_kind("the first of chat", runtime, Runtime)
             self._open = partial(runtime.events, conversation_id)
         self._wanted = wanted
         self._ping = ping

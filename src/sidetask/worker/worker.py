@@ -26,7 +26,7 @@ from sidetask.core.errors import (
     ConfigurationError,
     StoreError,
 )
-from sidetask.core.errors.checks import check_count, check_seconds
+from sidetask.core.errors.checks import check_count, check_kind, check_seconds
 from sidetask.core.ids import TaskId
 from sidetask.runtime.runtime import Runtime
 from sidetask.stores.members import Member, Membership
@@ -77,6 +77,7 @@ class Worker:
         ):
             check_count(name, number, least=least)
         check_seconds("grace", grace, or_zero=True)
+        check_kind("runtime", runtime, Runtime)
         self._concurrency = concurrency
         self._grace = grace
         self._retries = retries

@@ -1,8 +1,11 @@
 """What a host gives, checked where it is given: callers may not be typed."""
 
+from collections.abc import Iterable
 from typing import cast
 
 from sidetask.core.errors.base import ConfigurationError
+
+_NOTHING = object()
 
 
 def check_seconds(what: str, given: object, *, or_zero: bool = False) -> None:
@@ -44,6 +47,26 @@ def check_kind(what: str, given: object, *kinds: type) -> None:
     if not isinstance(given, kinds):
         wanted = " or ".join([kind.__name__ for kind in kinds])
         raise ConfigurationError(f"{what} is of type {wanted}, not {given!r:.80}")
+
+
+def check_like(what: str, given: object, kind: str, has: str) -> None:
+    """See that it has what this kind is known by: a host may give anything that behaves like one.
+
+    Raises:
+        ConfigurationError: It has not.
+    """
+    if isinstance(given, type) or getattr(given, has, _NOTHING) is _NOTHING:
+        raise ConfigurationError(f"{what} is of type {kind}, not {given!r:.80}")
+
+
+def check_list(what: str, given: object) -> None:
+    """See that it can be gone through, and is no text.
+
+    Raises:
+        ConfigurationError: It cannot, or is one.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigurationError(f"{what} are given in a list, not as {given!r:.80}")
 
 
 def check_callable(what: str, given: object) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
 from sidetask.core.errors import ConfigurationError
-from sidetask.core.errors.checks import check_kind
+from sidetask.core.errors.checks import check_kind, check_list
 from sidetask.core.jsons import Json
 from sidetask.core.routing import OnComplete, OnCompleteLike, TaskPolicy
 from sidetask.orchestration.base import Invocable, Mode, ModeLike
@@ -254,8 +254,7 @@ def _check_guard(what: str, given: object) -> None:
 
 def _each(what: str, given: Iterable[T], *kinds: type) -> tuple[T, ...]:
     """What is in the list, if that is what it should be."""
-    if isinstance(given, str) or not isinstance(given, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not be typed
-        raise ConfigurationError(f"{what} are given in a list, not as {given!r:.80}")
+    check_list(what, given)
     found = tuple(given)
     for each in found:
         check_kind(f"each of {what}", each, *kinds)

@@ -13,6 +13,7 @@ from sidetask.agents.policies.gate import ToolGate
 from sidetask.agents.policies.hooks import HookContext, Hooks
 from sidetask.agents.policies.rules import Policy
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_kind
 from sidetask.core.ids import value
 from sidetask.runtime.house.approving import ApprovalHandler, OnApproval, check_on_approval
 from sidetask.tasks.elsewhere import ToolExecutor
@@ -33,6 +34,8 @@ class House:
 
     def __post_init__(self) -> None:
         check_on_approval(self.on_approval)
+        for each in self.policies:
+            check_kind("policy", each, Policy)
         for each in self.hooks:
             if not isinstance(each, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance] - a host's code may not be typed
                 raise ConfigurationError(f"{each!r} is no Hooks: subclass it")

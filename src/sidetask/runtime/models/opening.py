@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sidetask.agents.agent import AgentConfig
 from sidetask.core.errors import ConfigurationError, MissingExtraError, UnknownModelError
+from sidetask.core.errors.checks import check_kind, check_like
 from sidetask.models.base import Model
 from sidetask.runtime.models.local import SERVERS
 
@@ -43,7 +44,10 @@ class Models:
     """
 
     def __init__(self, registered: Mapping[str, Model] | None = None) -> None:
-        self._registered = registered or {}
+        self._registered: Mapping[str, Model] = {} if registered is None else registered
+        check_kind("models", self._registered, Mapping)
+        for name, model in self._registered.items():
+            check_like(f"models: {name!r}", model, "Model", has="stream")
         self._opened: dict[str, OpenedModel] = {}
 
     def open(self, wanted: str | Model) -> Model:

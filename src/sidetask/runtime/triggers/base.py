@@ -7,10 +7,11 @@ itself.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias, cast
 
 from sidetask.core.errors import ConfigurationError, TurnCancelledError
+from sidetask.core.errors.checks import check_list
 from sidetask.core.ids import ConversationId, value
 from sidetask.core.jsons import Json
 from sidetask.core.messages import Content, user_message
@@ -108,6 +109,12 @@ def as_trigger(given: TriggerLike) -> Trigger:
             f" its context, not {given!r}"
         )
     return Trigger(given.__name__, cast("Act", given))
+
+
+def as_triggers(given: Iterable[TriggerLike]) -> list[Trigger]:
+    """The triggers that are meant. Raises as `as_trigger` does."""
+    check_list("triggers", given)
+    return [as_trigger(each) for each in given]
 
 
 async def act(then: Then, ctx: TriggerContext, details: str = "") -> None:

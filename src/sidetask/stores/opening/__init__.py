@@ -4,6 +4,7 @@ A database's library is imported when one of its stores is opened: importing thi
 """
 
 from sidetask.core.errors import ConfigurationError
+from sidetask.core.errors.checks import check_kind
 from sidetask.stores.base import Store
 from sidetask.stores.memory import MemoryStore
 
@@ -29,6 +30,7 @@ def open_store(url: str) -> Store:
         ConfigurationError: There is no such sort of store, or the URL names no database.
         MissingExtraError: Its library is not installed.
     """
+    check_kind("the URL of a store", url, str)
     if url == "memory:":
         return MemoryStore()
     from sidetask.stores.opening.urls import open_database  # noqa: PLC0415 - opened by name
