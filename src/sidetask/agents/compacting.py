@@ -119,7 +119,7 @@ class Compacting:
             settings={key: settings[key] for key in settings if key != "tool_choice"},
             gates=self._around.quota,
         )
-        draft = Draft(set())
+        draft = Draft({})
         try:
             await self._reader.read(draft, model, lambda: request)
         finally:

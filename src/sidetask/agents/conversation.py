@@ -81,7 +81,7 @@ class Conversation:
         self.unheard: tuple[TaskId, ...] = ()
         """Results in the history that had woken it, when a crash cut the turn before it began to
         read them: they are a reason for another one."""
-        self.unwritten: list[tuple[Message, tuple[TaskId, ...]]] = []
+        self.unwritten: tuple[tuple[Message, tuple[TaskId, ...]], ...] = ()
         """Those of them that the store did not take, with the results that they deliver: they are
         written with the next one, so that what it has is no history with a hole."""
         self.context = Context(self.history)
@@ -100,7 +100,7 @@ class Conversation:
         """Writes the summaries; None: the model."""
         self.on_compaction: Callable[[Compacted], Awaitable[None]] | None = None
         """Awaited when the context was compacted."""
-        self.call_ids: set[CallId] = set()
+        self.call_ids: dict[CallId, None] = {}
         """Every call id of the history. Models repeat themselves; an answer must not."""
         self.checks: tuple[Check, ...] = ()
         """Asked in this order; the first that objects answers the call."""
@@ -108,7 +108,7 @@ class Conversation:
         """What says what is to be done now; one of the checks is its own."""
         self.hooks: TurnHooks | None = None
         """What a host wants to be told of its turns; None: nothing."""
-        self.steering: list[UserMessage] = []
+        self.steering: tuple[UserMessage, ...] = ()
         """Messages for the running turn: they join it before its next model call."""
         self.usage = NO_USAGE
         self.last_usage = NO_USAGE
@@ -118,7 +118,7 @@ class Conversation:
     def clear(self) -> None:
         """Begin anew: no message was ever said."""
         self.context.clear()
-        self.unwritten.clear()
+        self.unwritten = ()
         self.call_ids.clear()
         if self.room is not None:
             self.room.begin_anew()

@@ -248,12 +248,12 @@ class TurnRun:
             raise TurnCancelledError(self._token.reason)
         if updates := self._results():
             await self._deliver(updates)
-        steering = self._conversation.steering
-        if steering:
+        conversation = self._conversation
+        if conversation.steering:
             self._doom = None  # what the user says is a reason to call again
-        while steering:
-            await self._log.commit(steering[0])
-            del steering[0]
+        while conversation.steering:
+            await self._log.commit(conversation.steering[0])
+            conversation.steering = conversation.steering[1:]
 
     def _results(self) -> LoopUpdates | None:
         """What came to nobody's turn; None: nothing."""

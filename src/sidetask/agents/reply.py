@@ -63,7 +63,7 @@ class Draft:
         "usage",
     )
 
-    def __init__(self, ids: set[CallId], live: Callable[..., None] = _untold) -> None:
+    def __init__(self, ids: dict[CallId, None], live: Callable[..., None] = _untold) -> None:
         """`ids`: the call ids that are taken. `live` is told of each chunk."""
         self._ids = ids
         self._live = live
@@ -134,7 +134,7 @@ class Draft:
         while not made or made in self._ids:
             number += 1
             made = CallId(f"{call_id or 'call'}-{number}")
-        self._ids.add(made)
+        self._ids[made] = None
         self._calls[index] = made, name, []
         return made
 

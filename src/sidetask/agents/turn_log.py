@@ -105,14 +105,14 @@ class TurnLog:
         messages = [message for message, _ in unwritten]
         acks = [id for _, covered in unwritten for id in covered]
         await self._store.commit_turn(conversation.id, messages, ack=acks, at=at - len(messages))
-        unwritten.clear()
+        conversation.unwritten = ()
         for message in messages:
             self.fact(_COMMITTED[type(message)], message=message)
 
     def keep_unwritten(self, message: Message, *, ack: tuple[TaskId, ...] = ()) -> None:
         """The half of a commit that cannot fail: the history in this process. The other half is
         done with the next message."""
-        self.conversation.unwritten.append((message, self._covered(ack)))
+        self.conversation.unwritten += ((message, self._covered(ack)),)
         self._keep(message, ack)
 
     def _covered(self, ack: tuple[TaskId, ...]) -> tuple[TaskId, ...]:

@@ -28,6 +28,7 @@ from sidetask.core.errors import (
     ConversationBusyError,
     ConversationTakenError,
     InvalidInputError,
+    StoreUnavailableError,
 )
 from sidetask.core.events import ContinueRequested, Event, RunStarted, TaskEvent
 from sidetask.core.ids import RunId
@@ -36,7 +37,7 @@ from sidetask.observe.base import Observer
 from sidetask.runtime.driving.current import Current
 from sidetask.runtime.driving.inbox import Inbox, cancelled, taken
 from sidetask.runtime.driving.waking import Waking
-from sidetask.runtime.keeping.absence import Absence
+from sidetask.runtime.keeping.absence import store_is_back
 from sidetask.runtime.response import ChatResponse, Reply
 from sidetask.tasks.aio.sleepers import NOBODY, sleep_among, wake_all
 from sidetask.tasks.aio.spawn import current_task, spawn
@@ -70,9 +71,7 @@ class Driver:
         self._around = around
         self._tasks = manager.handle()
         self._inbox = Inbox(conversation.id, observer)
-        self._waking = Waking(conversation, manager, most=max_auto_turns)
-        self.park = self._waking.park
-        """Begin no turn that nobody asked for until the user speaks."""
+        self.waking = Waking(conversation, manager, most=max_auto_turns)
         self._current: Current | None = None
         self._task: asyncio.Task[Any] | None = None
         """What carries the turn out, or is about to: the driver's own, or that of who asked."""
@@ -82,7 +81,8 @@ class Driver:
         self.latest_run = RunId("")
         """The run that goes on, or was the last; empty before the first."""
         self._is_held = False
-        self._absence = Absence(around.outbox.stored)
+        self._store_is_away = False
+        """The last turn failed for want of a store, which takes nothing yet."""
         self._goes_on: tuple[Callable[[], None], ...] = ()
         """Who is to be told when a turn has begun that answers all there is."""
         self.closed = False
@@ -115,7 +115,7 @@ class Driver:
     @property
     def has_reason(self) -> bool:
         """Results ask for a turn of their own."""
-        return bool(self._waking.wanted_by())
+        return bool(self.waking.wanted_by())
 
     @property
     def is_idle(self) -> bool:
@@ -151,7 +151,7 @@ class Driver:
         response = response or ChatResponse("user")
         self._inbox.put(message, response)
         if response.cause == "user":
-            self._waking.user_spoke()
+            self.waking.user_spoke()
         self.kick()
         return response
 
@@ -163,10 +163,10 @@ class Driver:
         """
         waits = self._inbox.waiting or self._conversation.steering
         is_next = self._task is None and not (
-            waits or self._is_held or self.closed or self._absence.lasts
+            waits or self._is_held or self.closed or self._store_is_away
         )
         self._inbox.put(message, response)
-        self._waking.user_spoke()
+        self.waking.user_spoke()
         try:
             if is_next:
                 await self._lead()
@@ -179,11 +179,11 @@ class Driver:
 
     def send(self, message: UserMessage) -> None:
         """Let a message join the running turn at its next safe point, or begin a turn."""
-        if self._current is None and not self._absence.lasts:
+        if self._current is None and not self._store_is_away:
             self.ask(message, ChatResponse("user", sent=True))
         else:
-            self._conversation.steering.append(message)
-            self._waking.user_spoke()
+            self._conversation.steering += (message,)
+            self.waking.user_spoke()
             self.kick()
 
     def go_on(self, begun: Callable[[], None]) -> None:
@@ -207,7 +207,7 @@ class Driver:
     async def stop_turn(self, reason: str) -> None:
         """End the turn that runs or is about to, and wait until it has; its background lives."""
         while self._current is None and self._task is not None:
-            if self._absence.lasts and not self._inbox.waiting:
+            if self._store_is_away and not self._inbox.waiting:
                 return  # none begins before the store is back
             await self.changed()
         current = self._current
@@ -233,9 +233,8 @@ class Driver:
             self._task.cancel()
             if not await _ended(self, within=PATIENCE):
                 _log.warning("a turn of %s does not stop", self._conversation.id)
-        steering = self._conversation.steering
-        self.unsaid += tuple(steering)
-        steering.clear()
+        self.unsaid += self._conversation.steering
+        self._conversation.steering = ()
         journal = self._around.outbox.find(self._conversation.id)
         if journal is not None:
             journal.untap(self._hear)
@@ -277,7 +276,7 @@ class Driver:
 
     def _has_work(self) -> bool:
         said = self._inbox.waiting or self._conversation.steering or self._goes_on
-        return bool(said) or self._waking.is_due()
+        return bool(said) or self.waking.is_due()
 
     async def _lead(self) -> None:
         """Carry the next turn out in the asyncio task of who asked for it. If there is another
@@ -310,8 +309,11 @@ class Driver:
             current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
             while not self.closed and self._has_work():
-                if self._absence.lasts:  # a turn that somebody waits for begins, and fails
-                    await self._absence.wait_over(lambda: self.closed or bool(self._inbox.waiting))
+                if self._store_is_away:  # a turn that somebody waits for begins, and fails
+                    self._store_is_away = not await store_is_back(
+                        self._around.outbox.stored,
+                        lambda: self.closed or bool(self._inbox.waiting),
+                    )
                     if self.closed or not self._has_work():
                         return
                 await self._run(self._next())
@@ -332,14 +334,15 @@ class Driver:
     def _next(self) -> ChatResponse:
         """The turn to run, which there is."""
         conversation = self._conversation
-        is_hurried = self._absence.lasts and self._inbox.waiting
+        is_hurried = self._store_is_away and self._inbox.waiting
         if conversation.steering and not is_hurried:  # too late for the turn it was meant for
             late = ChatResponse("user", sent=True)
-            late.message = conversation.steering.pop(0)
+            late.message, *rest = conversation.steering
+            conversation.steering = tuple(rest)
             return late
         if self._inbox.waiting:
             return self._inbox.take()
-        return ChatResponse("tasks", self._waking.begin())
+        return ChatResponse("tasks", self.waking.begin())
 
     async def _run(self, response: ChatResponse, *, if_cancelled: str = "shut down") -> None:
         conversation = self._conversation
@@ -365,10 +368,10 @@ class Driver:
             if self.is_taken and end.status != "completed":
                 end = taken(conversation.id)
             response.finish(end, tuple(self._tasks.list_running(conversation.id)))
-            self._absence.note(end.error)
-            if self._absence.lasts:
+            self._store_is_away = isinstance(end.error, StoreUnavailableError)
+            if self._store_is_away:
                 if response.cause == "tasks":
-                    self._waking.take_back()
+                    self.waking.take_back()
                 self._inbox.put_off(conversation, response)
             self.wake()
 

@@ -18,24 +18,24 @@ class Inbox:
     def __init__(self, conversation_id: ConversationId, observer: Observer | None) -> None:
         self._id = conversation_id
         self._observer = observer
-        self.waiting: list[ChatResponse] = []
+        self.waiting: tuple[ChatResponse, ...] = ()
 
     def put(self, message: UserMessage, response: ChatResponse) -> None:
         response.message = message
         if self._observer is not None:
             response.asked = self._observer.asked()
-        self.waiting.append(response)
+        self.waiting += (response,)
 
     def take(self) -> ChatResponse:
         """The first, which there is: its turn begins."""
-        response = self.waiting.pop(0)
+        response, self.waiting = self.waiting[0], self.waiting[1:]
         if self._observer is not None:
             self._observer.admitted(self._id, response.asked)
         return response
 
     def withdraw(self, response: ChatResponse, reason: str) -> bool:
         """It gets no turn. False: it does not wait for one."""
-        left = [each for each in self.waiting if each is not response]
+        left = tuple([each for each in self.waiting if each is not response])
         if len(left) == len(self.waiting):
             return False
         self.waiting = left
@@ -44,7 +44,7 @@ class Inbox:
 
     def refuse(self, reason: str, *, is_taken: bool = False) -> None:
         """None gets a turn; `is_taken`: for another process has the conversation."""
-        refused, self.waiting = self.waiting, []
+        refused, self.waiting = self.waiting, ()
         for each in refused:
             each.finish(taken(self._id) if is_taken else cancelled(reason))
 
@@ -52,11 +52,11 @@ class Inbox:
         """What nobody waits for is said later: what waits here, and what was to be said by the
         turn that has `failed`, if it was not."""
         said = [each.message for each in self.waiting if each.sent and each.message is not None]
-        self.waiting = [each for each in self.waiting if not each.sent]
+        self.waiting = tuple([each for each in self.waiting if not each.sent])
         first = failed.message
         if failed.sent and first is not None and not is_among(first, conversation.history):
-            conversation.steering.insert(0, first)
-        conversation.steering += said
+            conversation.steering = (first, *conversation.steering)
+        conversation.steering += tuple(said)
 
 
 def taken(key: ConversationId) -> TurnEnd:

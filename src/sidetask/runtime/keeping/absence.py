@@ -1,4 +1,4 @@
-"""A store that takes nothing now, as the turns of one conversation have found it."""
+"""A store that takes nothing now: waiting for its return, and what was said before."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,31 +8,21 @@ from sidetask.core.messages import Message
 from sidetask.tasks.aio.telling import PAUSE
 
 
-class Absence:
-    """Whether the last turn failed for want of a store, and waiting for its return."""
-
-    __slots__ = ("_stored", "lasts")
-
-    def __init__(self, stored: Callable[[], Awaitable[None]]) -> None:
-        self._stored = stored
-        self.lasts = False
-
-    def note(self, error: BaseException | None) -> None:
-        """How a turn has ended."""
-        self.lasts = isinstance(error, StoreUnavailableError)
-
-    async def wait_over(self, is_in_a_hurry: Callable[[], bool]) -> None:
-        """Wait until the store takes again, or, when it does not, until somebody is in a hurry."""
-        while self.lasts:
-            try:
-                await self._stored()
-                self.lasts = False
-            except StoreUnavailableError:
-                if is_in_a_hurry():
-                    return
-                await asyncio.sleep(PAUSE)
-            except StoreError:  # the next turn tells what else is wrong
-                self.lasts = False
+async def store_is_back(
+    stored: Callable[[], Awaitable[None]], is_in_a_hurry: Callable[[], bool]
+) -> bool:
+    """Wait until the store takes again; False: it does not yet, and somebody is in a hurry."""
+    while True:
+        try:
+            await stored()
+        except StoreUnavailableError:
+            if is_in_a_hurry():
+                return False
+            await asyncio.sleep(PAUSE)
+        except StoreError:  # the next turn tells what else is wrong
+            return True
+        else:
+            return True
 
 
 def is_among(message: Message, history: list[Message]) -> bool:

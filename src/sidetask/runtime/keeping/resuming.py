@@ -115,7 +115,7 @@ async def resume(
     conversation.history.extend(kept.messages)
     for message in kept.messages:
         if isinstance(message, AssistantMessage):
-            conversation.call_ids.update([call.id for call in message.calls])
+            conversation.call_ids.update(dict.fromkeys([call.id for call in message.calls]))
     conversation.context.indices = tuple([each.end for each in kept.compactions[:-1]])
     for compaction in kept.compactions[-1:]:
         conversation.context.resume(compaction.summary, compaction.end)

@@ -26,7 +26,7 @@ class Steering(Live):
         self._driver.check_open()
         if scope not in ("turn", "all"):
             raise ConfigurationError(f"scope is 'turn' or 'all', not {scope!r}")
-        self._driver.park()
+        self._driver.waking.park()
         tasks = ConversationTasks(self._tasks, self.conversation_id)
         stopped = tasks.running() if scope == "all" else []
         for task in stopped:
