@@ -68,6 +68,8 @@ class StoredApproval:
     ) -> "StoredApproval":
         """Say yes, perhaps to other arguments, which are then the only ones approved. Whoever has
         the conversation open goes on with the task at once, or else a worker, or who resumes it.
+        An agent that is called as a tool hears it only from the process that runs it: should that
+        have died, its task ends, or begins anew and asks anew.
 
         Raises:
             AlreadyDecidedError: It was decided before; tells by whom and when.
