@@ -61,7 +61,6 @@ class Conversation:
         model: Model,
         toolset: Toolset,
         state: State | None = None,
-        *,
         summary_model: Model | None = None,
     ) -> None:
         self.id = conversation_id
@@ -90,11 +89,7 @@ class Conversation:
         """Keeps the context within the model's window; None: nothing does."""
         if config.compaction is not None:
             self.room = Room(
-                config.compaction,
-                self.context,
-                model=model,
-                instructions=config.instructions,
-                schemas=toolset.schemas,
+                config.compaction, self.context, model, config.instructions, toolset.schemas
             )
         self.summary_model = summary_model
         """Writes the summaries; None: the model."""

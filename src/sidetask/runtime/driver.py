@@ -62,16 +62,15 @@ class Driver:
         conversation: Conversation,
         manager: AsyncTaskManager,
         around: Surroundings,
-        *,
         max_auto_turns: int,
-        observer: Observer | None = None,
+        observer: Observer | None,
     ) -> None:
         self.conversation = self._conversation = conversation
         self._manager = manager
         self._around = around
         self._tasks = manager.handle()
         self._inbox = Inbox(conversation.id, observer)
-        self.waking = Waking(conversation, manager, most=max_auto_turns)
+        self.waking = Waking(conversation, manager, max_auto_turns)
         self._current: Current | None = None
         self._task: asyncio.Task[Any] | None = None
         """What carries the turn out, or is about to: the driver's own, or that of who asked."""

@@ -47,12 +47,10 @@ class AgentHandle(Talking, Steering, Looking):
         driver: Driver,
         kin: Kin,
         residence: Residence,
-        *,
-        user: str | None,
     ) -> None:
         super().__init__(wiring, conversation, driver, kin)
         self._residence = residence
-        self.user = user
+        self.user = residence.user
         """Whose conversation it is."""
         self.kept = False
         """The runtime holds it: it was opened for runs that name its conversation."""

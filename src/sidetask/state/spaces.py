@@ -8,7 +8,6 @@ All of it is behind `Hub`, which finds, writes and tells. A read that names no p
 to `derived:`; a key of that very name wins.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import RLock
 from typing import Protocol, TypeAlias
@@ -19,7 +18,7 @@ from sidetask.state.board import Board, Fired, Listener, Redact, is_prefix
 from sidetask.state.derived import PREFIX as DERIVED
 from sidetask.state.derived import Derivation, Derivations
 from sidetask.state.provenance import Change, Entry, Origin
-from sidetask.state.values import ABSENT, MAX_VALUE, Kept
+from sidetask.state.values import ABSENT, Kept
 from sidetask.state.watch import Report, reporter, same
 from sidetask.stores.bounds import check_name
 
@@ -101,11 +100,10 @@ class Hub:
         self,
         spaces: SharedSpaces | None,
         user: str | None,
-        *,
-        now: Callable[[], float] = time.time,
-        limit: int = MAX_VALUE,
-        redact: Redact | None = None,
-        on_error: Report | None = None,
+        now: Callable[[], float],
+        limit: int,
+        redact: Redact | None,
+        on_error: Report | None,
     ) -> None:
         spaces = spaces or SharedSpaces()
         self.lock = spaces.lock

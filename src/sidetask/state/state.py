@@ -407,7 +407,7 @@ class State(StateView):
         redact: Redact | None = None,
         on_error: Report | None = None,
     ) -> None:
-        self._hub = Hub(spaces, user, now=now, limit=max_value, redact=redact, on_error=on_error)
+        self._hub = Hub(spaces, user, now, max_value, redact, on_error)
         super().__init__(self._hub)
 
     @property

@@ -75,7 +75,6 @@ class Room:
         self,
         config: Compaction,
         context: Context,
-        *,
         model: Model,
         instructions: str,
         schemas: Sequence[ToolSchema],

@@ -65,6 +65,8 @@ def check_list(what: str, given: object) -> None:
     Raises:
         ConfigurationError: It cannot, or is one.
     """
+    if isinstance(given, list | tuple):  # the usual case: to ask for more takes longer
+        return
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise ConfigurationError(f"{what} are given in a list, not as {given!r:.80}")
 

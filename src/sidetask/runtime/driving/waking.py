@@ -14,7 +14,7 @@ class Waking:
 
     __slots__ = ("_conversation", "_manager", "_most", "_parked", "_row")
 
-    def __init__(self, conversation: Conversation, manager: AsyncTaskManager, *, most: int) -> None:
+    def __init__(self, conversation: Conversation, manager: AsyncTaskManager, most: int) -> None:
         self._conversation = conversation
         self._manager = manager
         self._most = most

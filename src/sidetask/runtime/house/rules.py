@@ -66,12 +66,15 @@ class House:
                 " 'host' if your program decides through handle.approvals"
             )
 
+    @property
+    def has_rules(self) -> bool:
+        """A conversation is told of something, or a call asked about."""
+        return bool(self.policies or self.hooks)
+
     def gated(
         self, executors: Mapping[str, ToolExecutor], ctx: HookContext
     ) -> Mapping[str, Executor]:
         """The tools of a conversation, behind its gate."""
-        if not (self.policies or self.hooks):
-            return executors
         return ToolGate(self.policies, self.hooks, ctx).before(executors)
 
     def settle(self, conversation: Conversation, ctx: HookContext) -> None:

@@ -19,11 +19,13 @@ it, and else gone; kept; deleted; or left as it is, for it was never quite opene
 class Residence:
     """Where one live agent lives."""
 
-    __slots__ = ("_steps", "fate")
+    __slots__ = ("_steps", "fate", "user")
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
         self.fate: Fate = "end"
+        self.user: str | None = None
+        """Whose conversation it is."""
 
     @property
     def is_empty(self) -> bool:

@@ -64,7 +64,6 @@ class Move(Residence):
         "_was_welcomed",
         "adopted",
         "key",
-        "user",
     )
 
     def __init__(
@@ -76,6 +75,7 @@ class Move(Residence):
         shared: "SharedKeeper | None",
     ) -> None:
         super().__init__()
+        self.fate = "drop"  # until it is open: what is kept of it stays as it is
         self._on = grounds
         self._shared = shared
         self._board: KeptBoard | None = None
@@ -86,7 +86,6 @@ class Move(Residence):
         self._keeper: Keeper | None = None
         self._was_welcomed = False
         self._is_taken_up = False
-        self.user: str | None = None
         self._owning: Owning | Stay | None = None
         self.adopted = False
         """This process has taken the conversation up by itself."""
@@ -119,11 +118,7 @@ class Move(Residence):
         conversation = self._conversation = self._converse(plan, asked, state)
         self.opened(Move._let_go)
         on = self._on
-        ctx = HookContext(
-            conversation_id=self.key, agent=plan.config.name, user=self.user, state=state
-        )
-        on.manager.open_conversation(self.key, self._scope(plan, ctx, deps, state))
-        plan.house.settle(conversation, ctx)
+        on.manager.open_conversation(self.key, self._scope(plan, deps, conversation))
         if not isinstance(state, BorrowedState):
             on.invoker.homes[state.home] = self.key
         if on.observer is not None:
@@ -149,17 +144,15 @@ class Move(Residence):
             conversation,
             on.manager,
             on.around,
-            max_auto_turns=on.max_auto_turns,
-            observer=on.observer,
+            on.max_auto_turns,
+            on.observer,
         )
         self.opened(Move._end_work)
         return self._driver
 
     def hand_out(self) -> AgentHandle:
         """The handle. Whoever has it holds the live agent open."""
-        return AgentHandle(
-            self._on, self._conversation, self._driver, self._kin, self, user=self.user
-        )
+        return AgentHandle(self._on, self._conversation, self._driver, self._kin, self)
 
     async def welcome(self, plan: Plan, triggers: Sequence[Trigger]) -> None:
         """Let the hooks know, and begin to answer, and to act by itself."""
@@ -202,9 +195,7 @@ class Move(Residence):
 
     def _converse(self, plan: Plan, asked: Asked, state: State) -> Conversation:
         config = plan.config
-        conversation = Conversation(
-            self.key, config, plan.model, plan.toolset, state, summary_model=plan.writer
-        )
+        conversation = Conversation(self.key, config, plan.model, plan.toolset, state, plan.writer)
         within = asked.get("within")
         conversation.parent_id = None if within is None else within.parent_id
         parent = self._kin.parent
@@ -216,19 +207,21 @@ class Move(Residence):
             conversation.meter = metered(config.budget, spends)
         return conversation
 
-    def _scope(
-        self, plan: Plan, ctx: HookContext, deps: object, state: State | BorrowedState
-    ) -> Scope:
+    def _scope(self, plan: Plan, deps: object, conversation: Conversation) -> Scope:
         """What the conversation's tasks run with: their gate stays here, whoever carries them
         out. A guest's state is only here, so its calls stay, too."""
-        tools, kept = plan.toolset, self._on.manager.kept
+        tools, house, kept = plan.toolset, plan.house, self._on.manager.kept
+        executors, take, state = tools.executors, None, conversation.state
+        agent, user = plan.config.name, self.user
         elsewhere = None if kept is None else kept.elsewhere
-        if elsewhere is None or isinstance(state, BorrowedState):
-            return Scope(plan.house.gated(tools.executors, ctx), deps, state)
-        sending = elsewhere.sending(
-            tools.executors, tools.portable, agent=ctx.agent, user=self.user
-        )
-        return Scope(plan.house.gated(sending.executors, ctx), deps, state, sending.take)
+        if elsewhere is not None and not isinstance(state, BorrowedState):
+            sending = elsewhere.sending(executors, tools.portable, agent=agent, user=user)
+            executors, take = sending.executors, sending.take
+        if house.has_rules:
+            ctx = HookContext(conversation_id=self.key, agent=agent, user=user, state=state)
+            house.settle(conversation, ctx)
+            executors = house.gated(executors, ctx)
+        return Scope(executors, deps, state, take)
 
     def _seat(self, conversation: Conversation) -> Seat:
         return Seat(

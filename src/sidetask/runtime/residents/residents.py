@@ -103,14 +103,15 @@ class Residents:
         """Open an agent whose tools are all there. A start that fails leaves nothing behind."""
         on = self._on
         plan = self._plan(config, toolbox, asked)
-        above = None if plan.parent is None else self.find(plan.parent.id)
-        if above is not None:  # what works for a user's agent is the user's, too
-            asked = {"user": above.user, **asked}
+        if plan.parent is not None:
+            asked = self._below(plan.parent, asked)
         user = asked.get("user")
         if user is not None:
             check_name("a user", user)
         given = asked.get("deps")
-        deps = await made(on.deps if given is None else given)
+        deps = on.deps if given is None else given
+        if callable(deps):
+            deps = await made(deps)
         await on.store.start()
         if self._gates is not None:
             await self._gates.start()
@@ -123,7 +124,6 @@ class Residents:
         self._drivers[key] = None
         kin = on.families.enter(key, plan.parent, plan.house.policies)
         move = Move(on, key, kin, self._vacate, self._shared)
-        move.fate = "drop"  # until it is open: what is kept of it stays as it is
         try:
             if on.manager.kept is not None:
                 await self._take(on.manager.kept, move, plan, asked)
@@ -141,6 +141,11 @@ class Residents:
             raise
         move.fate = "end"
         return handle
+
+    def _below(self, parent: Kin, asked: Asked) -> Asked:
+        """What works for a user's agent is the user's, too."""
+        above = self.find(parent.id)
+        return asked if above is None else {"user": above.user, **asked}
 
     async def _take(self, tasks: "KeptTasks", move: Move, plan: Plan, asked: Asked) -> None:
         """Be the one that has it, before it is read."""
@@ -211,7 +216,7 @@ class Residents:
 
 async def made(deps: object) -> object:
     """The dependencies: as they are, or made by a function for this conversation."""
-    if not callable(deps) or not (inspect.isroutine(deps) or isinstance(deps, partial)):
+    if not (inspect.isroutine(deps) or isinstance(deps, partial)):
         return deps
     found = cast("Callable[[], object]", deps)()
     return await found if inspect.isawaitable(found) else found
