@@ -269,10 +269,11 @@ class Driver:
 
     def kick(self) -> None:
         """Begin a turn if there is a reason to, and none runs."""
-        if self._task is None and not self._is_held and not self.closed and self._has_work():
+        if self._task is None and not self._is_held and not self.closed and self._has_work:
             name = f"turns of {self._conversation.id}"
             self._task = spawn(self._drive(), name=name, done=self._driven)
 
+    @property
     def _has_work(self) -> bool:
         said = self._inbox.waiting or self._conversation.steering or self._goes_on
         return bool(said) or self.waking.is_due()
@@ -307,16 +308,16 @@ class Driver:
         if current_body.get() is not None:
             current_body.set(None)  # a turn is no task's child, whoever asked for it
         try:
-            while not self.closed and self._has_work():
+            while not self.closed and self._has_work:
                 if self._store_is_away:  # a turn that somebody waits for begins, and fails
                     self._store_is_away = not await store_is_back(
                         self._around.outbox.stored,
                         lambda: self.closed or bool(self._inbox.waiting),
                     )
-                    if self.closed or not self._has_work():
+                    if self.closed or not self._has_work:
                         return
                 await self._run(self._next())
-                if not self._has_work():
+                if not self._has_work:
                     return
                 await asyncio.sleep(0)  # who waited for this turn hears of its end first
         finally:  # in the same tick as the last look, so that nothing falls in between
