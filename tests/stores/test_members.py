@@ -1,6 +1,8 @@
 """Who lives, and what becomes of the work of who does not: with real connections and deaths."""
 
 import asyncio
+import gc
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -208,6 +210,77 @@ async def test_who_is_cancelled_while_it_joins_is_no_member(stores: list[Store],
     theirs = await there.members.join(a_member("a"))  # the name is free
     assert await living(there) == ["a"]
     await theirs.leave()
+
+
+def ours(url: str) -> int:
+    """How many connections this process has to the server."""
+    [(found,)] = ask_server(
+        url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sidetask'"
+    )
+    return found
+
+
+def threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name == "sidetask-member"]
+
+
+async def test_who_leaves_or_cannot_join_leaves_no_connection_and_no_thread(
+    stores: list[Store], url: str
+) -> None:
+    here, there, _ = stores
+    before = ours(url)
+    first = await here.members.join(a_member("a"))
+    assert len(threads()) == 1
+    with pytest.raises(StoreUnavailableError, match="not known to be dead"):
+        await there.members.join(a_member("a"))
+
+    async def has_one() -> bool:
+        return ours(url) == before + 1 and len(threads()) == 1
+
+    async def has_none() -> bool:
+        return ours(url) == before and threads() == []
+
+    await becomes(has_one)
+    await first.leave()
+    await becomes(has_none)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_who_is_cut_off_while_it_joins_is_told_and_nobody_else(
+    stores: list[Store], url: str, is_cancelled: bool
+) -> None:
+    import psycopg  # noqa: PLC0415 - no part of the unit suite
+
+    here, loop = stores[0], asyncio.get_running_loop()
+    told: list[object] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+
+    async def is_waiting() -> bool:
+        return bool(ask_server(url, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+    async def is_over() -> bool:
+        return threads() == []
+
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE sidetask.members IN EXCLUSIVE MODE")
+        joining = asyncio.ensure_future(here.members.join(a_member("a")))
+        await becomes(is_waiting)
+        if is_cancelled:
+            joining.cancel()
+            await asyncio.wait({joining})
+        ask_server(url, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        await asyncio.wait({joining})
+    if is_cancelled:
+        assert joining.cancelled()
+    else:
+        with pytest.raises(StoreUnavailableError, match="Postgres: "):
+            joining.result()
+    await becomes(is_over)
+    await asyncio.sleep(0)  # what the thread has called in the loop is done
+    del joining
+    gc.collect()
+    assert told == []
+    assert await living(here) == []
 
 
 async def test_others_hear_of_who_comes_changes_and_goes(stores: list[Store]) -> None:

@@ -191,12 +191,8 @@ class _Lease:
 
     def _take(self, take: Callable[[Connection], None]) -> None:
         try:
-            self._connection = self._driver.open()
-            take(self._connection)
+            self._connection = _holding(self._driver.open(), take)
         except Exception as error:  # the one boundary: a library's errors become ours
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
             failure = self._driver.translate(error)
             if isinstance(failure, StoreError) and failure is not error:
                 raise failure from error
@@ -215,6 +211,15 @@ class _Lease:
         if not self._ended:
             with suppress(RuntimeError):  # the loop is closed: nobody wants to know
                 self._loop.call_soon_threadsafe(self._lost.set)
+
+
+def _holding(connection: Connection, take: Callable[[Connection], None]) -> Connection:
+    try:
+        take(connection)
+    except BaseException:  # the one boundary: no connection is left open
+        connection.close()
+        raise
+    return connection
 
 
 def _retrieve(taking: "asyncio.Future[None]") -> None:
