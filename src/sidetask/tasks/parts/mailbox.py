@@ -27,6 +27,7 @@ from sidetask.tasks.values import (
 
 _SETTLED = TurnSettled()
 _NO_UPDATES = LoopUpdates(())
+_NO_BOXES: dict[TurnId, "TurnBox"] = {}
 
 
 class TurnBox:
@@ -71,17 +72,19 @@ class Mailbox:
 
     def __init__(self, keeper: Keeping | None = None) -> None:
         self._keeper = keeper
-        self._turns: dict[tuple[ConversationId, TurnId], TurnBox] = {}
+        self._turns: dict[ConversationId, dict[TurnId, TurnBox]] = {}
         self._pending: dict[ConversationId, Pending] = {}
 
     # -- turns ---------------------------------------------------------------------------
 
     def expect(self, conversation_id: ConversationId, turn_id: TurnId, task_id: TaskId) -> None:
         """The turn waits for this task."""
-        key = conversation_id, turn_id
-        box = self._turns.get(key)
+        boxes = self._turns.get(conversation_id)
+        if boxes is None:
+            boxes = self._turns[conversation_id] = {}
+        box = boxes.get(turn_id)
         if box is None:
-            box = self._turns[key] = TurnBox()
+            box = boxes[turn_id] = TurnBox()
         box.expected[task_id] = None
 
     def tell_turn(
@@ -92,7 +95,7 @@ class Mailbox:
         update: TurnUpdate,
     ) -> None:
         """The turn no longer waits for this task, for this reason."""
-        box = self._turns.get((conversation_id, turn_id))
+        box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
         if box is None or task_id not in box.expected:
             return  # the turn was interrupted meanwhile, and has its answers
         del box.expected[task_id]
@@ -108,14 +111,13 @@ class Mailbox:
     ) -> TurnNews:
         """The oldest update of the turn, else settled, else cancelled, else wait for one."""
         while True:  # re-checks after each wake-up: a wake-up is a hint, never the news itself
-            box = self._turns.get((conversation_id, turn_id))
+            box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
             if box is None:
                 return _SETTLED
             if box.updates:
                 update, box.updates = box.updates[0], box.updates[1:]
                 if not box.updates and not box.expected:
-                    # A turn that has its answers leaves nothing behind.
-                    del self._turns[conversation_id, turn_id]
+                    self._drop(conversation_id, turn_id)  # it has its answers
                 return update
             if cancellation is not None and cancellation.is_cancelled:
                 return TurnCancelled(cancellation.reason)
@@ -126,16 +128,23 @@ class Mailbox:
 
     def close_turn(self, conversation_id: ConversationId, turn_id: TurnId) -> list[TurnUpdate]:
         """Forget the turn; returns what it was not told yet."""
-        box = self._turns.pop((conversation_id, turn_id), None)
+        box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
         if box is None:
             return []
+        self._drop(conversation_id, turn_id)
         wake_all(box.waiters)
         return list(box.updates)
 
     def expected(self, conversation_id: ConversationId, turn_id: TurnId) -> tuple[TaskId, ...]:
         """The tasks that the turn waits for, in the order of their launch."""
-        box = self._turns.get((conversation_id, turn_id))
+        box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
         return tuple(box.expected) if box is not None else ()
+
+    def _drop(self, conversation_id: ConversationId, turn_id: TurnId) -> None:
+        boxes = self._turns[conversation_id]
+        del boxes[turn_id]
+        if not boxes:
+            del self._turns[conversation_id]
 
     # -- conversations -----------------------------------------------------------------------
 
@@ -255,8 +264,9 @@ class Mailbox:
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop everything of a conversation."""
         self._pending.pop(conversation_id, None)
-        for key in [key for key in self._turns if key[0] == conversation_id]:
-            self.close_turn(*key)
+        if conversation_id in self._turns:
+            for turn_id in tuple(self._turns[conversation_id]):
+                self.close_turn(conversation_id, turn_id)
 
     def _of(self, conversation_id: ConversationId | None) -> Collection[Pending]:
         if conversation_id is None:
