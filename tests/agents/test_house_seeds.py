@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.agents.test_loop_seeds import TOOLS, Chaos
+from tests.agents.turn.test_loop_seeds import TOOLS, Chaos
 from tests.runtime.harness import Talk, assert_valid, talking
 
 from sidetask.agents.guards import Budget, Compacted, Compaction

@@ -16,7 +16,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
-from sidetask.agents.turn_log import current_turn
+from sidetask.agents.turn.log import current_turn
 from sidetask.core.errors import ConfigurationError
 from sidetask.core.events import (
     Event,

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.turn_log import Surroundings
+from sidetask.agents.turn.log import Surroundings
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConversationBusyError,

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Literal, Self
 
-from sidetask.agents.loop import TurnEnd
+from sidetask.agents.turn.loop import TurnEnd
 from sidetask.core.budget import Budget
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, ModelStarted, TextDelta

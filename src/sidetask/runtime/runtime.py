@@ -14,7 +14,7 @@ from sidetask.agents.tools.source import ToolSource
 from sidetask.agents.tools.task_tools import task_tools
 from sidetask.agents.tools.tool import AnyTool
 from sidetask.agents.tools.toolset import Toolsets
-from sidetask.agents.turn_log import Surroundings
+from sidetask.agents.turn.log import Surroundings
 from sidetask.core.errors import (
     AgentNotStartedError,
     ConfigurationError,

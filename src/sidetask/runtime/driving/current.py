@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.loop import CLEANUP, TurnEnd, TurnRun
-from sidetask.agents.turn_log import Surroundings
+from sidetask.agents.turn.log import Surroundings
+from sidetask.agents.turn.loop import CLEANUP, TurnEnd, TurnRun
 from sidetask.core.errors import StoreError
 from sidetask.core.events import Event, RunCancelled, RunCompleted, RunFailed
 from sidetask.core.ids import TurnId

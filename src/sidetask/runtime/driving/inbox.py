@@ -1,7 +1,7 @@
 """What was said and waits for its turn, in order."""
 
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.loop import TurnEnd
+from sidetask.agents.turn.loop import TurnEnd
 from sidetask.core.errors import ConversationTakenError, TurnCancelledError
 from sidetask.core.ids import ConversationId
 from sidetask.core.messages import UserMessage

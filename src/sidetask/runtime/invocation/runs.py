@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Generic, Literal, Self, TypeAlias, TypeVar
 
-from sidetask.agents.loop import TurnEnd
+from sidetask.agents.turn.loop import TurnEnd
 from sidetask.core.errors import TurnCancelledError
 from sidetask.core.events import Event, RunCancelled, RunFailed
 from sidetask.core.ids import ConversationId, RunId, TurnId, value

@@ -7,9 +7,9 @@ answered get an answer, a run that never ended gets its end.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sidetask.agents.calls import receipt
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.turn_log import Surroundings, TurnLog
+from sidetask.agents.turn.calls import receipt
+from sidetask.agents.turn.log import Surroundings, TurnLog
 from sidetask.core.errors import InvalidInputError
 from sidetask.core.events import RunCancelled
 from sidetask.core.ids import CallId, ConversationId, TaskId, TurnId, value

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.turn_log import Surroundings
+from sidetask.agents.turn.log import Surroundings
 from sidetask.core.ids import ConversationId, TaskId, value
 from sidetask.orchestration.invoker import Invoker
 from sidetask.runtime.driver import Driver

@@ -16,7 +16,7 @@ from sidetask.agents.conversation import Conversation
 from sidetask.agents.governor import Seat
 from sidetask.agents.guards.spending import metered
 from sidetask.agents.policies.hooks import HookContext
-from sidetask.agents.turn_log import TurnLog
+from sidetask.agents.turn.log import TurnLog
 from sidetask.core.errors import ConversationTakenError, StoreError
 from sidetask.core.ids import ConversationId, TurnId
 from sidetask.runtime.driver import Driver

@@ -9,10 +9,10 @@ from tests.runtime.harness import assert_valid, beside
 
 from sidetask import Agent, tool
 from sidetask.agents.conversation import Conversation
-from sidetask.agents.loop import TurnEnd, TurnRun
 from sidetask.agents.quota import Quota
 from sidetask.agents.tools.toolset import Toolset
-from sidetask.agents.turn_log import Surroundings
+from sidetask.agents.turn.log import Surroundings
+from sidetask.agents.turn.loop import TurnEnd, TurnRun
 from sidetask.core.ids import ConversationId, TaskId, TurnId
 from sidetask.core.messages import ToolMessage, user_message
 from sidetask.core.routing import TaskKind

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 from sidetask.agents.quota import Quota
 from sidetask.agents.quota.gate import now
-from sidetask.agents.reply import Draft, read_reply
-from sidetask.agents.turn_log import TurnLog
+from sidetask.agents.turn.log import TurnLog
+from sidetask.agents.turn.reply import Draft, read_reply
 from sidetask.core.errors import RateLimitedError, TurnCancelledError
 from sidetask.core.events import QuotaHit, QuotaResumed
 from sidetask.models.base import Model, ModelRequest

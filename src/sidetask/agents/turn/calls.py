@@ -5,8 +5,8 @@ from typing import assert_never
 
 from sidetask.agents.guards.doom import REPEATS, DoomWatch, Loop
 from sidetask.agents.guards.spending import Spending
-from sidetask.agents.output import TurnOutput
-from sidetask.agents.turn_log import TurnLog
+from sidetask.agents.turn.log import TurnLog
+from sidetask.agents.turn.output import TurnOutput
 from sidetask.core.errors import (
     DuplicateTaskError,
     InvalidInputError,

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from sidetask.agents.gated import GatedReader
 from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import Spending
-from sidetask.agents.reply import Draft
-from sidetask.agents.turn_log import Surroundings, TurnLog
+from sidetask.agents.turn.gated import GatedReader
+from sidetask.agents.turn.log import Surroundings, TurnLog
+from sidetask.agents.turn.reply import Draft
 from sidetask.core.errors import ModelError, TurnCancelledError
 from sidetask.core.events import CompactionCircuitOpened, HistoryCompacted
 from sidetask.core.messages import Message
