@@ -2,18 +2,20 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidetask.core.errors import InvalidInputError
+from sidetask.core.errors import ConfigurationError, InvalidInputError
 from sidetask.core.ids import RunId, TaskId
 from sidetask.core.jsons import Json
 from sidetask.core.messages import Message, Text, user_message
 from sidetask.stores.base import DELIVERED, RUNS, TEXTS, Record, Run, Space, StateRead, Store
 from sidetask.stores.memory import MemoryStore
+from sidetask.stores.opening import open_store
 from sidetask.tasks.durable.cleaning import remove
-from sidetask.tasks.durable.redacted import RedactedStore, _Last  # pyright: ignore[reportPrivateUsage] - its bound
+from sidetask.tasks.durable.redacted import RedactedStore, _Last, redacted  # pyright: ignore[reportPrivateUsage] - its bound
 from sidetask.tasks.stored import ORDERS, STEPS, Order, Step
 from tests.stores.samples import C, D, conversation, entry, fact, job, result
 
@@ -226,3 +228,17 @@ async def test_what_nobody_could_hear_any_more_is_not_sent(
         ("cancel", HUSHED),
         ("send", HUSHED),
     }
+
+
+def test_a_store_that_keeps_all_or_forgets_all_is_given_as_it_is(
+    below: MemoryStore, tmp_path: Path
+) -> None:
+    lasting = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+    assert redacted(lasting, True, None) is lasting
+    assert redacted(below, False, None) is below
+    for store_content, how in ((False, None), (True, hush)):
+        assert isinstance(redacted(lasting, store_content, how), RedactedStore)
+        with pytest.raises(ConfigurationError, match="leave engine= out"):
+            redacted(lasting, store_content, how, engine=object())
+    with pytest.raises(ConfigurationError, match="say one of them"):
+        redacted(lasting, False, hush)
