@@ -249,8 +249,14 @@ class Bench:
         parts = self.parts
         return {
             "caps": parts.permits._caps,
+            "loans": [
+                *parts.permits._awaited,
+                *parts.permits._borrowers,
+                *parts.permits._lenders,
+            ],
             "queued tickets": parts.permits.queued,
             "turns": parts.mailbox._turns,
+            "boxes": parts.mailbox._boxes,
             "results": parts.mailbox._pending,
             "jobs": parts.engine.find(),
             "working": parts.runner._working,

@@ -318,7 +318,7 @@ async def test_waits_that_are_given_up_leave_nothing_behind(bench: Bench) -> Non
                     await wait()
     parts = bench.parts
     sleepers = (
-        parts.mailbox._turns[C][T].waiters,
+        parts.mailbox._turns[C, T].waiters,
         parts.ledger.records.get(task).listeners,
         parts.delivery._idle[None],
         parts.outbox.everything._asleep,

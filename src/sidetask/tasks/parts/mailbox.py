@@ -27,7 +27,6 @@ from sidetask.tasks.values import (
 
 _SETTLED = TurnSettled()
 _NO_UPDATES = LoopUpdates(())
-_NO_BOXES: dict[TurnId, "TurnBox"] = {}
 
 
 class TurnBox:
@@ -72,19 +71,21 @@ class Mailbox:
 
     def __init__(self, keeper: Keeping | None = None) -> None:
         self._keeper = keeper
-        self._turns: dict[ConversationId, dict[TurnId, TurnBox]] = {}
+        self._turns: dict[tuple[ConversationId, TurnId], TurnBox] = {}
+        self._boxes: dict[ConversationId, int] = {}
+        """How many of them each conversation has. One that is forgotten has none as a rule, and is
+        not looked for among those of all others then."""
         self._pending: dict[ConversationId, Pending] = {}
 
     # -- turns ---------------------------------------------------------------------------
 
     def expect(self, conversation_id: ConversationId, turn_id: TurnId, task_id: TaskId) -> None:
         """The turn waits for this task."""
-        boxes = self._turns.get(conversation_id)
-        if boxes is None:
-            boxes = self._turns[conversation_id] = {}
-        box = boxes.get(turn_id)
+        key = conversation_id, turn_id
+        box = self._turns.get(key)
         if box is None:
-            box = boxes[turn_id] = TurnBox()
+            box = self._turns[key] = TurnBox()
+            self._boxes[conversation_id] = self._boxes.get(conversation_id, 0) + 1
         box.expected[task_id] = None
 
     def tell_turn(
@@ -95,7 +96,7 @@ class Mailbox:
         update: TurnUpdate,
     ) -> None:
         """The turn no longer waits for this task, for this reason."""
-        box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
+        box = self._turns.get((conversation_id, turn_id))
         if box is None or task_id not in box.expected:
             return  # the turn was interrupted meanwhile, and has its answers
         del box.expected[task_id]
@@ -111,13 +112,14 @@ class Mailbox:
     ) -> TurnNews:
         """The oldest update of the turn, else settled, else cancelled, else wait for one."""
         while True:  # re-checks after each wake-up: a wake-up is a hint, never the news itself
-            box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
+            box = self._turns.get((conversation_id, turn_id))
             if box is None:
                 return _SETTLED
             if box.updates:
                 update, box.updates = box.updates[0], box.updates[1:]
                 if not box.updates and not box.expected:
-                    self._drop(conversation_id, turn_id)  # it has its answers
+                    # A turn that has its answers leaves nothing behind.
+                    self._drop(conversation_id, turn_id)
                 return update
             if cancellation is not None and cancellation.is_cancelled:
                 return TurnCancelled(cancellation.reason)
@@ -128,7 +130,7 @@ class Mailbox:
 
     def close_turn(self, conversation_id: ConversationId, turn_id: TurnId) -> list[TurnUpdate]:
         """Forget the turn; returns what it was not told yet."""
-        box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
+        box = self._turns.get((conversation_id, turn_id))
         if box is None:
             return []
         self._drop(conversation_id, turn_id)
@@ -137,14 +139,16 @@ class Mailbox:
 
     def expected(self, conversation_id: ConversationId, turn_id: TurnId) -> tuple[TaskId, ...]:
         """The tasks that the turn waits for, in the order of their launch."""
-        box = self._turns.get(conversation_id, _NO_BOXES).get(turn_id)
+        box = self._turns.get((conversation_id, turn_id))
         return tuple(box.expected) if box is not None else ()
 
     def _drop(self, conversation_id: ConversationId, turn_id: TurnId) -> None:
-        boxes = self._turns[conversation_id]
-        del boxes[turn_id]
-        if not boxes:
-            del self._turns[conversation_id]
+        del self._turns[conversation_id, turn_id]
+        left = self._boxes[conversation_id] - 1
+        if left:
+            self._boxes[conversation_id] = left
+        else:
+            del self._boxes[conversation_id]
 
     # -- conversations -----------------------------------------------------------------------
 
@@ -264,9 +268,9 @@ class Mailbox:
     def forget(self, conversation_id: ConversationId) -> None:
         """Drop everything of a conversation."""
         self._pending.pop(conversation_id, None)
-        if conversation_id in self._turns:
-            for turn_id in tuple(self._turns[conversation_id]):
-                self.close_turn(conversation_id, turn_id)
+        if conversation_id in self._boxes:
+            for key in [key for key in self._turns if key[0] == conversation_id]:
+                self.close_turn(*key)
 
     def _of(self, conversation_id: ConversationId | None) -> Collection[Pending]:
         if conversation_id is None:
