@@ -118,6 +118,40 @@ async def test_one_that_has_not_begun_closes() -> None:
     await Retention(Noting(), None, 5.0, lambda: NOW).close()
 
 
+async def test_one_that_forgets_nothing_does_not_look(caplog: pytest.LogCaptureFixture) -> None:
+    store = Noting()
+    retention = Retention(store, None, None, lambda: NOW)
+    retention.begin()
+    await asyncio.sleep(3 * DAY)
+    assert (store.told, caplog.records) == ([], [])
+    await retention.close()
+
+
+class Slow(Lasting):
+    """Takes its time, and a moment more to stop."""
+
+    has_stopped = False
+
+    async def vacuum(
+        self, older_than: float, *, conversations: bool = True, dry_run: bool = False
+    ) -> Sequence[ConversationId]:
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            await asyncio.sleep(1)
+            self.has_stopped = True
+        return []
+
+
+async def test_when_it_is_closed_nothing_is_being_forgotten_any_more() -> None:
+    store = Slow()
+    retention = Retention(store, None, 5.0, lambda: NOW)
+    retention.begin()
+    await asyncio.sleep(1_000)
+    await retention.close()
+    assert store.has_stopped
+
+
 async def test_what_fails_today_is_tried_again_tomorrow(caplog: pytest.LogCaptureFixture) -> None:
     store = Noting(fails=1)
     retention = Retention(store, None, 5.0, lambda: NOW)
@@ -126,7 +160,7 @@ async def test_what_fails_today_is_tried_again_tomorrow(caplog: pytest.LogCaptur
         await asyncio.sleep(DAY + 601)
     assert len(store.told) == 2
     [said] = caplog.records
-    assert said.exc_info is not None
+    assert said.exc_info
     assert "not forgotten today" in said.getMessage()
     await retention.close()
 
