@@ -283,10 +283,11 @@ class TaskHandle:
     def _lender(self) -> TaskRecord | None:
         """Whose permits the code goes on that asks."""
         body, records = current_body.get(), self._parts.ledger.records
+        permits = self._parts.permits
         found = None if body is None or body.fenced else body.record
         if found is None or records.find(found.id) is not found:
             return None
-        while found is not None and not (found.caps or found.borrower):
+        while found is not None and not (found.caps or permits.has_lent(found)):
             parent = found.launch.parent_id
             found = None if parent is None else records.find(parent)
         return found

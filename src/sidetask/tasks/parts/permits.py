@@ -11,7 +11,7 @@ the other: it does nothing meanwhile, and would else wait for itself.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from sidetask.core.errors.checks import check_count
 from sidetask.core.ids import TaskId, value
@@ -54,34 +54,26 @@ class Limits:
 class Cap:
     """Room for so many at once, and who waits for it."""
 
-    __slots__ = ("_home", "_key", "limit", "of_step", "used", "waiting")
+    __slots__ = ("key", "limit", "of_step", "used", "waiting")
 
-    def __init__(self, limit: int, home: "dict[Hashable, Cap]", key: Hashable) -> None:
+    def __init__(self, key: Hashable, limit: int, *, of_step: bool = False) -> None:
+        self.key = key
         self.limit = limit
+        self.of_step = of_step
+        """It bounds the calls of one step."""
         self.used = 0
         self.waiting: OrderedDict[TaskId, Ticket] | None = None
-        self.of_step = False
-        """It bounds the calls of one step."""
-        self._home = home
-        self._key = key
-
-    def drop_if_unused(self) -> None:
-        if not self.used and not self.waiting and self._home.get(self._key) is self:
-            del self._home[self._key]
 
 
 class Ticket:
     """One task's claim to its permits: queued, holding, or neither."""
 
     __slots__ = (
-        "awaited",
-        "borrower",
         "caps",
         "holding",
         "id",
         "in_step",
         "launch",
-        "lender",
         "nested",
         "queue",
         "weight",
@@ -99,12 +91,6 @@ class Ticket:
         self.caps: tuple[Cap, ...] = ()
         self.holding = False
         self.queue: Cap | None = None
-        self.awaited: tuple[Ticket, ...] = ()
-        """What it waits for, and would lend its permits to."""
-        self.borrower: Ticket | None = None
-        """What has its permits now."""
-        self.lender: Ticket | None = None
-        """Whose permits these are."""
 
 
 class Permits:
@@ -113,13 +99,27 @@ class Permits:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._caps: dict[Hashable, Cap] = {}
+        """Those that somebody uses or waits for, by their keys."""
         self.queued = 0
         """How many tickets wait."""
+        self._awaited: dict[Ticket, tuple[Ticket, ...]] = {}
+        """What each lender waits for, and lends its permits to."""
+        self._borrowers: dict[Ticket, Ticket] = {}
+        """Who has the permits of a lender now."""
+        self._lenders: dict[Ticket, Ticket] = {}
+        """Whose permits a borrower has."""
 
-    def acquire(self, ticket: Ticket) -> bool:
-        """Take all permits now, or queue; True if the task may start."""
-        ticket.caps = self._caps_of(ticket)
-        return self._take_or_queue(ticket, None)
+    def acquire(self, ticket: Ticket, *, head_of: Cap | None = None) -> bool:
+        """Take all permits now, or queue; True if the task may start. `head_of`: it is the next
+        in the queue of this one."""
+        ticket.caps = caps = self._caps_of(ticket)
+        for cap in caps:
+            weight = ticket.weight if cap.of_step else 1
+            if cap.used + weight > cap.limit or (cap.waiting and cap is not head_of):
+                self._queue(ticket, cap)
+                return False
+        self._take(ticket)
+        return True
 
     def force(self, ticket: Ticket) -> None:
         """Take the permits even beyond the caps: for work that is going on already."""
@@ -127,55 +127,68 @@ class Permits:
         ticket.caps = self._caps_of(ticket)
         self._take(ticket)
 
-    def release(self, ticket: Ticket) -> list[TaskId]:
+    def release(self, ticket: Ticket) -> Sequence[TaskId]:
         """Give back the permits, or the place in a queue. Returns who may start."""
-        if ticket.borrower is not None:  # they are its own now
-            ticket.borrower.lender = None
-            ticket.borrower = None
-        if ticket.lender is not None:
-            return self._return(ticket, ticket.lender)
+        if self._borrowers:  # hardly anybody ever lends
+            if ticket in self._borrowers:  # they are the borrower's own now
+                self._end_loan(ticket)
+            if ticket in self._lenders:
+                return self._return(ticket)
         caps, ticket.caps = ticket.caps, ()
-        if ticket.holding:
-            ticket.holding = False
-            for cap in caps:
-                cap.used -= ticket.weight if cap.of_step else 1
-        else:
+        if not ticket.holding:
             self._leave_queue(ticket)
-        return self._admit(caps)
+            return self._admit(caps)
+        ticket.holding = False
+        for cap in caps:
+            cap.used -= ticket.weight if cap.of_step else 1
+            if not cap.used and not cap.waiting:
+                del self._caps[cap.key]
+        return self._admit(caps) if self.queued else ()
 
     def lend(self, lender: Ticket, awaited: Ticket) -> list[TaskId]:
         """`lender` waits for a task that queues: let that one go on its permits, ahead of the
         queue, if they are what it lacks. Returns who may start."""
-        lender.awaited += (awaited,)
+        self._awaited[lender] = (*self._awaited.get(lender, ()), awaited)
         return self._lend(lender)
 
     def stop_lending(self, lender: Ticket, awaited: Ticket) -> None:
         """It waits no longer. If the other is at work on its permits, both count from now on,
         whatever the caps say."""
-        left = list(lender.awaited)
+        left = list(self._awaited[lender])
         left.remove(awaited)
-        lender.awaited = tuple(left)
-        if lender.borrower is awaited:
-            lender.borrower = awaited.lender = None
+        if left:
+            self._awaited[lender] = tuple(left)
+        else:
+            del self._awaited[lender]
+        if self._borrowers.get(lender) is awaited:
+            self._end_loan(lender)
             self.force(lender)
+
+    def has_lent(self, ticket: Ticket) -> bool:
+        """Whether another one has its permits now."""
+        return ticket in self._borrowers
 
     def _lend(self, lender: Ticket) -> list[TaskId]:
         if not lender.holding or lender.in_step:
             return []
         held = set(lender.caps)
-        for ticket in lender.awaited:
+        for ticket in self._awaited.get(lender, ()):
             if ticket.queue is not None and held.issuperset(ticket.caps):
                 self._leave_queue(ticket)
                 self._hand_over(lender, ticket)
-                lender.borrower, ticket.lender = ticket, lender
+                self._borrowers[lender], self._lenders[ticket] = ticket, lender
                 return [ticket.id]
         return []
 
-    def _return(self, ticket: Ticket, lender: Ticket) -> list[TaskId]:
+    def _return(self, borrower: Ticket) -> list[TaskId]:
         """The borrower has ended, or pauses. Returns who has the permits next."""
-        self._hand_over(ticket, lender)
-        lender.borrower = ticket.lender = None
+        lender = self._lenders[borrower]
+        self._hand_over(borrower, lender)
+        self._end_loan(lender)
         return self._lend(lender)
+
+    def _end_loan(self, lender: Ticket) -> None:
+        del self._lenders[self._borrowers.pop(lender)]
 
     def _hand_over(self, one: Ticket, other: Ticket) -> None:
         other.caps, one.caps = one.caps, ()
@@ -211,38 +224,31 @@ class Permits:
             return ()
         caps: list[Cap] = []
         if ticket.in_step and not ticket.nested:  # first, so that leave_step finds it
-            cap = self._cap(("step", launch.conversation_id, launch.turn_id), limits.step)
-            cap.of_step = True
+            key = "step", launch.conversation_id, launch.turn_id
+            cap = self._caps.get(key) or self._open(Cap(key, limits.step, of_step=True))
             if policy.exclusive:
                 ticket.weight = cap.limit
             caps.append(cap)
         if policy.cap is not None and (launch.parent_id is None or launch.executor is not None):
-            caps.append(self._cap(("tool", launch.executor or launch.call.name), policy.cap))
+            key = "tool", launch.executor or launch.call.name
+            caps.append(self._caps.get(key) or self._open(Cap(key, policy.cap)))
         if launch.parent_id is None:
-            caps.append(self._cap(launch.conversation_id, limits.conversation))
+            key = launch.conversation_id
+            caps.append(self._caps.get(key) or self._open(Cap(key, limits.conversation)))
             if limits.total is not None:
-                caps.append(self._cap(None, limits.total))
+                caps.append(self._caps.get(None) or self._open(Cap(None, limits.total)))
         return tuple(caps)
 
-    def _cap(self, key: Hashable, limit: int) -> Cap:
-        cap = self._caps.get(key)
-        if cap is None:
-            cap = self._caps[key] = Cap(limit, self._caps, key)
+    def _open(self, cap: Cap) -> Cap:
+        self._caps[cap.key] = cap
         return cap
 
-    def _take_or_queue(self, ticket: Ticket, head_of: Cap | None) -> bool:
-        for cap in ticket.caps:
-            weight = ticket.weight if cap.of_step else 1
-            is_full = cap.used and cap.used + weight > cap.limit
-            if is_full or (cap.waiting and cap is not head_of):
-                if cap.waiting is None:
-                    cap.waiting = OrderedDict()
-                cap.waiting[ticket.id] = ticket
-                ticket.queue = cap
-                self.queued += 1
-                return False
-        self._take(ticket)
-        return True
+    def _queue(self, ticket: Ticket, cap: Cap) -> None:
+        if cap.waiting is None:
+            cap.waiting = OrderedDict()
+        cap.waiting[ticket.id] = ticket
+        ticket.queue = cap
+        self.queued += 1
 
     def _take(self, ticket: Ticket) -> None:
         ticket.holding = True
@@ -261,12 +267,11 @@ class Permits:
             while cap.waiting and cap.used < cap.limit:
                 head = next(iter(cap.waiting.values()))
                 self._leave_queue(head)
-                head.caps = self._caps_of(head)  # a cap it saw may have been dropped since
-                if self._take_or_queue(head, cap):
+                if self.acquire(head, head_of=cap):  # a cap it saw may have been dropped since
                     started.append(head.id)
                 elif head.queue is cap:
                     cap.waiting.move_to_end(head.id, last=False)
                     break
-            if not cap.used:
-                cap.drop_if_unused()
+            if not cap.used and not cap.waiting and self._caps.get(cap.key) is cap:
+                del self._caps[cap.key]
         return started
