@@ -253,10 +253,11 @@ class AsyncTaskManager(TaskManager):
     def _enter(self, record: TaskRecord, cancellation: CancelToken | None) -> None:
         launch = record.launch
         if record.in_step and launch.turn_id is not None:
-            turn = launch.conversation_id, launch.turn_id
-            self._parts.mailbox.expect(*turn, record.id)
+            mailbox, turn = self._parts.mailbox, launch.turn_id
+            mailbox.expect(launch.conversation_id, turn, record.id)
             if record.resolution is not None:  # who heard that it was there has stopped it
-                self._parts.mailbox.tell_turn(*turn, record.id, Resolved(record.resolution))
+                news = Resolved(record.resolution)
+                mailbox.tell_turn(launch.conversation_id, turn, record.id, news)
             if launch.policy.on_interrupt != "keep":
                 record.turn_token = cancellation
         if launch.parent_id is not None:

@@ -148,12 +148,12 @@ class StepCalls:
     def _resolve(self, resolution: Resolution) -> None:
         self._acks += (resolution.task_id,)
         for call_id in resolution.call_ids:
-            self._answers[call_id] = ToolResult(
+            self._answers[call_id] = ToolResult(  # by place: one is made for each call
                 call_id,
                 resolution.name,
                 resolution.content,
-                is_error=resolution.is_error,
-                attachments=resolution.attachments,
+                resolution.is_error,
+                resolution.attachments,
             )
 
     def _answer(self, call: ToolCall, content: str, *, is_error: bool = False) -> None:

@@ -46,16 +46,12 @@ class Delivery:
     # -- the ends ------------------------------------------------------------------------
 
     def succeeded(self, record: TaskRecord, outcome: Completed) -> None:
-        self._end(record, TaskSucceeded, outcome, fields={"metadata": outcome.metadata})
+        self._end(record, TaskSucceeded, outcome, {"metadata": outcome.metadata})
 
     def failed(self, record: TaskRecord, outcome: Errored) -> None:
-        self._end(
-            record,
-            TaskFailed,
-            Completed(None, outcome.error, metadata=outcome.metadata),
-            error_type=outcome.error_type,
-            fields={"error": outcome.error, "error_type": outcome.error_type},
-        )
+        fields: dict[str, object] = {"error": outcome.error, "error_type": outcome.error_type}
+        told = Completed(None, outcome.error, metadata=outcome.metadata)
+        self._end(record, TaskFailed, told, fields, error_type=outcome.error_type)
 
     def stopped(self, record: TaskRecord, ending: Ending, *, abandoned: bool = False) -> None:
         """The end that was asked for has happened."""
@@ -64,13 +60,8 @@ class Delivery:
             fields["timeout"] = record.launch.policy.timeout or 0.0
         else:
             fields["reason"] = ending.reason
-        self._end(
-            record,
-            ending.event,
-            Completed(None, ending_text(record, ending, abandoned=abandoned)),
-            error_type=ending.event.__name__,
-            fields=fields,
-        )
+        told = Completed(None, ending_text(record, ending, abandoned=abandoned))
+        self._end(record, ending.event, told, fields, error_type=ending.event.__name__)
 
     def cut_off(
         self, record: TaskRecord, ending: Ending, call_ids: tuple[CallId, ...]
@@ -154,11 +145,11 @@ class Delivery:
         record: TaskRecord,
         event: type[TaskEnded],
         told: Completed,
+        fields: dict[str, object],
         *,
         error_type: str | None = None,
-        fields: dict[str, object],
     ) -> None:
-        duration = self._ledger.end(record, event)
+        fields["duration"] = duration = self._ledger.end(record, event)
         record.error = told.content if error_type is not None else None
         record.resolution = resolution = _resolution(
             record, told, record.status, error_type, duration
@@ -169,7 +160,6 @@ class Delivery:
         pending = self._post(record, resolution)
         if error_type is not None:
             self._mailbox.free_claims(record.launch.conversation_id, record.id)
-        fields["duration"] = duration
         try:
             self._ledger.send(record, event, fields)
             if pending and record.to_loop:

@@ -54,7 +54,8 @@ class Ledger:
         journal = self._outbox.journal(launch.conversation_id)
         record = TaskRecord(task_id, launch, kind, journal, self._outbox.now())
         record.life = life
-        record.nested = launch.parent_id is not None and self._works_for_its_turn(launch)
+        if launch.parent_id is not None:
+            record.nested = self._works_for_its_turn(launch)
         self.records.add(record)
         self._count(record, 1)
         try:
@@ -180,8 +181,9 @@ class Ledger:
         fields: dict[str, object] = {
             "attempt": record.attempt,
             "background": record.kind is TaskKind.BACKGROUND,
-            "executor": record.launch.executor,
         }
+        if record.launch.executor is not None:
+            fields["executor"] = record.launch.executor
         self.send(record, TaskQueued, fields)
 
     def _works_for_its_turn(self, launch: TaskLaunch) -> bool:

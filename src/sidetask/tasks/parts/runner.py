@@ -84,9 +84,10 @@ class Runner:
 
     def launch(self, record: TaskRecord, route: Route) -> None:
         """Start an attempt as soon as its permits allow; the detach timer runs from now."""
-        if record.fenced:  # who heard that it was there has stopped it already
+        if record.ending is not None:  # who heard that it was there has stopped it already
             return
-        self.arm(record, route)
+        if route.after is not None:
+            self.arm(record, route)
         if self._permits.acquire(record):
             self._go(record)
         elif record.vars is None:
@@ -157,7 +158,7 @@ class Runner:
     async def _run(self, spec: JobSpec, job: Context) -> None:
         """The body of every job."""
         record = self._working.get(spec.id)
-        if record is None or record.fenced:
+        if record is None or record.ending is not None:
             return
         try:
             outcome = await self._carry_out(record, job)
@@ -198,7 +199,7 @@ class Runner:
         """The work of an attempt has stopped; what it brought is the end, unless one was asked."""
         if record.topic is not None:
             self._forsake(record, record.topic)
-        if record.ended:  # abandoned: its end was told, only the permits are left
+        if record.resolution is not None:  # its end was entered, and only the permits are left
             record.body = None
             self._admit(self._permits.release(record))
             return
@@ -238,7 +239,7 @@ class Runner:
         record = self._working.pop(job_id, None)
         if record is not None and record.job_id == job_id:
             record.job_id = None
-            if not record.ended or record.body is not None:
+            if record.resolution is None or record.body is not None:
                 self._settle(record, Ending(TaskCancelled, "cancelled from outside"))
 
     # -- stopping ------------------------------------------------------------------------
@@ -294,18 +295,20 @@ class Runner:
         _drop_timers(record)
         if record.past is not None and self.desk.questions is not None:
             self.desk.questions.withdraw(record)  # what its body has not asked again
-        for waiter in record.joined or ():
-            if waiter.timer is not None:
-                waiter.timer.cancel()
-        if record.turn_token is not None and record.token is not None:
+        if record.joined is not None:
+            for waiter in record.joined:
+                if waiter.timer is not None:
+                    waiter.timer.cancel()
+        if record.token is not None:
             record.token.move_to(None)
         record.turn_token = None
-        for child in tuple(record.children.values()) if record.children else ():
-            self.stop(child, Ending(TaskCancelled, f"{record.id} ended"))
-        parent_id = record.launch.parent_id
-        parent = self._ledger.records.find(parent_id) if parent_id is not None else None
-        if parent is not None and parent.children is not None:
-            parent.children.pop(record.id, None)
+        if record.children:
+            for child in tuple(record.children.values()):
+                self.stop(child, Ending(TaskCancelled, f"{record.id} ended"))
+        if record.launch.parent_id is not None:
+            parent = self._ledger.records.find(record.launch.parent_id)
+            if parent is not None and parent.children is not None:
+                parent.children.pop(record.id, None)
         if record.body is None:
             self._admit(self._permits.release(record))
 
