@@ -138,6 +138,13 @@ async def test_a_delivered_result_is_not_given_again_when_its_task_ends_again(
     assert list(await store.find(RESULTS, conversation_id=C, open=True)) == []
 
 
+async def test_what_is_delivered_is_the_result_and_nothing_else_of_its_id(store: Store) -> None:
+    store.put(result("task-1"))
+    store.put(question("task-1"))
+    await store.commit_turn(C, [user_message("told")], ack=[TaskId("task-1")])
+    assert await store.get(QUESTION, C, "task-1") == question("task-1")
+
+
 # -- records -----------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from time import time
 
-from sidetask.core.errors import AlreadyDecidedError, InvalidInputError
+from sidetask.core.errors import InvalidInputError
 from sidetask.core.ids import ApprovalId, ConversationId, TaskId
 from sidetask.core.jsons import Json, JsonObject
 from sidetask.core.messages import ToolCall
@@ -99,8 +99,6 @@ class StoredApproval:
         if not by:
             raise InvalidInputError("say who decides: by='ana@corp'")
         asked = self.value
-        if asked.decision is not Decision.OPEN:
-            raise AlreadyDecidedError(asked.id, asked.decision, asked.decided_by, asked.decided_at)
         decided = replace(
             asked,
             call=call,
