@@ -363,6 +363,18 @@ async def test_vacuum_takes_what_is_old_and_not_what_waits(store: Store) -> None
     assert [each.id for each in await store.find(QUESTION)] == ["q"]
 
 
+async def test_what_is_just_as_old_as_that_stays(store: Store) -> None:
+    store.save(conversation(C, at=5.0))
+    store.append(fact(1, at=4.9))
+    store.append(fact(2, at=5.0))
+    store.append(fact(3, at=9.0))
+    for id, at in (("before", 4.9), ("then", 5.0)):
+        store.put(replace(question(id, "approved"), at=at))
+    assert list(await store.vacuum(5.0, dry_run=True)) == list(await store.vacuum(5.0)) == []
+    assert [each.seq for each in await store.facts(C)] == [2, 3]
+    assert [each.id for each in await store.find(QUESTION)] == ["then"]
+
+
 async def test_vacuum_leaves_what_resuming_a_conversation_needs(store: Store) -> None:
     """It is old, and its task waits: its steps, its answers and its counts are still needed."""
     kinds = ("step", "approval", "turn", "compaction", "run")
