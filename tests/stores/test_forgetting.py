@@ -58,3 +58,15 @@ async def test_all_of_one_long_conversation_is_trimmed(store: Store) -> None:
     await store.vacuum(5.0, conversations=False)
     assert [each.seq for each in await store.facts(nth(1))] == [2_501]
     assert [each.seq for each in await store.facts(nth(2))] == [2]
+
+
+async def test_a_long_conversation_of_which_all_stays_holds_up_none_that_comes_after(
+    store: Store,
+) -> None:
+    for seq in range(1, 1_102):
+        store.append(fact(seq, nth(1), at=NOW))
+    store.append(fact(1, nth(2), at=OLD))
+    store.append(fact(2, nth(2), at=NOW))
+    await store.vacuum(5.0, conversations=False)
+    assert len(await store.facts(nth(1))) == 1_101
+    assert [each.seq for each in await store.facts(nth(2))] == [2]
