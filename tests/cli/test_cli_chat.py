@@ -40,8 +40,9 @@ class Paper(io.StringIO):
         self._read = 0
 
     def write(self, text: str, /) -> int:
-        self._loop.call_soon_threadsafe(self._news.set)
-        return super().write(text)
+        written = super().write(text)
+        self._loop.call_soon_threadsafe(self._news.set)  # afterwards: a thread may write it
+        return written
 
     async def shows(self, wanted: str) -> None:
         """Wait until a text stands after what was waited for before."""
