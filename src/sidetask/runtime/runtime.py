@@ -1,6 +1,6 @@
 """The one place that wires models, tools, tasks, state and store together."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from os import environ
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
@@ -238,17 +238,22 @@ class Runtime(Invoking):
         """What awaiting `open` does. A start that fails or is cancelled leaves nothing behind."""
         return await self._start(agent, asked)
 
-    async def _start(self, agent: AgentConfig | ForeignAgent | str, asked: Asked) -> AgentHandle:
+    def _start(
+        self, agent: AgentConfig | ForeignAgent | str, asked: Asked
+    ) -> Coroutine[Any, Any, AgentHandle]:
         self._retention.begin()
         config = self._find_agent(agent)
         if not isinstance(config, AgentConfig):
-            own = asked.get("deps")
-            deps = await made(self._deps if own is None else own)
-            return await start_foreign(config, deps, partial(self.start_agent, **asked))
+            return self._start_foreign(config, asked)
         whole = config.with_tools(*self._tools) if self._tools else config
         if whole.sources:
-            return await self._sources.start(whole, partial(self._residents.start, config, asked))
-        return await self._residents.start(config, asked, toolbox=whole.toolbox)
+            return self._sources.start(whole, partial(self._residents.start, config, asked))
+        return self._residents.start(config, asked, toolbox=whole.toolbox)
+
+    async def _start_foreign(self, agent: ForeignAgent, asked: Asked) -> AgentHandle:
+        own = asked.get("deps")
+        deps = await made(self._deps if own is None else own)
+        return await start_foreign(agent, deps, partial(self.start_agent, **asked))
 
     # -- agents beside the conversation --------------------------------------------------------
 

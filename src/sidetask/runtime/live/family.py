@@ -87,13 +87,13 @@ class Families:
             task_id = task.parent_id
         return None
 
-    def check(self, parent: Kin | None) -> None:
+    def check(self, parent: Kin) -> None:
         """Refuse a child that would stand too deep.
 
         Raises:
             DepthLimitError: It would.
         """
-        if parent is not None and parent.depth >= self._max_depth:
+        if parent.depth >= self._max_depth:
             raise DepthLimitError(self._max_depth)
 
     def enter(self, key: ConversationId, parent: Kin | None, policies: tuple[Policy, ...]) -> Kin:

@@ -114,10 +114,15 @@ class Move(Residence):
         self.user = asked.get("user")
         if kept is not None and kept.record is not None:
             self._record, self.user = kept.record, kept.record.user
-        state = await self._state(asked, kept)
+        on, within = self._on, asked.get("within")
+        if within is not None:
+            state = BorrowedState(within.state)
+        else:
+            state = State(on.spaces, user=self.user, now=on.outbox.now)
+            if kept is not None or self._shared is not None:
+                await self._put_back(state, kept)
         conversation = self._conversation = self._converse(plan, asked, state)
         self.opened(Move._let_go)
-        on = self._on
         on.manager.open_conversation(self.key, self._scope(plan, deps, conversation))
         if not isinstance(state, BorrowedState):
             on.invoker.homes[state.home] = self.key
@@ -177,21 +182,18 @@ class Move(Residence):
             started = self._start_triggers(triggers)
             self.opened(lambda _: started.close())
 
-    async def _state(self, asked: Asked, kept: "Kept | None") -> State | BorrowedState:
-        within, on = asked.get("within"), self._on
-        if within is not None:
-            return BorrowedState(within.state)
-        state = State(on.spaces, user=self.user, now=on.outbox.now)
+    async def _put_back(self, state: State, kept: "Kept | None") -> None:
+        """What was kept of the state, and what others share with it."""
+        on, user = self._on, self.user
         if self._shared is not None:
-            shared, user = self._shared, self.user
+            shared = self._shared
             self.opened(lambda _: shared.leave(self.key, user))
-            self._board = await self._shared.enter(self.key, self.user, state)
+            self._board = await shared.enter(self.key, user, state)
         elif kept is not None:
             from sidetask.runtime.keeping.states import restore  # noqa: PLC0415 - as above
 
-            entries = await on.store.load_state(self.key, user=self.user)
-            restore(entries, state.own, on.spaces, self.user)
-        return state
+            entries = await on.store.load_state(self.key, user=user)
+            restore(entries, state.own, on.spaces, user)
 
     def _converse(self, plan: Plan, asked: Asked, state: State) -> Conversation:
         config = plan.config
@@ -262,7 +264,7 @@ class Move(Residence):
         on = self._on
         self._leave_word()
         await self._driver.close()
-        while self._is_kept and self._driver.unsaid:
+        while self._driver.unsaid and self._is_kept:
             log = TurnLog(on.around, self._conversation, TurnId(f"turn-{self._conversation.turns}"))
             await log.commit(self._driver.unsaid[0])
             self._driver.unsaid = self._driver.unsaid[1:]

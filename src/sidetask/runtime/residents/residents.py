@@ -93,7 +93,7 @@ class Residents:
             return ConversationId(wanted)
         if self._on.store.durable:  # others' conversations are in it too
             return ConversationId(f"conversation-{urandom(16).hex()}")
-        while self.is_taken(made := ConversationId(f"conversation-{next(self._ids)}")):
+        while (made := ConversationId(f"conversation-{next(self._ids)}")) in self._drivers:
             continue
         return made
 
@@ -174,7 +174,8 @@ class Residents:
         """Look whether it can be opened at all."""
         on = self._on
         parent = self._parent(asked)
-        on.families.check(parent)
+        if parent is not None:
+            on.families.check(parent)
         model, writer = on.models.open_for(config)
         toolset = on.toolsets.of(toolbox, config.output_type)
         if config.flow is not None:
@@ -186,7 +187,7 @@ class Residents:
     def _parent(self, asked: Asked) -> Kin | None:
         by, within = asked.get("parent"), asked.get("within")
         if by is None:
-            return self._on.families.parent_of(None if within is None else within.parent_id)
+            return None if within is None else self._on.families.parent_of(within.parent_id)
         parent = self._on.families.find(by)
         if parent is None:
             raise AgentNotStartedError

@@ -58,11 +58,11 @@ class Journal(Stream):
 
     __slots__ = (
         "_append",
-        "_conversation_id",
         "_everything",
         "_now",
         "_outbox",
         "_telling",
+        "conversation_id",
         "index",
         "late",
         "seq",
@@ -70,7 +70,7 @@ class Journal(Stream):
 
     def __init__(self, conversation_id: ConversationId, outbox: "Outbox") -> None:
         super().__init__()
-        self._conversation_id = conversation_id
+        self.conversation_id = conversation_id
         self._outbox = outbox
         self._append = outbox.append
         self._now = outbox.now
@@ -93,7 +93,7 @@ class Journal(Stream):
         event = made(
             seq,
             self._now(),
-            self._conversation_id,
+            self.conversation_id,
             of.turn_id,
             of.run_id,
             of.parent_id,
@@ -145,7 +145,7 @@ class Journal(Stream):
         one are neither stored nor told to readers; the runtime's own wiring still hears them."""
         self.late = ()
         if self._telling is not None:
-            self._telling.drop(self._conversation_id)
+            self._telling.drop(self.conversation_id)
         self._append, self._telling = _nowhere, Silence()
 
     def live(
@@ -164,7 +164,7 @@ class Journal(Stream):
         event = made(
             self.seq,
             self._now(),
-            self._conversation_id,
+            self.conversation_id,
             of.turn_id,
             of.run_id,
             of.parent_id,
@@ -196,7 +196,7 @@ class Journal(Stream):
             seq=self.seq,
             index=self.index,
             at=self._now(),
-            conversation_id=self._conversation_id,
+            conversation_id=self.conversation_id,
             **fields,  # pyright: ignore[reportArgumentType] - the fields of `made`
         )
         for stream in (self, self._everything):

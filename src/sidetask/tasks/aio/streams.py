@@ -49,8 +49,9 @@ class Stream:
         self.closed = False
         self.heard = False
         """Whether anybody listens. Kept, not computed: every event asks."""
-        self.on_readers: Callable[[], None] | None = None
-        """Called when a reader has come or gone: whoever makes events for readers alone."""
+        self.on_readers: Callable[[Self], None] | None = None
+        """Called with this stream when a reader has come or gone: whoever makes events for
+        readers alone."""
 
     @property
     def end(self) -> int:
@@ -98,7 +99,7 @@ class Stream:
         self.readers = (*self.readers, ref(subscription, self._gone))
         self._look()
         if self.on_readers is not None:
-            self.on_readers()
+            self.on_readers(self)
         return subscription
 
     def close(self) -> None:
@@ -121,7 +122,7 @@ class Stream:
             self._log.clear()
         self._look()
         if self.on_readers is not None:
-            self.on_readers()
+            self.on_readers(self)
 
     def _look(self) -> None:
         self.heard = bool(self.readers or self.taps)
