@@ -27,6 +27,7 @@ from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
 from sidetask.tasks.stored import RESULTS
 from tests.stores.samples import QUESTION, C, D, conversation, entry, fact, job, question, result
+from tests.stores.test_line import is_anybodys
 
 
 @pytest.fixture
@@ -322,6 +323,7 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
     store = sqlite_store(path)
     with pytest.raises(StoreVersionError, match=f"version {VERSION + 7} .*upgrade sidetask"):
         await store.start()
+    assert not is_anybodys(path), "no connection is left open"
     await store.close()
 
 
@@ -352,6 +354,23 @@ async def test_a_conversation_that_another_process_goes_on_with_is_stored_no_mor
     store.append(fact(3))
     await store.stored()
     await other.close()
+
+
+async def test_a_conversation_that_was_deleted_may_be_begun_anew_whoever_had_it(
+    path: Path, store: SqlStore
+) -> None:
+    other = sqlite_store(path)
+    other.append(replace(fact(1), name="theirs"))
+    await other.stored()
+    await other.close()
+    store.append(fact(1))
+    await store.stored()
+    with pytest.raises(ConversationTakenError):
+        store.append(fact(2))
+    await store.delete(C)
+    store.append(fact(1))
+    await store.stored()
+    assert list(await store.facts(C)) == [fact(1)]
 
 
 async def test_what_was_handed_over_while_a_fact_was_being_refused_is_not_written(
