@@ -138,13 +138,6 @@ async def test_a_delivered_result_is_not_given_again_when_its_task_ends_again(
     assert list(await store.find(RESULTS, conversation_id=C, open=True)) == []
 
 
-async def test_what_is_delivered_is_the_result_and_nothing_else_of_its_id(store: Store) -> None:
-    store.put(result("task-1"))
-    store.put(question("task-1"))
-    await store.commit_turn(C, [user_message("told")], ack=[TaskId("task-1")])
-    assert await store.get(QUESTION, C, "task-1") == question("task-1")
-
-
 # -- records -----------------------------------------------------------------------------------
 
 
@@ -189,43 +182,6 @@ async def test_of_many_who_decide_one_does_and_the_others_learn_who(
     stands = await stores[0].get(QUESTION, C, "q")
     assert stands is not None
     assert [task.result() for task in deciding] == [stands] * 8
-
-
-OTHER = Kind("other", Question, open=frozenset({"open"}))
-
-
-async def same_names(store: Store) -> list[tuple[str, str, str]]:
-    """Of what there are two, each with the same ids in two conversations."""
-    for kind in (QUESTION, OTHER):
-        for of in (C, D):
-            for id in ("a", "b"):
-                store.put(replace(question(id, conversation=of), kind=kind))
-    return [
-        (kind, each.conversation_id, each.id)
-        for kind, records in (
-            ("question", await store.find(QUESTION, open=True)),
-            ("other", await store.find(OTHER, open=True)),
-        )
-        for each in records
-    ]
-
-
-async def test_what_is_decided_is_one_and_no_other_of_its_name(store: Store) -> None:
-    before = await same_names(store)
-    decided = question("a", "approved")
-    assert await store.swap(decided, expect="open") is decided
-    left = [("question", each.conversation_id, each.id) for each in await store.find(QUESTION)]
-    assert left == before[:4]
-    assert [each.status for each in await store.find(QUESTION)] == ["approved", *["open"] * 3]
-    assert [each.open for each in await store.find(OTHER)] == [True] * 4
-
-
-async def test_a_page_goes_on_after_one_and_no_other_of_its_name(store: Store) -> None:
-    await same_names(store)
-    for kind in (QUESTION, OTHER):
-        records = list(await store.find(kind))
-        for place, each in enumerate(records, 1):
-            assert list(await store.find(kind, after=each)) == records[place:]
 
 
 async def test_a_request_is_claimed_once(store: Store) -> None:
@@ -400,18 +356,6 @@ async def test_vacuum_takes_what_is_old_and_not_what_waits(store: Store) -> None
     assert [each.id for each in await store.find(QUESTION)] == ["q"]
 
 
-async def test_what_is_just_as_old_as_that_stays(store: Store) -> None:
-    store.save(conversation(C, at=5.0))
-    store.append(fact(1, at=4.9))
-    store.append(fact(2, at=5.0))
-    store.append(fact(3, at=9.0))
-    for id, at in (("before", 4.9), ("then", 5.0)):
-        store.put(replace(question(id, "approved"), at=at))
-    assert list(await store.vacuum(5.0, dry_run=True)) == list(await store.vacuum(5.0)) == []
-    assert [each.seq for each in await store.facts(C)] == [2, 3]
-    assert [each.id for each in await store.find(QUESTION)] == ["then"]
-
-
 async def test_vacuum_leaves_what_resuming_a_conversation_needs(store: Store) -> None:
     """It is old, and its task waits: its steps, its answers and its counts are still needed."""
     kinds = ("step", "approval", "turn", "compaction", "run")
@@ -461,18 +405,6 @@ async def test_a_name_that_some_database_cannot_keep_is_refused(store: Store, na
         await store.swap(question(name), expect=None)
     with pytest.raises(InvalidInputError):
         await store.count(C, name, 1)
-
-
-@pytest.mark.parametrize("url", DATABASES, indirect=True)
-@pytest.mark.parametrize("name", ["", "a\0b"])
-async def test_a_database_is_given_no_user_and_no_message_under_such_a_name(
-    store: Store, name: str
-) -> None:
-    with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
-        store.save(conversation(C, user=name))
-    with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
-        await store.commit_turn(ConversationId(name), [user_message("hi")])
-    assert list(await store.conversations()) == []
 
 
 @pytest.mark.parametrize("url", DATABASES, indirect=True)

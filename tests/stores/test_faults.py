@@ -356,23 +356,6 @@ async def test_a_conversation_that_another_process_goes_on_with_is_stored_no_mor
     await other.close()
 
 
-async def test_a_conversation_that_was_deleted_may_be_begun_anew_whoever_had_it(
-    path: Path, store: SqlStore
-) -> None:
-    other = sqlite_store(path)
-    other.append(replace(fact(1), name="theirs"))
-    await other.stored()
-    await other.close()
-    store.append(fact(1))
-    await store.stored()
-    with pytest.raises(ConversationTakenError):
-        store.append(fact(2))
-    await store.delete(C)
-    store.append(fact(1))
-    await store.stored()
-    assert list(await store.facts(C)) == [fact(1)]
-
-
 async def test_what_was_handed_over_while_a_fact_was_being_refused_is_not_written(
     path: Path, store: SqlStore
 ) -> None:
