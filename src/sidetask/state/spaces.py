@@ -116,8 +116,9 @@ class Hub:
         self._own_user = None if user is None else spaces.of_user(user)
         self._derivations: Derivations | None = None
         self._followed: set[str] | None = None
-        self._of_turn: dict[str, None] = {}
-        self._listening: dict[tuple[str, Listener], None] = {}
+        # None: most conversations have none of them, and an empty dict has 64 bytes.
+        self._of_turn: dict[str, None] | None = None
+        self._listening: dict[tuple[str, Listener], None] | None = None
         self._closed = False
 
     # -- reading -------------------------------------------------------------------------------
@@ -146,8 +147,8 @@ class Hub:
         if not self._of_turn:  # the usual case
             return []
         with self.lock:
-            noted, self._of_turn = self._of_turn, {}
-        return [key for key in noted if key in self.entries]
+            noted, self._of_turn = self._of_turn, None
+        return [key for key in noted or () if key in self.entries]
 
     @property
     def _user(self) -> Board:
@@ -181,6 +182,8 @@ class Hub:
                     continue
                 versions[key] = self._space(key).put(key, value, origin, at, fired)
                 if key.startswith("turn:"):
+                    if self._of_turn is None:
+                        self._of_turn = {}
                     self._of_turn[key] = None
             if self._derivations is not None:
                 self._refresh({key: origin for key, _, origin in writes}, at, fired)
@@ -256,13 +259,15 @@ class Hub:
         with self.lock:
             if self._closed:
                 raise StateClosedError("the state is closed")
+            if self._listening is None:
+                self._listening = {}
             self._listening[wanted, listener] = None
             for board, part in self._parts(wanted):
                 board.listen(part, listener)
 
     def mute(self, wanted: str, listener: Listener) -> None:
         with self.lock:
-            if (wanted, listener) in self._listening:
+            if self._listening and (wanted, listener) in self._listening:
                 del self._listening[wanted, listener]
                 for board, part in self._parts(wanted):
                     board.mute(part, listener)
@@ -271,7 +276,7 @@ class Hub:
         """Nobody listens any more: watches end, actions are dropped."""
         with self.lock:
             self._closed = True
-            for wanted, listener in list(self._listening):
+            for wanted, listener in list(self._listening or ()):
                 self.mute(wanted, listener)
                 listener.close()
 
