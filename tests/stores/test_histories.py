@@ -8,7 +8,7 @@ from sidetask.core.messages import AssistantMessage, Text, user_message
 from sidetask.stores.base import Record, Store
 from sidetask.stores.members import HOME, NOBODY
 from sidetask.tasks.stored import HOMES, RESULTS, Home
-from tests.stores.samples import C, D, job, result
+from tests.stores.samples import QUESTION, C, D, job, question, result
 
 
 async def test_messages_come_back_as_they_were_in_order_and_from_a_place_on(store: Store) -> None:
@@ -26,9 +26,13 @@ async def test_who_believes_in_a_shorter_history_is_refused_and_writes_nothing(
     await store.commit_turn(C, [user_message("one")], at=0)
     await store.commit_turn(C, [user_message("two"), user_message("three")], at=1)
     store.put(result("task-1"))
-    for places in (0, 1, 2):
+    store.put(question("asked"))
+    done, mine = question("asked", "done"), [user_message("mine")]
+    for at in (0, 1, 2):
         with pytest.raises(ConversationTakenError, match="another process has gone on with it"):
-            await store.commit_turn(C, [user_message("mine")], ack=[TaskId("task-1")], at=places)
+            await store.commit_turn(C, mine, ack=[TaskId("task-1")], closing=[done], at=at)
+        assert await store.last_seq(C) == 0  # opened anew
+    assert await store.get(QUESTION, C, "asked") == question("asked")
     assert list(await store.history(C)) == [user_message(each) for each in ("one", "two", "three")]
     assert len(await store.find(RESULTS, open=True)) == 1
 
