@@ -1,19 +1,21 @@
 """Databases of earlier releases, with what those have written: they open, and nothing is lost."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sidetask.core.errors import StoreUnavailableError
 from sidetask.core.jsons import Json
 from sidetask.core.messages import user_message
 from sidetask.stores.base import Store
-from sidetask.stores.sql.driver import Driver
+from sidetask.stores.sql.driver import Connection, Driver
 from sidetask.stores.sql.schema import MIGRATIONS, VERSION
 from sidetask.stores.sql.sqlite import SqliteDriver
+from sidetask.stores.sql.store import SqlStore
 from sidetask.tasks.stored import RESULTS
 from tests.stores.conftest import DATABASES
 from tests.stores.samples import KEY, C, conversation, entry, fact, result
@@ -145,6 +147,39 @@ async def test_a_database_of_an_earlier_release_opens_with_all_that_it_has(
     assert await store.count(C, "usd", 1) == (3.5 if version >= 2 else 1)
     claimed = await store.queue.claim("w", [KEY], limit=5)
     assert [(job.id, job.data) for job in claimed] == [("job", {"x": 1})] * (version >= 3)
+
+
+@pytest.mark.parametrize("url", DATABASES, indirect=True)
+async def test_a_database_whose_making_fails_half_way_is_as_it_was_and_is_made_later(
+    url: str,
+) -> None:
+    driver = driver_of(url)
+    opening, fails = driver.open, [True]
+
+    def failing() -> Connection:
+        connection = opening()
+        run = connection.run
+
+        def run_or_fail(sql: str, values: Sequence[object] = ()) -> int:
+            if fails and values == (VERSION,):
+                raise StoreUnavailableError("the disk is full", "make room")
+            return run(sql, values)
+
+        connection.run = run_or_fail
+        return connection
+
+    driver.open = failing
+    store = SqlStore(driver)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="the disk is full"):
+            await store.start()
+        looking = opening()
+        assert not driver.has_tables(looking)
+        looking.close()
+    fails.clear()
+    store.append(fact(1))
+    assert list(await store.facts(C)) == [fact(1)]
+    await store.close()
 
 
 @pytest.mark.parametrize("url", DATABASES, indirect=True)

@@ -102,27 +102,23 @@ _LEDGER = "CREATE TABLE IF NOT EXISTS sidetask_migrations (version BIGINT PRIMAR
 
 
 def migrate(driver: Driver, connection: Connection) -> None:
-    """Bring the tables to this version, or change nothing.
+    """Bring the tables to this version. If that fails, give the connection up: no half of it stays.
 
     Raises:
         StoreVersionError: They are newer.
     """
     if driver.has_tables(connection) and _version(connection) == VERSION:
         return  # the usual case, which writes nothing
-    try:
-        connection.begin()
-        driver.lock_schema(connection)
-        connection.run(_LEDGER)
-        for version in range(_version(connection) + 1, VERSION + 1):
-            for statement in MIGRATIONS[version - 1]:
-                connection.run(
-                    statement.replace("{counter}", driver.counter).replace("{text}", driver.text)
-                )
-            connection.run("INSERT INTO sidetask_migrations (version) VALUES (?)", (version,))
-        connection.commit()
-    except BaseException:  # the one boundary: whatever it was, no half of it stays
-        connection.rollback()
-        raise
+    connection.begin()
+    driver.lock_schema(connection)
+    connection.run(_LEDGER)
+    for version in range(_version(connection) + 1, VERSION + 1):
+        for statement in MIGRATIONS[version - 1]:
+            connection.run(
+                statement.replace("{counter}", driver.counter).replace("{text}", driver.text)
+            )
+        connection.run("INSERT INTO sidetask_migrations (version) VALUES (?)", (version,))
+    connection.commit()
 
 
 def _version(connection: Connection) -> int:
