@@ -381,7 +381,10 @@ class Driver:
         """Every event of the conversation, as it lands."""
         current = self._current
         if current is not None and event.run_id == current.run_id:
-            current.hear(event)
+            if current.keeps_end:
+                current.hear(event)
+            else:
+                current.response.append(event)
             if self._goes_on and isinstance(event, RunStarted):
                 goes_on, self._goes_on = self._goes_on, ()
                 for begun in goes_on:

@@ -25,7 +25,7 @@ class Current:
         "_end",
         "_outbox",
         "_run",
-        "hear",
+        "keeps_end",
         "response",
         "run_id",
         "token",
@@ -44,8 +44,8 @@ class Current:
         self.response = response
         self._conversation = conversation
         self._outbox = around.outbox if around.store.durable else None
-        self.hear = response.append if self._outbox is None else self._hear_before_end
-        """Called with every event of the run, as it lands."""
+        self.keeps_end = self._outbox is not None
+        """Its reader is told of its end when that is on the disk."""
         self.turn_id = TurnId(f"turn-{conversation.turns}")
         self._run = TurnRun(
             around,
@@ -65,9 +65,9 @@ class Current:
         """None: it was cancelled in its first step."""
         return self._run.end
 
-    def _hear_before_end(self, event: Event) -> None:
-        """Its reader is told of its end when that is on the disk."""
-        if isinstance(event, _ENDS):
+    def hear(self, event: Event) -> None:
+        """An event of the run has landed."""
+        if self.keeps_end and isinstance(event, _ENDS):
             self._end = event
         else:
             self.response.append(event)
@@ -96,7 +96,6 @@ class Current:
             _log.exception("the end of %s of %s", self.turn_id, self._conversation.id)
             self._run.end = TurnEnd("failed", error=error)
         finally:
-            self.hear = self.response.append  # of no method of its own: it can go at once
             if self._end is not None:
                 self.response.append(self._end)
 
