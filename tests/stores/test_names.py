@@ -9,7 +9,17 @@ from sidetask.core.ids import ConversationId, TaskId
 from sidetask.core.messages import user_message
 from sidetask.stores.base import Kind, Store
 from tests.stores.conftest import DATABASES
-from tests.stores.samples import QUESTION, C, D, Question, conversation, fact, question, result
+from tests.stores.samples import (
+    QUESTION,
+    C,
+    D,
+    Question,
+    conversation,
+    entry,
+    fact,
+    question,
+    result,
+)
 
 OTHER = Kind("other", Question, open=frozenset({"open"}))
 
@@ -75,11 +85,21 @@ async def test_what_is_just_as_old_as_that_stays(store: Store) -> None:
 
 @pytest.mark.parametrize("url", DATABASES, indirect=True)
 @pytest.mark.parametrize("name", ["", "a\0b"])
-async def test_a_database_is_given_no_user_and_no_message_under_such_a_name(
+async def test_a_database_is_given_nothing_under_a_name_that_it_cannot_keep(
     store: Store, name: str
 ) -> None:
     with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
         store.save(conversation(C, user=name))
     with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
         await store.commit_turn(ConversationId(name), [user_message("hi")])
+    for record in (
+        question("q", conversation=ConversationId(name)),
+        replace(question("q"), status=name),
+    ):
+        with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
+            store.put(record)
+    with pytest.raises(InvalidInputError, match="is a text of 1 to 1,000 letters"):
+        store.save_state(C, [entry(name, 1)])
+    await store.stored()
+    assert list(await store.find(QUESTION)) == list(await store.load_state(C)) == []
     assert list(await store.conversations()) == []

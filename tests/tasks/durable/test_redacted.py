@@ -14,7 +14,7 @@ from sidetask.core.messages import Message, Text, user_message
 from sidetask.stores.base import DELIVERED, RUNS, TEXTS, Record, Run, Space, StateRead, Store
 from sidetask.stores.memory import MemoryStore
 from sidetask.stores.opening import open_store
-from sidetask.tasks.durable.cleaning import remove
+from sidetask.tasks.durable.cleaning import REMOVED, Redact, remove
 from sidetask.tasks.durable.redacted import RedactedStore, _Last, redacted  # pyright: ignore[reportPrivateUsage] - its bound
 from sidetask.tasks.stored import ORDERS, STEPS, Order, Step
 from tests.stores.samples import C, D, conversation, entry, fact, job, result
@@ -241,6 +241,17 @@ async def test_what_nobody_could_hear_any_more_is_not_sent(
         ("cancel", HUSHED),
         ("send", HUSHED),
     }
+
+
+@pytest.mark.parametrize(("how", "title"), [(None, REMOVED), (hush, f"on {HUSHED}")])
+async def test_without_a_function_of_the_hosts_all_contents_are_removed(
+    tmp_path: Path, how: Redact | None, title: str
+) -> None:
+    lasting = open_store(f"sqlite:///{tmp_path / 'test.db'}")
+    store = redacted(lasting, how is not None, how)
+    store.save(conversation(C, title=f"on {SECRET}"))
+    assert [each.title for each in await lasting.conversations()] == [title]
+    await store.close()
 
 
 def test_a_store_that_keeps_all_or_forgets_all_is_given_as_it_is(
