@@ -15,7 +15,7 @@ from sidetask.core.messages import user_message
 from sidetask.stores.sql.sqlite import SqliteDriver, sqlite_store
 from sidetask.stores.sql.store import SqlStore
 from tests.limits import HANG
-from tests.stores.samples import D, fact
+from tests.stores.samples import D, conversation, fact
 from tests.stores.test_cancellation import stuck, ticks
 from tests.stores.waiting import until
 
@@ -225,3 +225,34 @@ async def test_who_closes_is_told_that_what_was_being_written_was_not(disk: Disk
         await ticks()
     with pytest.raises(StoreUnavailableError, match="the disk is full"):
         await shutting
+
+
+async def test_what_could_not_be_written_stays_before_what_came_meanwhile(
+    disk: Disk, store: SqlStore
+) -> None:
+    disk.answers.clear()
+    store.save(conversation(D, title="first"))
+    await ticks()  # it is in the thread
+    store.save(conversation(D, title="last"))
+    disk.is_full = True
+    disk.answers.set()
+    with pytest.raises(StoreUnavailableError):
+        await store.stored()
+    disk.is_full = False
+    await store.stored()
+    [found] = await store.conversations()
+    assert found.title == "last"
+
+
+async def test_a_question_that_failed_with_nothing_to_write_keeps_nobody_out_for_long(
+    disk: Disk, store: SqlStore
+) -> None:
+    disk.is_full = True
+    with pytest.raises(StoreUnavailableError):
+        await store.count(D, "turns", 1)
+    with pytest.raises(StoreUnavailableError):
+        store.append(fact(1))
+    disk.is_full = False
+    await asyncio.sleep(1)
+    store.append(fact(1))
+    await store.stored()
