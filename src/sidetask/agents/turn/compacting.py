@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from sidetask.agents.guards.room import Compacted, Room
 from sidetask.agents.guards.spending import Spending
-from sidetask.agents.turn.gated import GatedReader
+from sidetask.agents.turn.gated import read_gated
 from sidetask.agents.turn.log import Surroundings, TurnLog
 from sidetask.agents.turn.reply import Draft
 from sidetask.core.errors import ModelError, TurnCancelledError
@@ -23,16 +23,15 @@ _log = logging.getLogger(__name__)
 class Compacting:
     """One compaction in a turn."""
 
-    __slots__ = ("_around", "_log", "_reader", "_record", "_room", "_spending", "_token", "_used")
+    __slots__ = ("_around", "_log", "_record", "_room", "_spending", "_token", "_used")
 
-    def __init__(  # noqa: PLR0913 - what a turn is made of
+    def __init__(
         self,
         around: Surroundings,
         log: TurnLog,
         token: CancelToken,
         room: Room,
         *,
-        reader: GatedReader,
         spending: Spending | None,
         record: Callable[[Draft, Model], Usage],
     ) -> None:
@@ -40,7 +39,6 @@ class Compacting:
         self._log = log
         self._token = token
         self._room = room
-        self._reader = reader
         self._spending = spending
         self._record = record
         self._used: Usage | None = None
@@ -121,7 +119,9 @@ class Compacting:
         )
         draft = Draft({})
         try:
-            await self._reader.read(draft, model, lambda: request)
+            await read_gated(
+                draft, model, request=lambda: request, log=self._log, token=self._token
+            )
         finally:
             if draft.finished is not None:
                 self._used = (self._used or Usage()) + self._record(draft, model)

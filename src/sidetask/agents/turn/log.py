@@ -52,9 +52,11 @@ class TurnLog:
         "_journal",
         "_kept",
         "_store",
+        "background",
         "conversation",
         "manager",
         "parent_id",
+        "quota",
         "run_id",
         "turn_id",
     )
@@ -70,10 +72,13 @@ class TurnLog:
         self._journal = around.outbox.journal(conversation.id)
         self._kept = around.kept
         self.manager = around.manager
+        self.quota = around.quota
         self.conversation = conversation
         self.turn_id = turn_id
         self.run_id = run_id or RunId(f"run:{turn_id}")
         self.parent_id = conversation.parent_id
+        self.background = False
+        """Nobody waits for this turn: at a gate, those that somebody asked for go first."""
 
     def fact(self, made: type[Event], /, **fields: object) -> None:
         """Tell a fact of the turn: its class, and its fields by name."""

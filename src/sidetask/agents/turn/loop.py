@@ -108,7 +108,7 @@ class TurnRun:
             asyncio.CancelledError: The asyncio task was cancelled. The turn is closed first, and
                 `end` is set.
         """
-        self._steps.begin(background=self._conversation.aside or cause != "user")
+        self._log.background = self._conversation.aside or cause != "user"
         self._tell_start(cause, task_ids)
         if self._spending is not None:
             self._spending.start()

@@ -9,7 +9,7 @@ from sidetask.agents.guards.room import Room
 from sidetask.agents.guards.spending import Spending
 from sidetask.agents.turn.calls import StepCalls
 from sidetask.agents.turn.compacting import Compacting
-from sidetask.agents.turn.gated import GatedReader
+from sidetask.agents.turn.gated import read_gated
 from sidetask.agents.turn.log import Surroundings, TurnLog
 from sidetask.agents.turn.output import output_of
 from sidetask.agents.turn.reply import NEWS, Draft
@@ -37,7 +37,6 @@ class Steps:
         "_draft",
         "_log",
         "_order",
-        "_reader",
         "_said",
         "_spending",
         "_step",
@@ -61,7 +60,6 @@ class Steps:
         self._token = token
         self._order = order
         self._spending = spending
-        self._reader = GatedReader(log, token, around.quota)
         self._step = 0
         self._doom: DoomWatch | None = None
         self._draft: Draft | None = None
@@ -77,10 +75,6 @@ class Steps:
     def text(self) -> str:
         """Of the last reply, whole or partial."""
         return "" if self._said is None else self._said.text
-
-    def begin(self, *, background: bool) -> None:
-        """The first step is next. `background`: nobody waits for it."""
-        self._reader.background = background
 
     def cut_reply(self) -> None:
         """A result came that interrupts: end the reply that is streaming, if one is."""
@@ -158,7 +152,6 @@ class Steps:
             self._log,
             self._token,
             room,
-            reader=self._reader,
             spending=self._spending,
             record=self._pay,
         )
@@ -172,7 +165,14 @@ class Steps:
         log.fact(ModelStarted, step=step, model=conversation.model.name)
         self._draft = draft = Draft(conversation.call_ids, log.live)
         # What comes while the key is parked is heard, however long that takes.
-        await self._reader.read(draft, conversation.model, self._request, waited=self.safe_point)
+        await read_gated(
+            draft,
+            conversation.model,
+            request=self._request,
+            log=log,
+            token=self._token,
+            waited=self.safe_point,
+        )
         return draft
 
     def _request(self) -> ModelRequest:
@@ -186,7 +186,7 @@ class Steps:
             tools=conversation.toolset.schemas,
             settings=settings,
             tail="" if conversation.governor is None else conversation.governor.tail(),
-            gates=self._reader.quota,
+            gates=self._log.quota,
         )
 
     async def _take(self, draft: Draft) -> None:
