@@ -4,14 +4,15 @@ One of the two comes first: it stays with what was written, or who writes is tol
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from sidetask.client import Client
 from sidetask.core.errors import ConversationNotFoundError, ConversationTakenError
+from sidetask.core.ids import ConversationId
 from sidetask.core.messages import user_message
 from sidetask.stores.base import Store
 from sidetask.stores.opening import open_store
@@ -20,6 +21,8 @@ from sidetask.tasks.stored import ORDERS
 from tests.limits import HANG
 from tests.stores.conftest import new_database
 from tests.stores.samples import QUESTION, C, conversation, fact, question
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.postgres
 
@@ -125,18 +128,26 @@ async def test_what_is_claimed_in_a_transaction_of_the_programs_own_keeps_its_co
     assert list(await there.history(C)) == [BACK]
 
 
+async def then(
+    server: str, store: Store, write: Coroutine[Any, Any, T]
+) -> tuple[asyncio.Task[Sequence[ConversationId]], asyncio.Task[T]]:
+    """The old conversation is being forgotten when the write begins; both are under way."""
+    async with held_up(server, "facts") as do_wait:
+        forgetting = asyncio.create_task(store.vacuum(5.0))
+        while not await do_wait(1):
+            pass
+        writing = asyncio.create_task(write)
+        while not (writing.done() or await do_wait(2)):
+            pass
+    return forgetting, writing
+
+
 async def test_who_writes_to_what_is_being_forgotten_learns_that_it_is_gone(
     server: str, two: tuple[Store, Store]
 ) -> None:
     here, there = two
     async with asyncio.timeout(HANG):
-        async with held_up(server, "facts") as do_wait:
-            forgetting = asyncio.ensure_future(there.vacuum(5.0))
-            while not await do_wait(1):
-                pass
-            writing = asyncio.ensure_future(here.commit_turn(C, (BACK,), at=1))
-            while not (writing.done() or await do_wait(2)):
-                pass
+        forgetting, writing = await then(server, there, here.commit_turn(C, (BACK,), at=1))
         with pytest.raises(ConversationTakenError):
             await writing
         assert list(await forgetting) == [C]
@@ -147,15 +158,13 @@ async def test_what_is_opened_in_what_is_being_forgotten_comes_after(
     server: str, two: tuple[Store, Store]
 ) -> None:
     here, there = two
+
+    async def open_two() -> None:
+        here.put(question("put"))
+        await here.swap(question("claimed"), expect=None)
+
     async with asyncio.timeout(HANG):
-        async with held_up(server, "facts") as do_wait:
-            forgetting = asyncio.ensure_future(there.vacuum(5.0))
-            while not await do_wait(1):
-                pass
-            here.put(question("put"))
-            writing = asyncio.ensure_future(here.swap(question("claimed"), expect=None))
-            while not (writing.done() or await do_wait(2)):
-                pass
+        forgetting, writing = await then(server, there, open_two())
         assert list(await forgetting) == [C]
         await writing
     assert [each.id for each in await there.find(QUESTION)] == ["put", "claimed"]
@@ -166,13 +175,7 @@ async def test_who_speaks_in_what_is_being_forgotten_is_told_that_nobody_hears_i
 ) -> None:
     here, there = two
     async with asyncio.timeout(HANG):
-        async with held_up(server, "facts") as do_wait:
-            forgetting = asyncio.ensure_future(there.vacuum(5.0))
-            while not await do_wait(1):
-                pass
-            sending = asyncio.ensure_future(Client(here).send(C, "hello?"))
-            while not (sending.done() or await do_wait(2)):
-                pass
+        forgetting, sending = await then(server, there, Client(here).send(C, "hello?"))
         with pytest.raises(ConversationNotFoundError):
             await sending
         assert list(await forgetting) == [C]

@@ -66,8 +66,8 @@ class Current:
         return self._run.end
 
     def hear(self, event: Event) -> None:
-        """An event of the run has landed."""
-        if self.keeps_end and isinstance(event, _ENDS):
+        """An event of the run has landed, whose end is kept."""
+        if isinstance(event, _ENDS):
             self._end = event
         else:
             self.response.append(event)
